@@ -1,0 +1,47 @@
+"""Bring a database to this version's schema, or say that it is not."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from worker.errors import StartError
+
+# any number of our own; two upgrades at once wait for each other
+ADVISORY_LOCK = 7_238_150_941
+
+
+def upgrade(engine: Engine) -> None:
+    """Run the migrations that are missing, in one transaction. Raises StartError if the database is of a newer version."""
+    with engine.execution_options(writes=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+        _refuse_newer(connection)
+        command.upgrade(configuration(connection), "head")
+
+
+def is_current(connection: Connection) -> bool:
+    return MigrationContext.configure(connection).get_current_revision() == _scripts().get_current_head()
+
+
+def configuration(connection: Connection) -> Config:
+    """Alembic's Config on an open connection."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _refuse_newer(connection: Connection) -> None:
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is not None and revision not in {script.revision for script in _scripts().walk_revisions()}:
+        raise StartError(
+            f"the database is at revision {revision}, which this version of gradmill does not know: upgrade gradmill"
+        )
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(__file__).parent))

@@ -1,0 +1,8 @@
+"""Back-propagation in NumPy, and nothing else: no specs, no SQL, no files, no clock.
+
+The equation that all of it serves, for one weight from unit i to unit j:
+
+    dL/dw_ij = dL/da_j x da_j/dz_j x dz_j/dw_ij        w_new = w_old - eta dL/dw_ij
+
+`x` is what enters a layer, `z` its weighted sum, `a = f(z)` its activation; `grad_w` is dL/dw, and so on.
+"""

@@ -1,0 +1,194 @@
+"""What fitting learns of each column, and the matrix it makes of a table or of rows to predict.
+
+A numeric column is imputed with its median and standardised; a category becomes one indicator a value. All of it is
+fitted on the training part only, and kept as JSON beside the weights.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import Field
+
+from worker.data.profiles import categories_of
+from worker.data.roles import Feature, Roles
+from worker.errors import DataError
+from worker.specs.base import Spec
+
+Matrix = NDArray[np.float32]
+
+
+class NumericCode(Spec):
+    """(value - mean) / scale; a missing cell counts as the median. A constant column has scale 1."""
+
+    type: Literal["numeric"] = "numeric"
+    name: str
+    median: float
+    mean: float
+    scale: float
+
+
+class CategoricalCode(Spec):
+    """One indicator a category, and one for a missing cell if training had any; else such a cell is `most_frequent`."""
+
+    type: Literal["categorical"] = "categorical"
+    name: str
+    categories: tuple[str, ...]
+    missing: bool
+    most_frequent: str | None
+    unknown: Literal["refuse", "pool"] = "refuse"
+
+    @property
+    def width(self) -> int:
+        return len(self.categories) + self.missing
+
+
+class ClassTarget(Spec):
+    type: Literal["class"] = "class"
+    name: str
+    classes: tuple[str, ...]
+
+
+class NumberTarget(Spec):
+    """The network learns (value - mean) / scale, so that a target's unit does not set the learning rate."""
+
+    type: Literal["number"] = "number"
+    names: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+
+
+Code = Annotated[NumericCode | CategoricalCode, Field(discriminator="type")]
+
+
+class Encoders(Spec):
+    """How the columns of one job became numbers; the features in the order of the network's inputs."""
+
+    features: tuple[Code, ...]
+    target: Annotated[ClassTarget | NumberTarget, Field(discriminator="type")]
+
+    @property
+    def width(self) -> int:
+        return sum(1 if isinstance(code, NumericCode) else code.width for code in self.features)
+
+
+def fit_encoders(table: pa.Table, roles: Roles) -> Encoders:
+    """Encoders fitted on these rows, the training part."""
+    target: ClassTarget | NumberTarget
+    if roles.classes is not None:
+        target = ClassTarget(name=roles.targets[0], classes=roles.classes)
+    else:
+        values = _numbers_of(table, roles.targets)
+        target = NumberTarget(
+            names=roles.targets,
+            means=tuple(values.mean(axis=0).tolist()),
+            scales=tuple(_scale(column) for column in values.T),
+        )
+    return Encoders(features=tuple(_fit(table[feature.name], feature) for feature in roles.features), target=target)
+
+
+def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | CategoricalCode:
+    if feature.type == "categorical":
+        text = column.cast(pa.string())
+        known = pc.drop_null(text)
+        return CategoricalCode(
+            name=feature.name,
+            categories=categories_of(pc.drop_null(column)) if len(known) else (),
+            missing=column.null_count > 0,
+            most_frequent=_most_frequent(known),
+            unknown=feature.unknown,
+        )
+    values = _floats(column)
+    present = values[~np.isnan(values)]
+    median = float(np.median(present)) if len(present) else 0.0
+    filled = np.where(np.isnan(values), median, values)
+    return NumericCode(name=feature.name, median=median, mean=float(filled.mean()), scale=_scale(filled))
+
+
+def _most_frequent(text: pa.ChunkedArray) -> str | None:
+    counts = pc.value_counts(text).to_pylist()
+    return min(counts, key=lambda entry: (-entry["counts"], entry["values"]))["values"] if counts else None
+
+
+def _scale(values: NDArray[np.float64]) -> float:
+    deviation = float(values.std())
+    # a constant column's deviation is round-off of its mean, not exactly 0
+    return deviation if deviation > 1e-9 * max(1.0, float(np.abs(values).max())) else 1.0
+
+
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """The column as float64, missing cells as NaN."""
+    floats: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+    return floats
+
+
+def _numbers_of(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
+    return np.stack([_floats(table[name]) for name in names], axis=1)
+
+
+def encode_targets(table: pa.Table, target: ClassTarget | NumberTarget) -> NDArray[Any]:
+    """Labels (rows,) int64 of a category, or standardised numbers (rows, outputs) float32."""
+    if isinstance(target, ClassTarget):
+        labels = pc.index_in(table[target.name].cast(pa.string()), value_set=pa.array(target.classes))
+        if labels.null_count:
+            row = int(np.flatnonzero(np.isnan(_floats(labels)))[0])
+            raise DataError("is missing, or a class that training never saw", row=row, column=target.name)
+        return _floats(labels).astype(np.int64)
+    values = _numbers_of(table, target.names)
+    return ((values - target.means) / target.scales).astype(np.float32)
+
+
+def encode_table(table: pa.Table, encoders: Encoders, *, pool_unknown: bool = False) -> Matrix:
+    """The features of a table as (rows, width) float32; columns are found by name.
+
+    pool_unknown: take an unknown category as none of the known, whatever its column says; for the rows of the same
+    upload that were not in the training part. Raises DataError with row and column.
+    """
+    matrix = np.zeros((table.num_rows, encoders.width), np.float32)
+    start = 0
+    for code in encoders.features:
+        if code.name not in table.column_names:
+            raise DataError("this column is missing", column=code.name)
+        column = table[code.name]
+        if isinstance(code, NumericCode):
+            matrix[:, start] = _standardised(column, code)
+            start += 1
+        else:
+            _write_indicators(matrix[:, start : start + code.width], column.cast(pa.string()), code, pool=pool_unknown)
+            start += code.width
+    _check_finite(matrix, encoders)
+    return matrix
+
+
+def _standardised(column: pa.ChunkedArray, code: NumericCode) -> NDArray[np.float64]:
+    if pa.types.is_string(column.type):
+        row = next(n for n, value in enumerate(column.to_pylist()) if value is not None)
+        raise DataError("must be a number", row=row, column=code.name)
+    values = _floats(column)
+    return (np.where(np.isnan(values), code.median, values) - code.mean) / code.scale
+
+
+def _write_indicators(block: Matrix, text: pa.ChunkedArray, code: CategoricalCode, *, pool: bool) -> None:
+    known = pa.array(code.categories, pa.string())
+    if not code.missing:
+        text = text.fill_null(code.most_frequent or "")
+    positions = _floats(pc.index_in(text, value_set=known))
+    if code.missing:
+        positions = np.where(np.asarray(text.is_null()), len(code.categories), positions)
+    unknown = np.isnan(positions)
+    if unknown.any() and code.unknown == "refuse" and not pool:
+        raise DataError("is a category that training never saw", row=int(unknown.argmax()), column=code.name)
+    rows = np.flatnonzero(~unknown)
+    block[rows, positions[rows].astype(np.int64)] = 1
+
+
+def _check_finite(matrix: Matrix, encoders: Encoders) -> None:
+    finite = np.isfinite(matrix)
+    if finite.all():
+        return
+    row, position = (int(n) for n in np.argwhere(~finite)[0])
+    names = [code.name for code in encoders.features for _ in range(1 if isinstance(code, NumericCode) else code.width)]
+    raise DataError("is too large for single precision", row=row, column=names[position])

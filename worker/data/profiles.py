@@ -1,0 +1,59 @@
+"""What a table's columns hold: computed once at upload, enough to plan a job without opening the table again."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from worker.settings import Limits
+from worker.specs.base import Spec
+
+
+class ColumnProfile(Spec):
+    """type: what it is taken for. categories: the distinct values as text, in order, where there are few enough."""
+
+    name: str
+    type: str
+    missing: int
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float | None = None
+    distinct: int
+    categories: tuple[str, ...] | None = None
+
+
+class TableProfile(Spec):
+    rows: int
+    columns: tuple[ColumnProfile, ...]
+
+    def column(self, name: str) -> ColumnProfile | None:
+        """The column of this name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def profile_table(table: pa.Table, limits: Limits) -> TableProfile:
+    """The profile of a table that `read_table` gave."""
+    columns = zip(table.column_names, table.columns, strict=True)
+    return TableProfile(rows=table.num_rows, columns=tuple(_profile(name, column, limits) for name, column in columns))
+
+
+def _profile(name: str, column: pa.ChunkedArray, limits: Limits) -> ColumnProfile:
+    distinct = pc.count_distinct(column, mode="only_valid").as_py()
+    numeric = not pa.types.is_string(column.type)
+    few = distinct <= limits.categories and not pa.types.is_floating(column.type)
+    figures = {}
+    if numeric and column.null_count < len(column):
+        bounds = pc.min_max(column).as_py()
+        figures = {"minimum": bounds["min"], "maximum": bounds["max"], "mean": pc.mean(column).as_py()}
+    return ColumnProfile(
+        name=name,
+        type="numeric" if numeric else "categorical",
+        missing=column.null_count,
+        distinct=distinct,
+        categories=categories_of(column) if few else None,
+        **figures,
+    )
+
+
+def categories_of(column: pa.ChunkedArray) -> tuple[str, ...]:
+    """The distinct values as text: numbers in numeric order, text in code-point order."""
+    values = pc.drop_null(pc.unique(column))
+    return tuple(values.take(pc.sort_indices(values)).cast(pa.string()).to_pylist())

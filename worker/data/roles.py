@@ -1,0 +1,134 @@
+"""Which columns a job learns from and which it predicts, from its specification and the table's profile."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from worker.data.profiles import ColumnProfile, TableProfile
+from worker.errors import SpecError
+from worker.settings import Limits
+from worker.specs.dataset import ColumnOverride
+from worker.specs.job import Job
+
+ColumnType = Literal["numeric", "categorical"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """width: how many inputs of the network it makes if every category of the table stands in the training part."""
+
+    name: str
+    type: ColumnType
+    unknown: Literal["refuse", "pool"]
+    width: int
+
+
+@dataclass(frozen=True)
+class Roles:
+    """classes: of a categorical target, in the order of the network's outputs; None for a regression."""
+
+    rows: int
+    features: tuple[Feature, ...]
+    targets: tuple[str, ...]
+    classes: tuple[str, ...] | None
+
+    @property
+    def inputs(self) -> int:
+        return sum(feature.width for feature in self.features)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.targets) if self.classes is None else len(self.classes)
+
+
+def assign_roles(spec: Job, profile: TableProfile, limits: Limits) -> Roles:
+    """Roles of this table's columns in this job. Raises SpecError where the two do not fit."""
+    for name in spec.columns:
+        if profile.column(name) is None:
+            raise SpecError(f"/columns/{_escaped(name)}", f"the dataset has no such column; it has {_some(profile)}")
+    return Roles(
+        rows=profile.rows,
+        features=_features(spec, profile, limits),
+        targets=spec.targets,
+        classes=_classes(spec, profile, limits),
+    )
+
+
+def _features(spec: Job, profile: TableProfile, limits: Limits) -> tuple[Feature, ...]:
+    if spec.features is None:
+        names = [column.name for column in profile.columns if column.name not in spec.targets]
+    else:
+        names = list(spec.features)
+    features = []
+    for position, name in enumerate(names):
+        pointer = "/features" if spec.features is None else f"/features/{position}"
+        column = profile.column(name)
+        if column is None:
+            raise SpecError(pointer, f"the dataset has no such column; it has {_some(profile)}")
+        if name in spec.targets:
+            raise SpecError(pointer, "is the target; it can't be a feature too")
+        if names.index(name) != position:
+            raise SpecError(pointer, "is listed twice")
+        override = spec.columns.get(name)
+        if override is not None and override.type == "ignore":
+            continue
+        features.append(_feature(column, override, limits))
+    if not features:
+        raise SpecError("/features", "no column is left to learn from")
+    return tuple(features)
+
+
+def _feature(column: ColumnProfile, override: ColumnOverride | None, limits: Limits) -> Feature:
+    kind = _type(column, override, limits)
+    if kind == "numeric":
+        return Feature(column.name, "numeric", "refuse", 1)
+    categories = len(column.categories or ()) + (column.missing > 0)
+    return Feature(column.name, "categorical", override.unknown if override else "refuse", categories)
+
+
+def _classes(spec: Job, profile: TableProfile, limits: Limits) -> tuple[str, ...] | None:
+    several = len(spec.targets) > 1
+    classes = None
+    for position, name in enumerate(spec.targets):
+        pointer = f"/target/{position}" if several else "/target"
+        column = profile.column(name)
+        if column is None:
+            raise SpecError(pointer, f"the dataset has no such column; it has {_some(profile)}")
+        if spec.targets.index(name) != position:
+            raise SpecError(pointer, "is listed twice")
+        if column.missing:
+            raise SpecError(pointer, f"has {column.missing} missing cells; every row needs a target")
+        if _type(column, spec.columns.get(name), limits) == "categorical":
+            if several:
+                raise SpecError(pointer, "is a category; several targets must all be numeric")
+            classes = column.categories or ()
+            if len(classes) < 2:
+                raise SpecError(pointer, "has one class only; there is nothing to tell apart")
+    return classes
+
+
+def _type(column: ColumnProfile, override: ColumnOverride | None, limits: Limits) -> ColumnType:
+    pointer = f"/columns/{_escaped(column.name)}"
+    kind = override.type if override else column.type
+    if kind == "ignore":
+        raise SpecError(pointer, "is the target; it can't be ignored")
+    if kind == "numeric":
+        if column.type != "numeric":
+            raise SpecError(pointer, "has text in it; it can't be numeric")
+        return "numeric"
+    if column.categories is None:
+        raise SpecError(
+            pointer,
+            f"has {column.distinct} distinct values; a category has at most {limits.categories}, none with a fraction: "
+            'declare it {"type": "ignore"}' + (' or {"type": "numeric"}' if column.type == "numeric" else ""),
+        )
+    return "categorical"
+
+
+def _some(profile: TableProfile) -> str:
+    names = [column.name for column in profile.columns]
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _escaped(name: str) -> str:
+    """A JSON Pointer's reference token. Source: RFC 6901, section 3."""
+    return name.replace("~", "~0").replace("/", "~1")

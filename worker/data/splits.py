@@ -1,0 +1,65 @@
+"""Which rows are trained on, validated on and tested on: a function of the seed."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.errors import DataError
+from worker.specs.training import Test, Training, Validation
+
+# under so many rows a validation part says nothing
+ROWS_FOR_VALIDATION = 20
+
+Rows = NDArray[np.int64]
+
+
+class Split(NamedTuple):
+    """Row numbers of each part, each in the table's order."""
+
+    train: Rows
+    validation: Rows | None
+    test: Rows | None
+
+
+def split_rows(rows: int, training: Training, labels: NDArray[np.int64] | None) -> Split:
+    """The parts that the training's fractions ask for. labels: of a categorical target, for stratifying.
+
+    Raises DataError if no row is left to train on, or if a part can't be stratified that was asked to be.
+    """
+    every = np.arange(rows)
+    kept, test = _cut(every, training.test, "test", training.seed, labels)
+    wanted = training.validation if rows >= ROWS_FOR_VALIDATION and training.validation.fraction > 0 else None
+    # the fraction is of the whole table, as the test part's
+    train, validation = _cut(kept, wanted, "validation", training.seed, labels, of=rows)
+    return Split(train, validation, test)
+
+
+def _cut(
+    rows: Rows,
+    part: Validation | Test | None,
+    name: str,
+    seed: int,
+    labels: NDArray[np.int64] | None,
+    *,
+    of: int | None = None,
+) -> tuple[Rows, Rows | None]:
+    # imported late: scikit-learn takes a second, and processes that only serve never split
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415
+
+    if part is None:
+        return rows, None
+    size = round(part.fraction * (of or len(rows)))
+    if not 0 < size < len(rows):
+        raise DataError(
+            f"a {name} part of {part.fraction} leaves {size} of {len(rows)} rows to it: change the fraction"
+        )
+    stratify = None if labels is None or part.stratify is False else labels[rows]
+    if stratify is not None:
+        counts = np.unique(stratify, return_counts=True)[1]
+        if counts.min() < 2 or min(size, len(rows) - size) < len(counts):
+            if part.stratify:
+                raise DataError(f"a class has too few rows for a stratified {name} part: set its stratify to false")
+            stratify = None
+    kept, cut = train_test_split(rows, test_size=size, random_state=seed % 2**32, stratify=stratify)
+    return np.sort(kept), np.sort(cut)

@@ -1,0 +1,42 @@
+"""The bytes of uploaded tables, behind one fsspec URL: a folder, or a bucket."""
+
+import os
+from typing import Any
+
+import fsspec
+
+
+class Storage:
+    """Objects under keys that we choose; a client's text is never part of one.
+
+    A key is written before the row that names it is committed, so a torn object is never visible.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def write(self, key: str, content: bytes) -> None:
+        """Store the bytes; durable when it returns."""
+        files, path = self._place(key)
+        files.makedirs(path.removesuffix(f"/{key}"), exist_ok=True)
+        with files.open(path, "wb") as file:
+            file.write(content)
+            file.flush()
+            if hasattr(file, "fileno"):
+                os.fsync(file.fileno())
+
+    def read(self, key: str) -> bytes:
+        files, path = self._place(key)
+        content: bytes = files.cat_file(path)
+        return content
+
+    def delete(self, key: str) -> None:
+        """Remove the object if it is there."""
+        files, path = self._place(key)
+        if files.exists(path):
+            files.rm_file(path)
+
+    def _place(self, key: str) -> tuple[Any, str]:
+        # fsspec caches file systems by their arguments; this does not connect again
+        files, root = fsspec.core.url_to_fs(self._url)
+        return files, f"{root.rstrip('/')}/{key}"

@@ -1,0 +1,73 @@
+"""The exceptions of training and records. HTTP's own live in the service."""
+
+
+class GradmillError(Exception):
+    """Base of every error that we raise on purpose; its text is fit for a client."""
+
+
+class SpecError(GradmillError):
+    """A job's specification can't be built. Raised with the place of the fault and what would be right.
+
+    pointer: a JSON Pointer into the specification, such as `/network/layers/2/units`.
+    """
+
+    def __init__(self, pointer: str, detail: str) -> None:
+        super().__init__(f"{pointer} {detail}")
+        self.pointer = pointer
+        self.detail = detail
+
+
+class DataError(GradmillError):
+    """A table, or rows to predict, can't be used as they are. Raised with the place when there is one.
+
+    row and column: where in the table, rows counted from 0; None where the fault is the whole table's.
+    """
+
+    def __init__(self, detail: str, *, row: int | None = None, column: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.row = row
+        self.column = column
+
+
+class ShapeError(GradmillError):
+    """Arrays that should share a dimension do not. Raised by the engine before it computes."""
+
+
+class DivergedError(GradmillError):
+    """The training loss is not finite. Raised at the end of the epoch in which that happened."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"loss is not finite at epoch {epoch}")
+        self.epoch = epoch
+
+
+class LeaseLostError(GradmillError):
+    """Another attempt owns the job, or it was ended. Raised by a guarded write that changed no row."""
+
+
+class NotFoundError(GradmillError):
+    """No such object in this project. Raised alike for a foreign, a deleted and an unknown id."""
+
+
+class StateError(GradmillError):
+    """The object's state has no such change. Raised by transitions and by reads that come too early.
+
+    code: a short name for programs, such as `not_ready`.
+    """
+
+    def __init__(self, detail: str, *, code: str = "conflict") -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class IdempotencyError(GradmillError):
+    """An idempotency key was used before with another request. Raised by a submission."""
+
+
+class UnavailableError(GradmillError):
+    """The database can't be reached or stayed busy past its bounded retries. Raised by every read and write."""
+
+
+class StartError(GradmillError):
+    """gradmill can't start here. Raised with one sentence that says what to change."""

@@ -1,0 +1,75 @@
+"""Bytes in chunks: written by small transactions, published by the one that refers to them."""
+
+import hashlib
+from collections.abc import Iterator
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import Session
+
+from worker.errors import NotFoundError
+from worker.records.clock import seconds_from_now
+from worker.records.identifiers import new_id
+from worker.records.tables import Blob, Chunk
+
+CHUNK_BYTES = 4 * 2**20
+UNPUBLISHED_SECONDS = 3600
+SWEPT_AT_ONCE = 100
+
+
+def start_blob(session: Session, project_id: str, content: bytes) -> str:
+    """A blob without its chunks yet; its id. It is swept after an hour unless it is published."""
+    blob_id = new_id("blb")
+    sha256 = hashlib.sha256(content).hexdigest()
+    session.execute(
+        insert(Blob).values(id=blob_id, project_id=project_id, bytes=len(content), sha256=sha256, published=False)
+    )
+    return blob_id
+
+
+def chunks_of(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """(position, at most 4 MiB) of the content."""
+    for position, start in enumerate(range(0, len(content), CHUNK_BYTES)):
+        yield position, content[start : start + CHUNK_BYTES]
+
+
+def add_chunk(session: Session, project_id: str, blob_id: str, position: int, content: bytes) -> None:
+    session.execute(insert(Chunk).values(blob_id=blob_id, project_id=project_id, position=position, content=content))
+
+
+def put_blob(session: Session, project_id: str, content: bytes) -> str:
+    """A whole blob in this transaction; its id. For contents of few chunks: a long transaction holds up others."""
+    blob_id = start_blob(session, project_id, content)
+    for position, chunk in chunks_of(content):
+        add_chunk(session, project_id, blob_id, position, chunk)
+    return blob_id
+
+
+def publish_blob(session: Session, blob_id: str) -> None:
+    """Keep the blob: call it in the transaction that writes the row which refers to it."""
+    session.execute(update(Blob).where(Blob.id == blob_id).values(published=True))
+
+
+def read_blob(session: Session, blob_id: str) -> bytes:
+    """The whole content. Raises NotFoundError if it is not there, whole and unharmed."""
+    blob = session.get(Blob, blob_id)
+    chunks = session.scalars(select(Chunk.content).where(Chunk.blob_id == blob_id).order_by(Chunk.position))
+    content = b"".join(chunks)
+    if blob is None or len(content) != blob.bytes or hashlib.sha256(content).hexdigest() != blob.sha256:
+        raise NotFoundError(f"blob {blob_id} is missing or damaged")
+    return content
+
+
+def delete_blobs(session: Session, blob_ids: list[str]) -> None:
+    session.execute(delete(Chunk).where(Chunk.blob_id.in_(blob_ids)))
+    session.execute(delete(Blob).where(Blob.id.in_(blob_ids)))
+
+
+def sweep_blobs(session: Session) -> int:
+    """Delete blobs that nobody published within an hour; how many."""
+    abandoned = select(Blob.id).where(
+        Blob.published.is_(False), Blob.created_at < seconds_from_now(-UNPUBLISHED_SECONDS)
+    )
+    blob_ids = list(session.scalars(abandoned.limit(SWEPT_AT_ONCE)))
+    if blob_ids:
+        delete_blobs(session, blob_ids)
+    return len(blob_ids)

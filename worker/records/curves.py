@@ -1,0 +1,103 @@
+"""Loss curves: every epoch once."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from worker.records.clock import now
+from worker.records.lease import Claim, Guarded, guard
+from worker.records.tables import Epoch
+
+
+@dataclass(frozen=True)
+class Point:
+    """One epoch as it is recorded; a figure that is not finite is None."""
+
+    epoch: int
+    train_loss: float | None
+    validation_loss: float | None
+    learning_rate: float
+    gradient_norm: float | None
+    metrics: dict[str, float | None]
+    seconds: float
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a job shows as its latest or best epoch."""
+        return {name: getattr(self, name) for name in ("epoch", "train_loss", "validation_loss", "metrics")}
+
+    @property
+    def bits(self) -> tuple[Any, ...]:
+        """What a resumed run must repeat exactly."""
+        return (self.train_loss, self.validation_loss, self.learning_rate, self.gradient_norm, self.metrics)
+
+
+def record_epochs(
+    session: Session,
+    claim: Claim,
+    points: Sequence[Point],
+    *,
+    recorded: int,
+    best: Point | None,
+    eta_seconds: float,
+    events: int = 0,
+) -> tuple[Guarded, list[int]]:
+    """Add the points; those up to epoch `recorded` stand already and are only compared.
+
+    events: how many more numbers the caller needs, the last ones allotted. Returns the guard's answer and the epochs
+    that differ from what stands, which stays as it is. Raises LeaseLostError.
+    """
+    new = [point for point in points if point.epoch > recorded]
+    values: dict[str, Any] = {"eta_seconds": eta_seconds}
+    if new:
+        # a newly recorded epoch is progress: crashes before it no longer count
+        values |= {"epoch": new[-1].epoch, "latest": new[-1].summary, "crashes": 0, "progress_at": now()}
+    if best is not None:
+        values["best"] = best.summary
+    guarded = guard(session, claim, numbers=len(new) + events, **values)
+    first = guarded.seq - events - len(new) + 1
+    if new:
+        session.execute(
+            insert(Epoch),
+            [
+                {"job_id": claim.job_id, "project_id": claim.project_id, "attempt": claim.attempt, "seq": first + n}
+                | asdict(point)
+                for n, point in enumerate(new)
+            ],
+        )
+    return guarded, _differing(session, claim.job_id, [point for point in points if point.epoch <= recorded])
+
+
+def _differing(session: Session, job_id: str, points: Sequence[Point]) -> list[int]:
+    if not points:
+        return []
+    rows = session.scalars(
+        select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch.in_([point.epoch for point in points]))
+    )
+    stored = {row.epoch: point_of(row).bits for row in rows}
+    return [point.epoch for point in points if stored.get(point.epoch) != point.bits]
+
+
+def point_of(row: Epoch) -> Point:
+    return Point(
+        row.epoch,
+        row.train_loss,
+        row.validation_loss,
+        row.learning_rate,
+        row.gradient_norm,
+        row.metrics,
+        row.seconds,
+    )
+
+
+def read_curve(session: Session, job_id: str, *, after_epoch: int = 0, max_points: int | None = None) -> list[Point]:
+    """The curve in order of epochs; thinned to about max_points evenly spaced ones, the last always among them."""
+    rows = session.scalars(select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after_epoch).order_by(Epoch.epoch))
+    points = [point_of(row) for row in rows]
+    if max_points is None or len(points) <= max_points:
+        return points
+    step = (len(points) - 1) / max(1, max_points - 1)
+    return [points[round(n * step)] for n in range(max_points - 1)] + [points[-1]]

@@ -1,0 +1,78 @@
+"""Rows of uploaded tables; their bytes are in the storage."""
+
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from worker.errors import NotFoundError, StateError
+from worker.records.tables import Dataset, JobDataset
+
+
+def find_same_bytes(session: Session, project_id: str, sha256: str) -> Dataset | None:
+    """The table of these bytes, if it was uploaded before."""
+    return session.scalar(select(Dataset).where(Dataset.project_id == project_id, Dataset.sha256 == sha256))
+
+
+def add_dataset(
+    session: Session,
+    project_id: str,
+    *,
+    dataset_id: str,
+    name: str,
+    media_type: str,
+    content_bytes: int,
+    sha256: str,
+    rows: int,
+    profile: dict[str, Any],
+    storage_key: str,
+) -> Dataset:
+    """The new row, or that of the same bytes, which another request may have added meanwhile."""
+    known = find_same_bytes(session, project_id, sha256)
+    if known is not None:
+        return known
+    dataset = Dataset(
+        id=dataset_id,
+        project_id=project_id,
+        name=name,
+        media_type=media_type,
+        bytes=content_bytes,
+        sha256=sha256,
+        rows=rows,
+        profile=profile,
+        storage_key=storage_key,
+    )
+    session.add(dataset)
+    session.flush()
+    session.refresh(dataset)
+    return dataset
+
+
+def get_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset:
+    """Raises NotFoundError, alike for a foreign, a deleted and an unknown id."""
+    found = select(Dataset).where(Dataset.id == dataset_id, Dataset.project_id == project_id)
+    dataset = session.scalar(found)
+    if dataset is None:
+        raise NotFoundError("there is no such dataset")
+    return dataset
+
+
+def list_datasets(
+    session: Session, project_id: str, *, before: str | None = None, limit: int
+) -> tuple[list[Dataset], bool]:
+    """Datasets newest first, and whether there are more. before: an id; only older ones."""
+    found = select(Dataset).where(Dataset.project_id == project_id)
+    if before is not None:
+        found = found.where(Dataset.id < before)
+    rows = list(session.scalars(found.order_by(Dataset.id.desc()).limit(limit + 1)))
+    return rows[:limit], len(rows) > limit
+
+
+def delete_dataset(session: Session, project_id: str, dataset_id: str) -> str:
+    """Remove the row; its storage key, whose bytes the caller deletes after the commit. Raises StateError if in use."""
+    dataset = get_dataset(session, project_id, dataset_id)
+    users = select(JobDataset.job_id).where(JobDataset.dataset_id == dataset_id)
+    if (job_id := session.scalar(users.limit(1))) is not None:
+        raise StateError(f"job {job_id} was trained on this dataset; delete the job first")
+    session.execute(delete(Dataset).where(Dataset.id == dataset_id))
+    return dataset.storage_key

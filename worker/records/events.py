@@ -1,0 +1,60 @@
+"""What happened to a job, numbered with its epochs by one sequence, so that a watcher can go on where it was."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from worker.records.snapshots import brief, job_snapshot
+from worker.records.tables import Epoch, Event, Job
+
+
+class Happening(NamedTuple):
+    """kind: status, epoch, checkpoint, nondeterminism or end."""
+
+    seq: int
+    kind: str
+    payload: dict[str, Any]
+
+
+def add_event(session: Session, job: Job, kind: str, payload: dict[str, Any] | None = None) -> None:
+    """Number the event and add it; without a payload it carries the job as it now is. The caller holds the row."""
+    job.seq += 1
+    session.flush()
+    write_event(session, job.project_id, job.id, job.seq, kind, payload or brief(job_snapshot(job)))
+
+
+def write_event(session: Session, project_id: str, job_id: str, seq: int, kind: str, payload: dict[str, Any]) -> None:
+    """Add an event under a number that the job's row has allotted in this transaction."""
+    session.execute(insert(Event).values(job_id=job_id, project_id=project_id, seq=seq, kind=kind, payload=payload))
+
+
+def happenings_after(session: Session, job_id: str, seq: int, *, limit: int) -> list[Happening]:
+    """Epochs and events with a higher number, in order, at most `limit`."""
+    events = select(Event.seq, Event.kind, Event.payload).where(Event.job_id == job_id, Event.seq > seq)
+    epochs = select(Epoch).where(Epoch.job_id == job_id, Epoch.seq > seq)
+    found = [Happening(*row) for row in session.execute(events.order_by(Event.seq).limit(limit))]
+    found += [
+        Happening(row.seq, "epoch", point(row)) for row in session.scalars(epochs.order_by(Epoch.seq).limit(limit))
+    ]
+    return sorted(found)[:limit]
+
+
+def point(row: Epoch) -> dict[str, Any]:
+    """One point of the curve, as a watcher is sent it."""
+    return {
+        "epoch": row.epoch,
+        "train_loss": row.train_loss,
+        "validation_loss": row.validation_loss,
+        "metrics": row.metrics,
+        "learning_rate": row.learning_rate,
+        "gradient_norm": row.gradient_norm,
+        "seconds": row.seconds,
+    }
+
+
+def sequence_numbers(session: Session, job_ids: list[str]) -> Iterator[tuple[str, int]]:
+    """(job id, its newest number) of those jobs that exist."""
+    for job_id, seq in session.execute(select(Job.id, Job.seq).where(Job.id.in_(job_ids))):
+        yield job_id, seq

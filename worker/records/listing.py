@@ -1,0 +1,76 @@
+"""Reads of job rows for pages and lists, and their removal."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session, aliased
+
+from worker.errors import NotFoundError, StateError
+from worker.records.blobs import delete_blobs
+from worker.records.lease import HELD
+from worker.records.tables import Checkpoint, IdempotencyKey, Job, JobTag, ModelVersion, Weights
+from worker.records.transitions import locked_job
+
+
+def get_job(session: Session, project_id: str, job_id: str) -> Job:
+    """Raises NotFoundError, alike for a foreign, a deleted and an unknown id."""
+    job = session.scalar(select(Job).where(Job.id == job_id, Job.project_id == project_id))
+    if job is None:
+        raise NotFoundError("there is no such job")
+    return job
+
+
+def list_jobs(
+    session: Session,
+    project_id: str,
+    *,
+    statuses: Sequence[str] = (),
+    name: str | None = None,
+    tag: str | None = None,
+    before: str | None = None,
+    limit: int,
+) -> tuple[list[Job], bool]:
+    """Jobs newest first, and whether there are more. before: an id; only older jobs."""
+    found = select(Job).where(Job.project_id == project_id)
+    if statuses:
+        found = found.where(Job.status.in_(statuses))
+    if name is not None:
+        found = found.where(Job.name == name)
+    if tag is not None:
+        found = found.join(JobTag, JobTag.job_id == Job.id).where(JobTag.tag == tag)
+    if before is not None:
+        found = found.where(Job.id < before)
+    jobs = list(session.scalars(found.order_by(Job.id.desc()).limit(limit + 1)))
+    return jobs[:limit], len(jobs) > limit
+
+
+def count_by_status(session: Session, project_id: str) -> dict[str, int]:
+    rows = session.execute(select(Job.status, func.count()).where(Job.project_id == project_id).group_by(Job.status))
+    return {status: count for status, count in rows}
+
+
+def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
+    """1 for the job that is next, of those among `jobs` that wait."""
+    waiting = [job.id for job in jobs if job.status == "queued"]
+    before = aliased(Job)
+    ahead = select(func.count()).where(before.status == "queued", before.id <= Job.id).scalar_subquery()
+    found = select(Job.id, ahead).where(Job.id.in_(waiting), Job.status == "queued")
+    return dict(session.execute(found).tuples().all()) if waiting else {}
+
+
+def delete_job(session: Session, project_id: str, job_id: str) -> None:
+    """Remove a job and all that it recorded. Raises StateError while it runs or while a model version needs it."""
+    job = locked_job(session, project_id, job_id)
+    if job.status in HELD:
+        raise StateError(f"a job that is {job.status} can't be deleted; cancel it first")
+    weights = session.execute(select(Weights.id, Weights.blob_id).where(Weights.job_id == job_id)).all()
+    in_use = select(ModelVersion.version).where(ModelVersion.weights_id.in_([row.id for row in weights]))
+    if session.scalar(in_use.limit(1)) is not None:
+        raise StateError("a model version has this job's weights; delete that first")
+    checkpoints = session.scalars(select(Checkpoint.blob_id).where(Checkpoint.job_id == job_id)).all()
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.job_id == job_id))
+    session.execute(delete(Weights).where(Weights.job_id == job_id))
+    session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id))
+    session.delete(job)
+    session.flush()
+    delete_blobs(session, [row.blob_id for row in weights] + list(checkpoints))

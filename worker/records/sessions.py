@@ -1,0 +1,111 @@
+"""The database: one way to read, one way to write, on SQLite and PostgreSQL alike."""
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from worker.errors import UnavailableError
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+BUSY_SECONDS = 5
+POSTGRESQL_CONNECT_SECONDS = 3
+# serialization failure, deadlock, and what a restarting server says
+RETRIED_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
+
+
+class Database:
+    """An engine made in this process: create it after a fork, never before."""
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        self.engine = make_engine(url, pool_size=pool_size)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that sees one moment of the record and never writes."""
+        try:
+            with Session(self.engine) as session:
+                yield session
+        except OperationalError as error:
+            raise UnavailableError("the database can't be reached, or is busy") from error
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one writing transaction and commit it; the only way to write.
+
+        `work` may run more than once: a lost race, a deadlock or a dropped connection is retried a bounded number
+        of times. Raises UnavailableError after that.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                with Session(self.engine.execution_options(writes=True)) as session, session.begin():
+                    session.expire_on_commit = False
+                    return work(session)
+            except DBAPIError as error:
+                if not _worth_another_try(error):
+                    raise
+                if attempt == ATTEMPTS - 1 and isinstance(error, IntegrityError):
+                    raise
+                if attempt == ATTEMPTS - 1:
+                    raise UnavailableError("the database can't be reached, or is busy") from error
+                # full jitter keeps two that collided apart
+                time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - not a secret
+        raise AssertionError
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _worth_another_try(error: DBAPIError) -> bool:
+    if isinstance(error, IntegrityError):
+        # two first writers of one row: the second run finds the row
+        return True
+    state = getattr(error.orig, "sqlstate", None)
+    return error.connection_invalidated or state in RETRIED_STATES or isinstance(error, OperationalError)
+
+
+def make_engine(url: str, *, pool_size: int = 5) -> Engine:
+    """An engine whose transactions are what they say. SQLite: a writer takes its lock at BEGIN, not at first write."""
+    if not url.startswith("sqlite"):
+        return create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            pool_timeout=5,
+            connect_args={"connect_timeout": POSTGRESQL_CONNECT_SECONDS},
+        )
+    engine = create_engine(
+        url, pool_size=pool_size, max_overflow=64, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+    )
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # the begin event below says BEGIN, not the driver
+    for pragma in (
+        f"journal_mode={'WAL' if wal_is_safe(sqlite3.sqlite_version_info) else 'TRUNCATE'}",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_SECONDS * 1000}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def wal_is_safe(version: tuple[int, int, int]) -> bool:
+    """Whether this SQLite is free of the bug by which a WAL reset with two connections can corrupt the file."""
+    return version >= (3, 51, 3) or version[:2] in {(3, 44), (3, 50)} and version[2] >= {44: 6, 50: 7}[version[1]]

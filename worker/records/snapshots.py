@@ -1,0 +1,53 @@
+"""What a job looks like to a reader: plain JSON values, the same in an answer, a list and an event."""
+
+from datetime import datetime
+from typing import Any
+
+from worker.records.tables import Job
+
+Snapshot = dict[str, Any]
+
+OF_DETAIL = ("spec", "features", "metadata")
+"Left out of lists and events, which would repeat them many times over."
+
+
+def job_snapshot(job: Job) -> Snapshot:
+    """The job as its row stands. Links and the queue position are the service's to add."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "status": job.status,
+        "attempt": job.attempt,
+        "created_at": rfc3339(job.created_at),
+        "started_at": rfc3339(job.started_at),
+        "finished_at": rfc3339(job.finished_at),
+        "progress": {
+            "epoch": job.epoch,
+            "epochs": job.epochs,
+            "fraction": 1.0 if job.status == "succeeded" else job.epoch / job.epochs,
+            "eta_seconds": job.eta_seconds,
+        },
+        "latest": job.latest,
+        "best": job.best,
+        "test": job.test,
+        "parameters": job.parameters,
+        "features": job.features,
+        "classes": job.classes,
+        "queue_position": None,
+        "error": job.error,
+        "model": None,
+        "retry_of": job.retry_of,
+        "tags": job.tags,
+        "metadata": job.meta,
+        "spec": job.spec,
+    }
+
+
+def brief(snapshot: Snapshot) -> Snapshot:
+    """A snapshot for a list or an event."""
+    return {name: value for name, value in snapshot.items() if name not in OF_DETAIL}
+
+
+def rfc3339(instant: datetime | None) -> str | None:
+    """Such as 2026-11-23T21:55:00.123Z."""
+    return None if instant is None else instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,105 @@
+"""A job is accepted: its row, its idempotency key and its first event, in one transaction."""
+
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from worker.errors import IdempotencyError, StateError
+from worker.records.clock import now
+from worker.records.events import add_event
+from worker.records.identifiers import new_id
+from worker.records.snapshots import Snapshot, job_snapshot
+from worker.records.tables import IdempotencyKey, Job, JobDataset, JobTag
+from worker.specs.dataset import StoredDataset
+from worker.specs.job import Job as JobSpec
+
+
+@dataclass(frozen=True)
+class Request:
+    """The client's idempotency key, and what it was sent with. sha256: hex, of the method, path and body."""
+
+    key: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was worked out of the specification before anything is stored."""
+
+    features: list[dict[str, Any]]
+    classes: list[str] | None
+    parameters: int
+
+
+def find_answer(session: Session, project_id: str, request: Request) -> Snapshot | None:
+    """The answer to an earlier submission with this key. Raises IdempotencyError if that was another request."""
+    row = session.get(IdempotencyKey, (project_id, request.key))
+    if row is None:
+        return None
+    if not hmac.compare_digest(row.request_sha256, request.sha256):
+        raise IdempotencyError("this Idempotency-Key was used with another request")
+    answer: Snapshot = row.answer
+    return answer
+
+
+def submit_job(
+    session: Session,
+    project_id: str,
+    spec: JobSpec,
+    plan: Plan,
+    *,
+    queued_limit: int,
+    request: Request | None = None,
+    request_id: str | None = None,
+    retry_of: str | None = None,
+) -> tuple[Snapshot, bool]:
+    """The job as it is answered, and whether it is the answer to an earlier request.
+
+    Raises IdempotencyError, or StateError when the project has too many jobs waiting.
+    """
+    if request is not None and (answer := find_answer(session, project_id, request)) is not None:
+        return answer, True
+    waiting = session.scalar(
+        select(func.count()).select_from(Job).where(Job.project_id == project_id, Job.status == "queued")
+    )
+    if (waiting or 0) >= queued_limit:
+        raise StateError(f"{waiting} jobs are waiting already; the limit is {queued_limit}", code="queue_full")
+    job = Job(
+        id=new_id("job"),
+        project_id=project_id,
+        name=spec.name,
+        status="queued",
+        spec=spec.model_dump(mode="json"),
+        features=plan.features,
+        classes=plan.classes,
+        parameters=plan.parameters,
+        meta=spec.metadata,
+        tags=list(spec.tags),
+        epochs=spec.training.epochs,
+        request_id=request_id,
+        retry_of=retry_of,
+        # taken as rung: the caller rings right after the commit, and rescue looks again some seconds later
+        dispatched_at=now(),
+    )
+    session.add(job)
+    session.flush()
+    session.add_all(JobTag(job_id=job.id, project_id=project_id, tag=tag) for tag in spec.tags)
+    if isinstance(spec.dataset, StoredDataset):
+        session.add(JobDataset(job_id=job.id, project_id=project_id, dataset_id=spec.dataset.id))
+    session.refresh(job)
+    add_event(session, job, "status")
+    snapshot = job_snapshot(job)
+    if request is not None:
+        session.add(
+            IdempotencyKey(
+                project_id=project_id,
+                key=request.key,
+                request_sha256=request.sha256,
+                job_id=job.id,
+                answer=snapshot,
+            )
+        )
+    return snapshot, False

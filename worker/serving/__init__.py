@@ -1,0 +1,1 @@
+"""Published weights -> a thread-safe predictor with its encoders. Used by workers and by the service."""

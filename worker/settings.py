@@ -1,0 +1,61 @@
+"""One frozen Settings, read from the environment once."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from platformdirs import user_data_path
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Limits(BaseSettings):
+    """What a job may ask for. Checked by arithmetic at submission, shown by `GET /v1/system`."""
+
+    model_config = SettingsConfigDict(env_prefix="GRADMILL_LIMIT_", frozen=True)
+
+    parameters: int = 50_000_000
+    "Weights and biases of one network."
+    memory_bytes: int = 4 * 2**30
+    "Estimated peak memory of one training run."
+    flops: float = 1e16
+    "Estimated floating point operations of one training run."
+    rows: int = 5_000_000
+    columns: int = 10_000
+    categories: int = 1_000
+    "Distinct values of one categorical column."
+    queued_jobs: int = 10_000
+    "Jobs of one project that wait at the same time."
+
+
+class Settings(BaseSettings):
+    """The worker's settings; the service extends them with HTTP's. Environment variables: GRADMILL_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="GRADMILL_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(default_factory=lambda: user_data_path("gradmill"))
+    "Where the one-machine mode keeps its database, broker, uploads and key."
+    database_url: str = ""
+    "SQLAlchemy URL; empty: SQLite in the data folder. PostgreSQL is written postgresql+psycopg://..."
+    redis_url: str = ""
+    "redis://, rediss:// or unix://; empty: `gradmill up` starts a Valkey server of its own."
+    storage_url: str = ""
+    "fsspec URL of the folder or bucket of uploaded tables; empty: a folder in the data folder."
+    workers: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
+    "Training processes of one Celery worker."
+    lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    "How long a job stays its worker's without a sign of life. Beat at a third, self-stop at two thirds."
+    log_level: str = "info"
+    limits: Limits = Field(default_factory=Limits)
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        url = self.database_url or f"sqlite:///{self.data_dir / 'gradmill.db'}"
+        # a bare postgresql:// would ask SQLAlchemy 2.1 for a driver that is not ours
+        return url.replace("postgresql://", "postgresql+psycopg://", 1) if url.startswith("postgresql://") else url
+
+    @property
+    def storage(self) -> str:
+        """The fsspec URL in force."""
+        return self.storage_url or str(self.data_dir / "datasets")

@@ -1,0 +1,31 @@
+"""What every specification shares: frozen, no unknown members, and scalars that are what they say."""
+
+import re
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+class Spec(BaseModel):
+    """Base of the vocabulary. Unknown members are refused; a value is never silently converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _printable(text: str) -> str:
+    """Refuse what no reader can see: it would make two names look alike, or end in a log line."""
+    if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn") for letter in text):
+        raise ValueError("must not contain control, invisible or unassigned characters")
+    return unicodedata.normalize("NFC", text)
+
+
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+
+# strict: a bool is an int and "1" is a number to Python; neither is one to us
+Integer = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Boolean = Annotated[bool, Field(strict=True)]
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Name = Annotated[str, Field(pattern=NAME.pattern, description="Letters, digits, dot, underscore and hyphen.")]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
