@@ -95,7 +95,7 @@ class Training:
         network.initialize(self.parameters, (plan.seed, INITIAL_WEIGHTS))
         self.gradients = self.parameters.like()
         self.optimizer = optimizer(self.parameters.flat)
-        self.best_flat = self.parameters.flat.copy()
+        self.best = self.parameters.like()
         self.epoch = 0
         self.best_epoch = 0
         self.best_value = math.inf
@@ -113,10 +113,10 @@ class Training:
         return self.epoch >= self.plan.epochs or (patience is not None and self.epoch > 0 and waited >= patience.epochs)
 
     @property
-    def result(self) -> Floats:
-        """The flat parameters to keep: the best epoch's where asked for, else the last's."""
+    def final(self) -> Parameters:
+        """The parameters to keep: the best epoch's where asked for, else the last's."""
         patience = self.plan.patience
-        return self.best_flat if patience is not None and patience.restore_best else self.parameters.flat
+        return self.best if patience is not None and patience.restore_best else self.parameters
 
     def run(self, should_stop: Callable[[], bool]) -> Iterator[Epoch]:
         """Yield epochs until finished. `should_stop` is asked after each step; on True the run returns at once.
@@ -189,7 +189,7 @@ class Training:
         if not value < self.best_value - needed:
             return False
         self.best_value, self.best_epoch = value, self.epoch
-        self.best_flat[...] = self.parameters.flat
+        self.best.flat[...] = self.parameters.flat
         return True
 
     def evaluate(self, parameters: Parameters, part: Part) -> tuple[float, dict[str, float]]:
@@ -205,7 +205,7 @@ class Training:
 
     def state(self) -> State:
         """A copy of all that the next step depends on."""
-        arrays = {"parameters": self.parameters.flat.copy(), "best": self.best_flat.copy()}
+        arrays = {"parameters": self.parameters.flat.copy(), "best": self.best.flat.copy()}
         arrays |= {f"optimizer.{name}": slot.copy() for name, slot in self.optimizer.slots.items()}
         values = {
             "epoch": self.epoch,
@@ -222,7 +222,7 @@ class Training:
         """Go on from a state that `state` gave, in this or another process."""
         arrays, values = state
         self.parameters.flat[...] = arrays["parameters"]
-        self.best_flat[...] = arrays["best"]
+        self.best.flat[...] = arrays["best"]
         for name, slot in self.optimizer.slots.items():
             slot[...] = arrays[f"optimizer.{name}"]
         self.epoch, self._step = values["epoch"], values["step"]

@@ -79,6 +79,15 @@ def guard(session: Session, claim: Claim, *, numbers: int = 0, **values: Any) ->
     return Guarded(*row)
 
 
+def held_status(session: Session, claim: Claim) -> str:
+    """The job's status, by a look that writes nothing. Raises LeaseLostError."""
+    held = select(Job.status).where(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status.in_(HELD))
+    status = session.scalar(held)
+    if status is None:
+        raise LeaseLostError(f"attempt {claim.attempt} no longer holds job {claim.job_id}")
+    return status
+
+
 def held_job(session: Session, claim: Claim, **values: Any) -> Job:
     """The guarded job itself, for a change that is more than numbers. Raises LeaseLostError."""
     guard(session, claim, **values)

@@ -108,4 +108,4 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def wal_is_safe(version: tuple[int, int, int]) -> bool:
     """Whether this SQLite is free of the bug by which a WAL reset with two connections can corrupt the file."""
-    return version >= (3, 51, 3) or version[:2] in {(3, 44), (3, 50)} and version[2] >= {44: 6, 50: 7}[version[1]]
+    return version >= (3, 51, 3) or (version[:2] in {(3, 44), (3, 50)} and version[2] >= {44: 6, 50: 7}[version[1]])

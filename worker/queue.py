@@ -1,0 +1,102 @@
+"""The Celery app and the doorbell. Redis says `look now`; the truth is in SQL."""
+
+import time
+from collections.abc import Callable
+
+import redis
+import structlog
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from worker.settings import Settings
+
+log = structlog.get_logger()
+
+QUEUE = "gradmill"
+RUN = "gradmill.run"
+CHANNEL = "gradmill:changed"
+CONNECT_SECONDS = 0.5
+# after a failed announcement the next ones are left out for so long: a broker that is away must not slow training
+SILENCE_SECONDS = 5.0
+
+
+def make_app(settings: Callable[[], Settings]) -> Celery:
+    """The Celery app; settings are read when it is first used, not when it is made."""
+    app = Celery("gradmill", set_as_current=False)
+    app.add_defaults(lambda: _configuration(settings()))
+    return app
+
+
+def _configuration(settings: Settings) -> dict[str, object]:
+    return {
+        "broker_url": broker_url(settings.redis_url),
+        "task_default_queue": QUEUE,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        # no result backend: results are in SQL
+        "task_ignore_result": True,
+        # early acknowledgement: late ones run a job longer than the visibility timeout twice at once (celery#5935)
+        "task_acks_late": False,
+        "task_publish_retry": False,
+        "worker_prefetch_multiplier": 1,
+        # without it a job waits behind a long one in a reserved slot
+        "worker_disable_prefetch": True,
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "worker_soft_shutdown_timeout": 10,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "socket_timeout": 5,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "health_check_interval": 25,
+            # of one publish; the worker's own reconnecting is set above
+            "max_retries": 0,
+        },
+    }
+
+
+def broker_url(redis_url: str) -> str:
+    """Celery's spelling of a Redis URL: a unix socket is redis+socket://."""
+    return redis_url.replace("unix://", "redis+socket://", 1)
+
+
+class Doorbell:
+    """Rings workers for a job, and tells watchers that a job's record changed. Never raises: both are only hints."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = make_app(lambda: settings)
+        self._redis = redis.Redis.from_url(
+            settings.redis_url, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS
+        )
+        self._silent_until = 0.0
+
+    def ring(self, job_id: str) -> bool:
+        """Put the job's id in the queue; whether that worked. Rescue rings again for those that it missed."""
+        try:
+            self._app.send_task(RUN, args=[job_id], queue=QUEUE, ignore_result=True, retry=False)
+        except (OperationalError, redis.RedisError, OSError) as error:
+            log.warning("broker_away", job_id=job_id, error=type(error).__name__)
+            return False
+        return True
+
+    def announce(self, job_id: str) -> None:
+        """Tell watchers to look at the job."""
+        if time.monotonic() < self._silent_until:
+            return
+        try:
+            self._redis.publish(CHANNEL, job_id)
+        except (redis.RedisError, OSError):
+            self._silent_until = time.monotonic() + SILENCE_SECONDS
+
+    def waiting(self) -> int | None:
+        """How many messages are in the queue; None if the broker is away."""
+        try:
+            return int(self._redis.llen(QUEUE))  # type: ignore[arg-type] # the client is not async
+        except (redis.RedisError, OSError):
+            return None
+
+    def close(self) -> None:
+        self._redis.close()
+        self._app.close()

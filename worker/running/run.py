@@ -1,0 +1,230 @@
+"""Run one job: claim it, load it, fit it, record it, and end the attempt in exactly one way."""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from worker.backprop.fit import Training
+from worker.errors import DataError, DivergedError, LeaseLostError, SpecError, UnavailableError
+from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
+from worker.records.lease import Claim, claim_job
+from worker.records.sessions import Database, Session
+from worker.records.transitions import end_attempt
+from worker.running.heartbeat import Heartbeat
+from worker.running.loading import Loaded, evaluate, load
+from worker.running.recorder import Recorder, snapshot_epochs
+from worker.running.stopping import Reason, ShutdownFlag, Stopping
+from worker.running.tables import Tables
+from worker.settings import Settings
+from worker.specs.job import Job
+
+log = structlog.get_logger()
+
+JOB_ID = re.compile(r"^job_[0-9a-f]{32}$")
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What a process needs to run jobs. announce: tells watchers that a job's record changed."""
+
+    database: Database
+    tables: Tables
+    settings: Settings
+    shutdown: ShutdownFlag
+    owner: str
+    announce: Callable[[str], None]
+
+    def run_job(self, job_id: str) -> str | None:
+        """Run the job if it waits; the status it was left in, or None if it was not ours or the lease was lost.
+
+        Never raises for what a job may do: its end is in the record.
+        """
+        if not JOB_ID.fullmatch(job_id):
+            log.warning("not_a_job_id", length=len(job_id))
+            return None
+        lease = self.settings.lease_seconds
+        claim = self.database.write(lambda session: claim_job(session, job_id, owner=self.owner, lease_seconds=lease))
+        if claim is None:
+            return None
+        with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt, request_id=claim.request_id):
+            self.announce(job_id)
+            began = time.monotonic()
+            status = _Attempt(self, claim).run()
+            self.announce(job_id)
+            log.info("attempt_ended", status=status, seconds=round(time.monotonic() - began, 3))
+            return status
+
+
+class _Attempt:
+    def __init__(self, runner: Runner, claim: Claim) -> None:
+        self.runner, self.claim = runner, claim
+        self.database = runner.database
+        self.spec = Job.model_validate(claim.spec)
+        training = self.spec.training
+        self.stopping = Stopping(
+            runner.shutdown, max_seconds=training.max_seconds, checkpoint_seconds=training.checkpoint_seconds
+        )
+        self.heartbeat = Heartbeat(self.database, claim, self.stopping)
+
+    def run(self) -> str | None:
+        """Errors of a job are translated here, and nowhere else."""
+        self.heartbeat.start()
+        try:
+            with threadpool_limits(self.spec.training.threads):
+                return self._train()
+        except LeaseLostError:
+            log.warning("lease_lost")
+            return None
+        except UnavailableError as error:
+            # nothing can be written; the lease runs out and rescue gives the job to another
+            log.warning("database_lost", error=str(error))
+            return None
+        except DivergedError as error:
+            return self._fail("diverged", self._advice(error), error.epoch)
+        except (SpecError, DataError) as error:
+            return self._fail("invalid_data", _said(error))
+        except MemoryError:
+            return self._fail("out_of_memory", "the worker ran out of memory; use a smaller network, batch or table")
+        except Exception:
+            log.exception("internal_error")
+            return self._fail("internal", "an error of ours; the worker's log has it under this job's id")
+        finally:
+            self.heartbeat.end()
+
+    def _train(self) -> str:
+        loaded = load(
+            self.spec, self.runner.tables.load(self.claim.project_id, self.spec.dataset), self.runner.settings.limits
+        )
+        training = loaded.training
+        recorder = self._recorder(loaded)
+        self._resume(training)
+        try:
+            reason = self._fit(training, recorder)
+        except DivergedError:
+            recorder.flush()
+            raise
+        if training.finished:
+            return self._succeed(loaded, recorder)
+        return self._stop(reason, training, recorder)
+
+    def _recorder(self, loaded: Loaded) -> Recorder:
+        spec = self.spec.training
+        flat = loaded.training.parameters.flat
+        return Recorder(
+            self.database,
+            self.claim,
+            loaded.recipe,
+            epochs=spec.epochs,
+            snapshots=snapshot_epochs(spec.epochs, spec.snapshots, flat.nbytes),
+            fingerprint=fingerprint(spec.threads),
+            announce=self.runner.announce,
+            tell=self._written,
+        )
+
+    def _written(self, status: str) -> None:
+        self.heartbeat.renewed()
+        self.stopping.tell_status(status)
+
+    def _resume(self, training: Training) -> None:
+        with self.database.reading() as session:
+            newest = newest_checkpoint(session, self.claim.job_id)
+        if newest is None:
+            return
+        row, state = newest
+        training.restore(state)
+        log.info(
+            "resumed", epoch=training.epoch, same_machine=row.fingerprint == fingerprint(self.spec.training.threads)
+        )
+
+    def _fit(self, training: Training, recorder: Recorder) -> Reason | None:
+        """Train until the end or until there is a reason to stop, taking checkpoints on the way."""
+        while not training.finished:
+            for epoch in training.run(self.stopping):
+                recorder.add(epoch, training.parameters)
+                if self.stopping():
+                    break
+            reason = self.stopping.reason
+            if reason == "checkpoint":
+                recorder.checkpoint(training.state())
+                self.stopping.checkpoint_taken()
+            elif reason is not None:
+                return reason
+        return None
+
+    def _succeed(self, loaded: Loaded, recorder: Recorder) -> str:
+        recorder.flush()
+        evaluation = evaluate(loaded)
+        test = evaluation["test"]
+        publish = recorder.stage_final(loaded.training.final)
+
+        def work(session: Session) -> str:
+            publish(session)
+            drop_checkpoints(session, self.claim.job_id)
+            return end_attempt(
+                session,
+                self.claim,
+                "succeeded",
+                evaluation=evaluation,
+                test=test and {"loss": test["loss"], "metrics": test["metrics"]},
+                parameters=int(loaded.training.parameters.flat.size),
+            )
+
+        return self.database.write(work)
+
+    def _stop(self, reason: Reason | None, training: Training, recorder: Recorder) -> str | None:
+        if reason == "lease_lost":
+            raise LeaseLostError("the lease was not renewed in time")
+        if reason == "timed_out":
+            recorder.flush()
+            limit = self.spec.training.max_seconds
+            return self._fail("timed_out", f"training took longer than max_seconds, {limit:g}", training.epoch)
+        if reason == "cancelling":
+            recorder.flush()
+            return self._end("cancelled")
+        recorder.checkpoint(training.state())
+        return self._end("paused" if reason == "pausing" else "queued")
+
+    def _fail(self, code: str, message: str, epoch: int | None = None) -> str | None:
+        log.info("job_failed", code=code, message=message)
+        return self._end("failed", error={"code": code, "message": message, "epoch": epoch})
+
+    def _end(self, status: str, **values: Any) -> str | None:
+        def work(session: Session) -> str:
+            left_in = end_attempt(session, self.claim, status, **values)
+            if left_in in ("failed", "cancelled"):
+                drop_checkpoints(session, self.claim.job_id)
+            return left_in
+
+        try:
+            return self.database.write(work)
+        except (LeaseLostError, UnavailableError) as error:
+            log.warning("end_not_recorded", status=status, error=str(error))
+            return None
+
+    def _advice(self, error: DivergedError) -> str:
+        rate = self.spec.training.optimizer.learning_rate
+        return f"{error}; try a learning rate of {rate / 10:g} or less"
+
+
+def _said(error: SpecError | DataError) -> str:
+    if isinstance(error, SpecError):
+        return str(error)
+    place = [f"row {error.row}"] if error.row is not None else []
+    place += [f"column {error.column!r}"] if error.column is not None else []
+    return f"{', '.join(place)}: {error.detail}" if place else error.detail
+
+
+def fingerprint(threads: int) -> dict[str, Any]:
+    """What the bits of a run depend on besides the job: a resume elsewhere can tell that it is elsewhere."""
+    blas = next((info for info in threadpool_info() if info["user_api"] == "blas"), {})
+    return {
+        "numpy": np.__version__,
+        "blas": [blas.get("internal_api"), blas.get("version"), blas.get("architecture")],
+        "threads": threads,
+    }
