@@ -21,7 +21,7 @@ def _builtin(name: str) -> pa.Table:
     if name == "xor":
         return pa.table({"x1": [0, 0, 1, 1], "x2": [0, 1, 0, 1], "label": ["0", "1", "1", "0"]})
     # imported late: scikit-learn takes a second, and processes that only serve never need it
-    from sklearn import datasets  # noqa: PLC0415
+    from sklearn import datasets
 
     # scaled=False: the diabetes table in its own units
     options = {"scaled": False} if name == "diabetes" else {}

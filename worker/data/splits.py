@@ -45,7 +45,7 @@ def _cut(
     of: int | None = None,
 ) -> tuple[Rows, Rows | None]:
     # imported late: scikit-learn takes a second, and processes that only serve never split
-    from sklearn.model_selection import train_test_split  # noqa: PLC0415
+    from sklearn.model_selection import train_test_split
 
     if part is None:
         return rows, None

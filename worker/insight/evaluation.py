@@ -14,7 +14,7 @@ def evaluate_classes(probabilities: NDArray[Any], labels: NDArray[np.int64], cla
     probabilities: (rows, classes).
     """
     # imported late: scikit-learn takes a second, and most processes never evaluate
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics
 
     every = np.arange(len(classes))
     predicted = probabilities.argmax(axis=1)
@@ -34,7 +34,7 @@ def evaluate_numbers(predicted: NDArray[Any], actual: NDArray[Any], names: list[
 
     Both arrays: (rows, outputs).
     """
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics
 
     residuals = actual - predicted
     return {

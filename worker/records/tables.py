@@ -38,7 +38,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {dict[str, Any]: Json, list[str]: Json, datetime: Instant}  # noqa: RUF012 - SQLAlchemy's way
+    type_annotation_map = {dict[str, Any]: Json, list[str]: Json, datetime: Instant}
 
 
 class OfProject:

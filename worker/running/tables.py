@@ -1,52 +1,86 @@
-"""The table that a specification names, and its profile."""
+"""Tables by the specification that names them: made here, posted inline, or uploaded before."""
 
+import hashlib
 from functools import lru_cache
 
 import pyarrow as pa
 
+from worker.data.inline import inline_table, table_bytes
 from worker.data.profiles import TableProfile, profile_table
-from worker.data.readers import read_table
+from worker.data.readers import PARQUET, read_table
 from worker.data.sources import make_table
 from worker.data.storage import Storage
 from worker.errors import NotFoundError, SpecError
-from worker.records.datasets import get_dataset
-from worker.records.sessions import Database, Session
+from worker.records.datasets import add_dataset, find_same_bytes, get_dataset
+from worker.records.identifiers import new_id
+from worker.records.sessions import Database
 from worker.records.tables import Dataset
 from worker.settings import Limits
 from worker.specs.dataset import BuiltinDataset, GeneratedDataset, InlineDataset, StoredDataset
+from worker.specs.dataset import Dataset as DatasetSpec
 
 
 class Tables:
-    """Where tables come from: made here, or uploaded before."""
-
     def __init__(self, database: Database, storage: Storage, limits: Limits) -> None:
         self._database, self._storage, self._limits = database, storage, limits
-        # by its specification; a made table is the same each time
+        # a made table is the same each time, so its profile is too
         self._profile_made = lru_cache(maxsize=64)(lambda spec: profile_table(make_table(spec), limits))
 
-    def load(
-        self, project_id: str, spec: BuiltinDataset | GeneratedDataset | InlineDataset | StoredDataset
-    ) -> pa.Table:
-        """Raises SpecError if there is no such upload, DataError if its bytes can't be read."""
-        if isinstance(spec, BuiltinDataset | GeneratedDataset):
-            return make_table(spec)
-        with self._database.reading() as session:
-            row = _stored(session, project_id, spec)
-            key, media_type = row.storage_key, row.media_type
-        return read_table(self._storage.read(key), media_type, self._limits)
+    def load(self, project_id: str, spec: DatasetSpec) -> pa.Table:
+        """The table. Raises SpecError if there is no such upload, DataError if its bytes can't be read."""
+        if isinstance(spec, InlineDataset):
+            return inline_table(spec)
+        if isinstance(spec, StoredDataset):
+            row = self._stored(project_id, spec)
+            return self.read(row)
+        return make_table(spec)
 
-    def profile(self, project_id: str, spec: BuiltinDataset | GeneratedDataset | StoredDataset) -> TableProfile:
-        """Without opening an uploaded table. Raises SpecError if there is no such upload."""
+    def profile(self, project_id: str, spec: DatasetSpec) -> TableProfile:
+        """Its profile, without opening an uploaded table. Raises SpecError if there is no such upload."""
+        if isinstance(spec, StoredDataset):
+            return TableProfile.model_validate(self._stored(project_id, spec).profile)
         if isinstance(spec, BuiltinDataset | GeneratedDataset):
             return self._profile_made(spec)
+        return profile_table(inline_table(spec), self._limits)
+
+    def store(self, project_id: str, name: str, content: bytes, media_type: str) -> tuple[Dataset, bool]:
+        """Keep an upload; its row, and whether it is new: the same bytes have the same id. Raises DataError."""
+        sha256 = hashlib.sha256(content).hexdigest()
         with self._database.reading() as session:
-            return TableProfile.model_validate(_stored(session, project_id, spec).profile)
+            known = find_same_bytes(session, project_id, sha256)
+        if known is not None:
+            return known, False
+        profile = profile_table(read_table(content, media_type, self._limits), self._limits)
+        dataset_id = new_id("dst")
+        self._storage.write(dataset_id, content)
+        dataset = self._database.write(
+            lambda session: add_dataset(
+                session,
+                project_id,
+                dataset_id=dataset_id,
+                name=name,
+                media_type=media_type,
+                content_bytes=len(content),
+                sha256=sha256,
+                rows=profile.rows,
+                profile=profile.model_dump(mode="json"),
+                storage_key=dataset_id,
+            )
+        )
+        return dataset, dataset.id == dataset_id
 
+    def store_inline(self, project_id: str, spec: InlineDataset, name: str) -> StoredDataset:
+        """Keep inline rows as an upload; the specification that names it."""
+        dataset, _ = self.store(project_id, name, table_bytes(inline_table(spec)), PARQUET)
+        return StoredDataset(source="stored", id=dataset.id)
 
-def _stored(session: Session, project_id: str, spec: StoredDataset | InlineDataset) -> Dataset:
-    if isinstance(spec, InlineDataset):
-        raise SpecError("/dataset", "inline rows must be stored first")
-    try:
-        return get_dataset(session, project_id, spec.id)
-    except NotFoundError as error:
-        raise SpecError("/dataset/id", "there is no such dataset") from error
+    def read(self, dataset: Dataset) -> pa.Table:
+        """An uploaded table, by its row."""
+        return read_table(self._storage.read(dataset.storage_key), dataset.media_type, self._limits)
+
+    def _stored(self, project_id: str, spec: StoredDataset) -> Dataset:
+        try:
+            with self._database.reading() as session:
+                return get_dataset(session, project_id, spec.id)
+        except NotFoundError as error:
+            raise SpecError("/dataset/id", "there is no such dataset") from error

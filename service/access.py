@@ -1,0 +1,120 @@
+"""Who may call what. Every route declares its policy; one without is refused, and fails the tests."""
+
+import hashlib
+import hmac
+from typing import Any
+
+from flask import Flask, Response, g, redirect, request, session, url_for
+from flask_wtf.csrf import ValidationError, generate_csrf, validate_csrf
+
+from service.context import Principal
+from service.problems import Problem
+from service.settings import ServiceSettings
+from worker.records.identifiers import DEFAULT_PROJECT
+
+OPEN = "open"
+"The policy of a route that needs no key."
+SESSION = "session"
+"The policy of a page that any logged-in user may see."
+
+SCOPES = ("jobs:read", "jobs:write", "datasets:read", "datasets:write", "models:predict", "system:read")
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+LOGGED_IN = "key"
+
+
+def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, str]) -> None:
+    """policies: by Flask endpoint, a scope, OPEN or SESSION."""
+    secret = settings.api_key.get_secret_value()
+    digest = hashlib.sha256(secret.encode()).digest()
+    # every API process and replica signs alike, and a new key ends the sessions of the old one
+    app.secret_key = hmac.digest(secret.encode(), b"session cookie", "sha256")
+    app.config.update(
+        SESSION_COOKIE_NAME="gradmill_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+
+    def identify() -> Principal | None:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            # digests are of one length, so the comparison tells nothing of the key's
+            if hmac.compare_digest(hashlib.sha256(given.strip().encode()).digest(), digest):
+                return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=False)
+            return None
+        if session.get(LOGGED_IN):
+            return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=True)
+        return None
+
+    @app.before_request
+    def enforce() -> Any:
+        policy = policies.get(request.endpoint or "")
+        # a browser asks ahead without a key; the answer tells methods only
+        if policy == OPEN or request.method == "OPTIONS":
+            return None
+        principal = identify()
+        if principal is None:
+            if request.path.startswith("/ui") and request.method == "GET":
+                return redirect(url_for("ui.login"))
+            raise Problem(
+                401, "a valid key is needed: Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"}
+            )
+        if request.endpoint is not None and policy is None:
+            raise Problem(403, "this route has no access policy")
+        if policy not in (None, SESSION) and policy not in principal.scopes:
+            raise Problem(403, f"the key lacks the scope {policy}")
+        if principal.by_cookie and request.method not in SAFE:
+            _check_csrf()
+        g.principal = principal
+        return None
+
+    @app.after_request
+    def secure(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-cache" if request.method == "GET" else "no-store"
+        return response
+
+
+def is_key(settings: ServiceSettings, given: str) -> bool:
+    """Whether this is the key, for the login page."""
+    secret = settings.api_key.get_secret_value()
+    return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest())
+
+
+def log_in() -> None:
+    """Start a session; the cookie says only that there is one."""
+    session.clear()
+    session[LOGGED_IN] = True
+    session.permanent = True
+
+
+def csrf_token() -> str:
+    token: str = generate_csrf()
+    return token
+
+
+def _check_csrf() -> None:
+    """A change by cookie comes from our own page, or it is refused."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise Problem(403, "this request comes from another site", code="cross_site")
+    try:
+        validate_csrf(request.headers.get("X-CSRF-Token") or request.form.get("csrf_token"))
+    except ValidationError as error:
+        raise Problem(403, "a change by cookie needs its CSRF token", code="csrf") from error
+
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}

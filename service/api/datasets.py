@@ -1,0 +1,128 @@
+"""Uploaded tables."""
+
+from typing import Any
+
+from flask import Response, request, url_for
+
+from service.api.jobs import INVALID, NOT_MODIFIED, page
+from service.context import parts, project_id
+from service.operations import Answer, Operations, answer
+from service.problems import Problem
+from service.schemas import datasets as schemas
+from service.schemas.common import Page, ProblemDocument
+from worker.data.readers import CSV
+from worker.records.datasets import delete_dataset, get_dataset, list_datasets
+from worker.records.snapshots import rfc3339
+from worker.records.tables import Dataset
+
+operations = Operations("datasets")
+
+PROBLEM = ("application/problem+json",)
+NOT_FOUND = Answer("No such dataset.", ProblemDocument, PROBLEM)
+MULTIPART = "multipart/form-data"
+
+
+@operations.declare(
+    "POST",
+    "/v1/datasets",
+    policy="datasets:write",
+    query=schemas.UploadQuery,
+    accepts=(CSV, MULTIPART),
+    answers={
+        201: Answer("Stored.", schemas.Dataset, headers={"Location": "The dataset."}),
+        200: Answer("These bytes were uploaded before; the same dataset.", schemas.Dataset),
+        415: Answer("Neither CSV nor a multipart file.", ProblemDocument, PROBLEM),
+        422: INVALID,
+    },
+)
+def upload(query: schemas.UploadQuery) -> Response:
+    """Upload a CSV table with a header line, as the body or as multipart `file`."""
+    dataset, new = parts().tables.store(project_id(), query.name, _content(), CSV)
+    headers = {"Location": url_for("datasets.show", dataset_id=dataset.id)}
+    return answer(_shown(dataset), 201 if new else 200, headers)
+
+
+def _content() -> bytes:
+    if request.mimetype == CSV:
+        if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+            raise Problem(415, "a table must be in UTF-8")
+        return request.get_data()
+    if request.mimetype == MULTIPART:
+        file = request.files.get("file")
+        if file is None or len(request.files) != 1:
+            raise Problem(400, "a multipart upload has one part, named file")
+        # its name and type are the client's word; the bytes are what counts
+        return file.read()
+    raise Problem(415, f"the body must be {CSV}, or {MULTIPART} with a part named file")
+
+
+@operations.declare(
+    "GET",
+    "/v1/datasets",
+    policy="datasets:read",
+    query=Page,
+    answers={200: Answer("Newest first.", schemas.DatasetList, headers={"ETag": ""}), 304: NOT_MODIFIED},
+)
+def index(query: Page) -> Response:
+    """List uploaded tables."""
+    with parts().database.reading() as session:
+        rows, more = list_datasets(session, project_id(), before=query.cursor, limit=query.limit)
+    return page([_shown(row) for row in rows], more)
+
+
+@operations.declare(
+    "GET",
+    "/v1/datasets/<dataset_id>",
+    policy="datasets:read",
+    answers={200: Answer("The dataset.", schemas.Dataset), 404: NOT_FOUND},
+)
+def show(dataset_id: str) -> Response:
+    """Show a table's columns."""
+    with parts().database.reading() as session:
+        return answer(_shown(get_dataset(session, project_id(), dataset_id)))
+
+
+@operations.declare(
+    "GET",
+    "/v1/datasets/<dataset_id>/rows",
+    policy="datasets:read",
+    query=schemas.RowsQuery,
+    answers={200: Answer("The first rows.", schemas.Rows), 404: NOT_FOUND},
+)
+def rows(dataset_id: str, query: schemas.RowsQuery) -> Response:
+    """Show a table's first rows."""
+    with parts().database.reading() as session:
+        dataset = get_dataset(session, project_id(), dataset_id)
+    table = parts().tables.read(dataset).slice(0, query.limit)
+    columns = [column.to_pylist() for column in table.columns]
+    return answer({"columns": table.column_names, "rows": list(zip(*columns, strict=True))})
+
+
+@operations.declare(
+    "DELETE",
+    "/v1/datasets/<dataset_id>",
+    policy="datasets:write",
+    answers={
+        204: Answer("Gone.", None, ()),
+        404: NOT_FOUND,
+        409: Answer("A job was trained on it.", ProblemDocument, PROBLEM),
+    },
+)
+def remove(dataset_id: str) -> Response:
+    """Delete a table that no job was trained on."""
+    key = parts().database.write(lambda session: delete_dataset(session, project_id(), dataset_id))
+    parts().storage.delete(key)
+    return Response(status=204)
+
+
+def _shown(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "id": dataset.id,
+        "name": dataset.name,
+        "rows": dataset.rows,
+        "columns": dataset.profile["columns"],
+        "bytes": dataset.bytes,
+        "sha256": dataset.sha256,
+        "media_type": dataset.media_type,
+        "created_at": rfc3339(dataset.created_at),
+    }

@@ -1,0 +1,65 @@
+"""What a request needs: the parts that the app opened, who is asking, and an id for the logs."""
+
+import re
+from dataclasses import dataclass
+from typing import cast
+
+import structlog
+import uuid_utils
+from flask import Flask, Response, current_app, g, request
+
+from service.live import Live
+from service.predictors import Predictors
+from service.settings import ServiceSettings
+from worker.data.storage import Storage
+from worker.queue import Doorbell
+from worker.records.sessions import Database
+from worker.running.tables import Tables
+
+REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+EXTENSION = "gradmill"
+
+
+@dataclass(frozen=True)
+class Parts:
+    settings: ServiceSettings
+    database: Database
+    storage: Storage
+    tables: Tables
+    doorbell: Doorbell
+    live: Live
+    predictors: Predictors
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who is asking. by_cookie: a change then needs a CSRF token as well."""
+
+    project_id: str
+    scopes: frozenset[str]
+    by_cookie: bool
+
+
+def parts() -> Parts:
+    return cast(Parts, current_app.extensions[EXTENSION])
+
+
+def project_id() -> str:
+    """The project that the caller's key belongs to; every read and write is within it."""
+    return cast(Principal, g.principal).project_id
+
+
+def register_request_ids(app: Flask) -> None:
+    """Take or make X-Request-Id, return it, and bind it to every log line of the request."""
+
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get("X-Request-Id", "")
+        g.request_id = given if REQUEST_ID.fullmatch(given) else uuid_utils.uuid7().hex
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.get("request_id", "")
+        return response

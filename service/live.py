@@ -1,0 +1,175 @@
+"""Changes of jobs as they happen: one reader a process, fanned out to any number of watchers.
+
+SQL is the truth. Redis only says `look now`; without it the reader looks once a second, and nothing is missed.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+import structlog
+
+from worker.errors import GradmillError
+from worker.queue import CHANNEL
+from worker.records.events import Happening, happenings_after, sequence_numbers
+from worker.records.sessions import Database
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+RING_LENGTH = 1000
+READ_AT_ONCE = 500
+
+
+class Channel:
+    """The newest happenings of one job. Watchers pull from it, so a slow one costs no memory and drops nothing.
+
+    `floor`: every happening with a higher number is in the ring; a watcher further behind reads SQL.
+    """
+
+    def __init__(self, seq: int) -> None:
+        self.changed = threading.Condition()
+        self.ring: deque[Happening] = deque(maxlen=RING_LENGTH)
+        self.floor = self.newest = seq
+        self.watchers = 0
+        self.closed = False
+
+    def push(self, found: list[Happening]) -> None:
+        with self.changed:
+            for happening in found:
+                if len(self.ring) == RING_LENGTH:
+                    self.floor = self.ring[0].seq
+                self.ring.append(happening)
+                self.newest = happening.seq
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+
+class Live:
+    """Made after the fork; the reader starts with the first watcher."""
+
+    def __init__(self, database: Database, redis_url: str, *, watchers_limit: int) -> None:
+        self._database, self._redis_url = database, redis_url
+        self._limit = watchers_limit
+        self._lock = threading.Lock()
+        self._channels: dict[str, Channel] = {}
+        self._watchers = 0
+        self._reader: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed.is_set()
+
+    def close(self) -> None:
+        """End every watch; for a stop of the process."""
+        self._closed.set()
+        with self._lock:
+            channels = list(self._channels.values())
+        for channel in channels:
+            channel.close()
+
+    @contextmanager
+    def watching(self, job_id: str) -> Iterator["Watch | None"]:
+        """A watch on the job; None when the process has as many watchers as it may have."""
+        with self._lock:
+            if self._watchers >= self._limit or self.closed:
+                yield None
+                return
+            self._watchers += 1
+            channel = self._channels.get(job_id)
+            if channel is None:
+                with self._database.reading() as session:
+                    newest = dict(sequence_numbers(session, [job_id])).get(job_id, 0)
+                channel = self._channels[job_id] = Channel(newest)
+            channel.watchers += 1
+            if self._reader is None:
+                self._reader = threading.Thread(target=self._read, name="live", daemon=True)
+                self._reader.start()
+        try:
+            yield Watch(self._database, job_id, channel)
+        finally:
+            with self._lock:
+                self._watchers -= 1
+                channel.watchers -= 1
+                if channel.watchers == 0:
+                    del self._channels[job_id]
+
+    def _read(self) -> None:
+        """Look at a job when Redis says so, and at every watched job once a second whatever Redis says."""
+        bell = _Bell(self._redis_url)
+        while not self.closed:
+            rung = bell.wait(LOOK_SECONDS)
+            with self._lock:
+                watched = dict(self._channels)
+            try:
+                self._look({job_id: watched[job_id] for job_id in rung if job_id in watched} if rung else watched)
+            except GradmillError as error:
+                log.warning("live_look_failed", error=str(error))
+
+    def _look(self, channels: dict[str, Channel]) -> None:
+        if not channels:
+            return
+        with self._database.reading() as session:
+            for job_id, seq in list(sequence_numbers(session, list(channels))):
+                channel = channels[job_id]
+                while channel.newest < seq:
+                    found = happenings_after(session, job_id, channel.newest, limit=READ_AT_ONCE)
+                    if not found:
+                        break
+                    channel.push(found)
+
+
+class Watch:
+    def __init__(self, database: Database, job_id: str, channel: Channel) -> None:
+        self._database, self._job_id, self._channel = database, job_id, channel
+
+    @property
+    def closed(self) -> bool:
+        return self._channel.closed
+
+    def after(self, seq: int, timeout: float) -> list[Happening]:
+        """What happened with a higher number, in order; waits for it. Empty after the timeout or a close."""
+        channel = self._channel
+        with channel.changed:
+            if channel.newest <= seq and not channel.closed:
+                channel.changed.wait(timeout)
+            if channel.newest <= seq:
+                return []
+            if channel.floor <= seq:
+                return [happening for happening in channel.ring if happening.seq > seq]
+        with self._database.reading() as session:
+            return happenings_after(session, self._job_id, seq, limit=READ_AT_ONCE)
+
+
+class _Bell:
+    """Announcements from Redis, on a connection of its own that comes back by itself."""
+
+    def __init__(self, redis_url: str) -> None:
+        # a blocking read: the default socket timeout of 5 s would end it
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=0.5)
+        self._subscription: redis.client.PubSub | None = None
+        self._pause = threading.Event()
+
+    def wait(self, seconds: float) -> set[str]:
+        """The ids of jobs that were announced; empty after so many seconds without one."""
+        try:
+            if self._subscription is None:
+                self._subscription = self._redis.pubsub(ignore_subscribe_messages=True)
+                self._subscription.subscribe(CHANNEL)
+            rung: set[str] = set()
+            message = self._subscription.get_message(timeout=seconds)
+            while message is not None:
+                rung.add(message["data"].decode("ascii", "replace"))
+                message = self._subscription.get_message(timeout=0)
+        except (redis.RedisError, OSError):
+            self._subscription = None
+            self._pause.wait(seconds)
+            return set()
+        return rung

@@ -1,0 +1,105 @@
+"""Routes with all that is known of them in one declaration: method, path, policy, body, query, answers.
+
+From it come the Flask route, the access policy, the strict parsing and the OpenAPI document; so they can't disagree.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from flask import Flask, Response
+from pydantic import BaseModel
+
+from service.parsing import parse_body, parse_query
+
+Handler = Callable[..., Response]
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a status means: a model for JSON, or other media types, for the document."""
+
+    description: str
+    model: type[BaseModel] | None = None
+    media_types: tuple[str, ...] = (JSON,)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """policy: a scope, or access.OPEN. body: parsed and given to the handler as `body`; query likewise as `query`.
+
+    accepts: media types of a body that the handler reads itself; documented_body: its model for the document.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    policy: str
+    tag: str
+    summary: str
+    answers: Mapping[int, Answer]
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    accepts: tuple[str, ...] = ()
+    documented_body: type[BaseModel] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.handler.__name__
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.tag}.{self.name}"
+
+
+class Operations:
+    """The operations of one resource, in the order of their declaration."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.declared: list[Operation] = []
+
+    def declare(
+        self, method: str, path: str, *, policy: str, answers: Mapping[int, Answer], **known: Any
+    ) -> Callable[[Handler], Handler]:
+        """Declare the decorated function's route. Its docstring's first line is the summary."""
+
+        def decorate(handler: Handler) -> Handler:
+            summary = (handler.__doc__ or "").strip().split("\n")[0].rstrip(".")
+            self.declared.append(Operation(method, path, handler, policy, self.tag, summary, answers, **known))
+            return handler
+
+        return decorate
+
+
+def register_operations(app: Flask, operations: list[Operation]) -> dict[str, str]:
+    """Add the routes; their policies by endpoint."""
+    for operation in operations:
+        app.add_url_rule(
+            operation.path,
+            endpoint=operation.endpoint,
+            view_func=_view(operation),
+            methods=[operation.method],
+            strict_slashes=True,
+        )
+    return {operation.endpoint: operation.policy for operation in operations}
+
+
+def _view(operation: Operation) -> Handler:
+    def view(**arguments: Any) -> Response:
+        if operation.query is not None:
+            arguments["query"] = parse_query(operation.query)
+        if operation.body is not None:
+            arguments["body"] = parse_body(operation.body)
+        return operation.handler(**arguments)
+
+    return view
+
+
+def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    return Response(orjson.dumps(document), status, dict(headers or {}), content_type=JSON)

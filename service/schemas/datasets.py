@@ -1,0 +1,49 @@
+"""Uploaded tables on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from service.schemas.common import ListOf, Query, Shown
+from worker.specs.base import Text
+
+
+class UploadQuery(Query):
+    name: Text = "unnamed"
+
+
+class RowsQuery(Query):
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class Column(Shown):
+    name: str
+    type: Literal["numeric", "categorical"]
+    missing: int
+    minimum: float | None
+    maximum: float | None
+    mean: float | None
+    distinct: int
+    categories: list[str] | None
+    "The distinct values, where they are few."
+
+
+class Dataset(Shown):
+    id: str
+    name: str
+    rows: int
+    columns: list[Column]
+    bytes: int
+    sha256: str
+    media_type: str
+    created_at: datetime
+
+
+class DatasetList(ListOf):
+    data: list[Dataset]
+
+
+class Rows(Shown):
+    columns: list[str]
+    rows: list[list[float | int | str | None]]

@@ -1,0 +1,167 @@
+"""Jobs, curves and evaluations on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue
+
+from service.schemas.common import ListOf, Page, Query, Shown
+from worker.specs.job import Job as JobSpec
+
+Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
+STATUSES = ("queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled")
+
+
+class SubmitQuery(Query):
+    dry_run: bool = False
+
+
+class JobsQuery(Page):
+    status: Annotated[str, Field(description="One status, or several with commas between.")] | None = None
+    name: str | None = None
+    tag: str | None = None
+
+
+class CurveQuery(Query):
+    after_epoch: Annotated[int, Field(ge=0)] = 0
+    max_points: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+
+
+class EventsQuery(Query):
+    after: Annotated[int, Field(ge=0)] | None = None
+
+
+class WeightsQuery(Query):
+    checkpoint: Annotated[str, Field(pattern=r"^(final|latest|[1-9][0-9]{0,6})$")] = "final"
+
+
+class Progress(Shown):
+    epoch: int
+    epochs: int
+    fraction: float
+    eta_seconds: float | None
+
+
+class EpochSummary(Shown):
+    epoch: int
+    train_loss: float | None
+    validation_loss: float | None
+    metrics: dict[str, float | None]
+
+
+class TestFigures(Shown):
+    __test__ = False
+
+    loss: float
+    metrics: dict[str, float | None]
+
+
+class FeatureShown(Shown):
+    name: str
+    type: Literal["numeric", "categorical"]
+
+
+class JobError(Shown):
+    code: Literal["diverged", "invalid_data", "out_of_memory", "crashed", "timed_out", "internal"]
+    message: str
+    epoch: int | None
+
+
+class JobLinks(Shown):
+    self: str
+    curve: str
+    events: str
+    predict: str
+    weights: str
+    evaluation: str
+    page: str
+
+
+class JobBrief(Shown):
+    """A job in a list or an event."""
+
+    id: str
+    name: str
+    status: Status
+    attempt: int
+    "How many times a worker has taken it."
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    progress: Progress
+    latest: EpochSummary | None
+    best: EpochSummary | None
+    "The epoch with the lowest monitored loss."
+    test: TestFigures | None
+    parameters: int
+    classes: list[str] | None
+    queue_position: int | None
+    error: JobError | None
+    model: None
+    retry_of: str | None
+    tags: list[str]
+    links: JobLinks
+
+
+class Job(JobBrief):
+    features: list[FeatureShown]
+    metadata: dict[str, JsonValue]
+    spec: JobSpec
+    "As submitted, defaults filled in."
+
+
+class JobList(ListOf):
+    data: list[JobBrief]
+
+
+class LayerShape(Shown):
+    type: str
+    inputs: int
+    outputs: int
+    parameters: int
+
+
+class PartRows(Shown):
+    train: int
+    validation: int
+    test: int
+
+
+class DryRun(Shown):
+    """What the job would come to; nothing was stored. Sizes take every category as seen in training."""
+
+    features: list[FeatureShown]
+    classes: list[str] | None
+    inputs: int
+    outputs: int
+    layers: list[LayerShape]
+    rows: PartRows
+    parameters: int
+    memory_bytes: int
+    flops: int
+    spec: JobSpec
+
+
+class Curve(Shown):
+    """Columns of equal length; a value that was not finite is null."""
+
+    epochs: list[int]
+    train_loss: list[float | None]
+    validation_loss: list[float | None]
+    metrics: dict[str, list[float | None]]
+    learning_rate: list[float]
+    gradient_norm: list[float | None]
+    seconds: list[float]
+
+
+class PartEvaluation(Shown):
+    loss: float
+    rows: int
+    metrics: dict[str, float | None]
+    confusion: dict[str, Any] | None = None
+    residuals: dict[str, Any] | None = None
+
+
+class Evaluation(Shown):
+    validation: PartEvaluation | None
+    test: PartEvaluation | None

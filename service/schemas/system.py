@@ -1,0 +1,43 @@
+"""The system's own state on the wire."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from service.schemas.common import Shown
+
+
+class Health(Shown):
+    status: Literal["alive"]
+
+
+class Readiness(Shown):
+    status: Literal["ready", "degraded", "unready"]
+    database: str
+    migrations: str
+    broker: str
+
+
+class WorkerShown(Shown):
+    id: str
+    hostname: str
+    pid: int
+    processes: int
+    version: str
+    started_at: datetime
+    heartbeat_seconds_ago: float
+
+
+class QueueShown(Shown):
+    depth: int
+    oldest_seconds: float | None
+    running: int
+
+
+class System(Shown):
+    version: str
+    queue: QueueShown
+    workers: list[WorkerShown]
+    broker: Literal["up", "away"]
+    database: str
+    limits: dict[str, Any]
+    versions: dict[str, str]

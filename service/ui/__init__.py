@@ -1,0 +1,1 @@
+"""The dashboard: pages under /ui that work without JavaScript, and the offline API docs."""
