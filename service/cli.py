@@ -1,0 +1,108 @@
+"""The `gradmill` command."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
+
+from migrations.schema import upgrade
+from service.settings import ServiceSettings
+from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, run_up, worker_command
+from worker.errors import StartError
+from worker.records.sessions import Database
+
+
+@click.group(context_settings={"auto_envvar_prefix": "GRADMILL", "help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gradmill", prog_name="gradmill")
+def main() -> None:
+    """Back-propagation as a service: post a network and a dataset, watch it learn, call the result."""
+
+
+OPTIONS = (
+    click.option("--host", envvar="GRADMILL_HOST", help="Address to listen on [127.0.0.1]."),
+    click.option("--port", envvar="GRADMILL_PORT", type=int, help="Port to listen on [8700]."),
+    click.option("--data-dir", envvar="GRADMILL_DATA_DIR", type=click.Path(path_type=Path), help="Folder of all data."),
+    click.option("--api-key", envvar="GRADMILL_API_KEY", help="The bearer key [made at first start]."),
+    click.option("--workers", envvar="GRADMILL_WORKERS", type=int, help="Training processes [one a core]."),
+    click.option("--lease-seconds", envvar="GRADMILL_LEASE_SECONDS", type=float, help="Lease of a running job [30]."),
+    click.option("--cors-origin", "cors_origins", multiple=True, help="An origin whose pages may call the API [none]."),
+    click.option("--database-url", envvar="GRADMILL_DATABASE_URL", help="SQLAlchemy URL [SQLite in the data folder]."),
+    click.option("--redis-url", envvar="GRADMILL_REDIS_URL", help="Broker URL [a Valkey server of its own]."),
+    click.option("--storage-url", envvar="GRADMILL_STORAGE_URL", help="fsspec URL of uploads [in the data folder]."),
+)
+
+
+def settings_options(command: Any) -> Any:
+    """Every setting of the one-machine mode as a flag; what is not given comes from the environment, then the default."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.option("--example", is_flag=True, help="Train the digits example once it is up.")
+@settings_options
+def up(example: bool, **given: Any) -> None:
+    """Run everything on this machine until Ctrl-C."""
+    _run_up(_settings(given), example=example, stay=True)
+
+
+@main.command()
+@settings_options
+def demo(**given: Any) -> None:
+    """Run everything, train the digits example, and stop."""
+    _run_up(_settings(given), example=True, stay=False)
+
+
+def _run_up(settings: ServiceSettings, *, example: bool, stay: bool) -> None:
+    # imported late: scikit-learn takes a second, and only the example needs it
+    from service.up.example import run_example
+
+    console = Console()
+
+    def work(running: Running) -> bool:
+        console.print(f"gradmill is up at {running.url}; data in {running.settings.data_dir}.", highlight=False)
+        if example:
+            run_example(running, console)
+        if stay:
+            console.print("\nDashboard (the link works once):", highlight=False)
+            console.print(running.login_link, highlight=False, markup=False, soft_wrap=True)
+            console.print("Ctrl-C stops everything.")
+        return stay
+
+    with exiting_in_words():
+        run_up(settings, StopRequest(), lambda text: console.print(text, highlight=False), work)
+
+
+def _settings(given: dict[str, Any]) -> ServiceSettings:
+    return ServiceSettings(**{name: value for name, value in given.items() if value not in (None, ())})
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database to this version's schema."""
+    settings = ServiceSettings()
+    with exiting_in_words():
+        try:
+            upgrade(Database(settings.database, pool_size=1).engine)
+        except SQLAlchemyError as error:
+            raise StartError(
+                f"The database can't be used: {type(error).__name__}. Check GRADMILL_DATABASE_URL."
+            ) from error
+
+
+@main.command()
+def api() -> None:
+    """Run an API process group; for one machine of many."""
+    command = api_command()
+    os.execv(command[0], command)  # noqa: S606 - our own command line
+
+
+@main.command()
+def worker() -> None:
+    """Run a Celery worker; for one machine of many."""
+    command = worker_command(ServiceSettings())
+    os.execv(command[0], command)  # noqa: S606 - our own command line

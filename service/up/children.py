@@ -1,0 +1,95 @@
+"""The processes of one machine: each in its own session, gone when the supervisor is, started again if it falls."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from worker.errors import StartError
+
+RESTARTS_LIMIT = 5
+RESTARTS_SECONDS = 60
+LOG_LINES_SHOWN = 15
+PR_SET_PDEATHSIG = 1
+
+
+class Child:
+    """One process. Its output goes to a file of the data folder's logs."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path) -> None:
+        self.name = name
+        self._command, self._environment = command, environment
+        self._log = logs / f"{name}.log"
+        self._started: list[float] = []
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._started.append(time.monotonic())
+        with self._log.open("ab" if len(self._started) > 1 else "wb") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in the terminal reaches only the supervisor, which stops the others in order
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has no threads when it starts a child
+            )
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def keep_running(self) -> None:
+        """Start it again if it fell. Raises StartError if it falls again and again."""
+        if self.is_running:
+            return
+        recent = [moment for moment in self._started if time.monotonic() - moment < RESTARTS_SECONDS]
+        if len(recent) >= RESTARTS_LIMIT:
+            raise StartError(
+                f"The {self.name} fell {len(recent)} times within a minute. Its last words:\n{self.tail()}"
+            )
+        time.sleep(min(2.0, 0.2 * len(recent)))
+        self.start()
+
+    def check(self) -> None:
+        """Raise StartError with its last words if it fell while it started."""
+        if not self.is_running:
+            raise StartError(f"The {self.name} did not start. Its last words:\n{self.tail()}")
+
+    def tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
+
+    def ask_to_stop(self) -> None:
+        if self.process is not None and self.is_running:
+            self.process.terminate()
+
+    def wait_for_end(self, deadline: float) -> None:
+        """Wait until the deadline, then kill its whole session."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._signal_session(signal.SIGKILL)
+            self.process.wait()
+        # a killed parent may leave children of its own
+        self._signal_session(signal.SIGKILL)
+
+    def _signal_session(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            try:
+                os.killpg(self.process.pid, number)
+            except ProcessLookupError:
+                return
+
+
+def _die_with_parent() -> None:
+    """SIGTERM to the child when the supervisor is gone, however it went. Linux only; elsewhere the lock protects."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

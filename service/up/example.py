@@ -1,0 +1,84 @@
+"""The digits example, as a client would do it: submit over HTTP, watch the stream, predict."""
+
+import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from sklearn.datasets import load_digits
+
+from service.up.supervisor import Running
+from worker.errors import StartError
+
+SPEC = {
+    "name": "digits",
+    "dataset": {"source": "builtin", "name": "digits"},
+    "target": "label",
+    "network": {"layers": [{"type": "dense", "units": 64, "activation": "relu"}, {"type": "dropout", "rate": 0.1}]},
+    "training": {"epochs": 60, "test": {"fraction": 0.1}, "early_stopping": {"patience": 10}},
+    "tags": ["example"],
+}
+"The README's example."
+
+
+def run_example(running: Running, console: Console) -> None:
+    """Raises StartError if the job does not succeed."""
+    headers = {"Authorization": f"Bearer {running.settings.api_key.get_secret_value()}"}
+    with httpx2.Client(base_url=running.url, headers=headers, timeout=30) as client:
+        job = client.post("/v1/jobs", json=SPEC).raise_for_status().json()
+        console.print(f"Submitted [bold]{job['name']}[/bold] as {job['id']}: {job['parameters']} parameters.")
+        job = _watch(client, job, console)
+        if job["status"] != "succeeded":
+            raise StartError(f"The example ended as {job['status']}: {job['error']}")
+        figures = job["test"]["metrics"]
+        console.print(f"Test accuracy [bold]{figures['accuracy']:.3f}[/bold] on rows it never saw.")
+        _predict(client, job, running, console)
+
+
+def _watch(client: httpx2.Client, job: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Show the epochs as they come; the job at its end."""
+    columns = (
+        TextColumn("epoch"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=job["progress"]["epochs"], loss="")
+        for event, data in _events(client, job["links"]["events"]):
+            if event == "epoch":
+                loss = f"loss {data['train_loss']:.4f}  validation {data['validation_loss']:.4f}"
+                progress.update(bar, completed=data["epoch"], loss=loss)
+            if event == "end":
+                return data
+    raise StartError("The stream of events ended before the job did.")
+
+
+def _events(client: httpx2.Client, address: str) -> Iterator[tuple[str, Any]]:
+    with client.stream("GET", address, headers={"Accept": "application/x-ndjson"}) as response:
+        for line in response.iter_lines():
+            document = json.loads(line)
+            yield document["event"], document.get("data")
+
+
+def _predict(client: httpx2.Client, job: dict[str, Any], running: Running, console: Console) -> None:
+    digits = load_digits()
+    body = {"rows": [[int(pixel) for pixel in digits.data[0]]]}
+    answer = client.post(job["links"]["predict"], json=body).raise_for_status().json()
+    probability = max(answer["probabilities"][0])
+    console.print(
+        f"Predicted [bold]{answer['predictions'][0]}[/bold] ({probability:.1%}) for a {digits.target[0]}, with:\n"
+    )
+    key = running.settings.data_dir / "api_key"
+    bearer = (
+        f'"Authorization: Bearer $(cat {shlex.quote(str(key))})"'
+        if key.exists()
+        else '"Authorization: Bearer $GRADMILL_API_KEY"'
+    )
+    command = f"curl -s {running.url}{job['links']['predict']} -H {bearer} -H 'Content-Type: application/json' -d '{json.dumps(body, separators=(',', ':'))}'"
+    # printed as it is: rich would break the line, and the user copies it
+    console.print(command, highlight=False, markup=False, soft_wrap=True)

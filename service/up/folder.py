@@ -1,0 +1,62 @@
+"""The data folder of the one-machine mode: one instance at a time, and the key that was made for it."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.keys import new_key
+from worker.errors import StartError
+
+# a unix socket's path may have 107 bytes on Linux and 103 on macOS
+SOCKET_PATH_LIMIT = 100
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder, made if it is not there. Raises StartError if it can't be written or another instance has it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "logs").mkdir(exist_ok=True)
+        # not inherited by children: a killed instance frees the folder at once
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StartError(
+            f"The data folder {folder} can't be written ({error.strerror.lower()}): "
+            "choose another with --data-dir or GRADMILL_DATA_DIR."
+        ) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartError(
+                f"Another gradmill runs on the data folder {folder}: stop it, or choose another with --data-dir."
+            ) from error
+        yield
+    finally:
+        os.close(lock)
+
+
+def key_of(folder: Path) -> str:
+    """The folder's API key, made at first use and readable by its owner only."""
+    path = folder / "api_key"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        key = new_key()
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(key + "\n")
+        return key
+
+
+def socket_path(folder: Path) -> Path:
+    """Where the broker listens: in the folder, or where its name is short enough."""
+    path = folder.resolve() / "broker" / "valkey.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        return path
+    short = Path("/tmp") / f"gradmill-{os.getuid()}-{secrets.token_hex(6)}"  # noqa: S108 - made with mode 0700 below
+    short.mkdir(mode=0o700)
+    return short / "valkey.sock"

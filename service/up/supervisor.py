@@ -1,0 +1,206 @@
+"""Start the broker, migrate, start the API and the worker, watch over them, and stop them in order."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from pydantic import SecretStr
+from sqlalchemy.exc import SQLAlchemyError
+
+from migrations.schema import upgrade
+from service.settings import ServiceSettings
+from service.up import broker
+from service.up.children import Child
+from service.up.folder import key_of, locked, socket_path
+from worker.errors import StartError
+from worker.records.projects import new_login_token
+from worker.records.sessions import Database
+from worker.records.workers import list_workers
+
+READY_SECONDS = 60
+STOP_SECONDS = 8.0
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Running:
+    """A product that is up."""
+
+    settings: ServiceSettings
+    url: str
+    login_link: str
+
+
+class StopRequest:
+    """Ctrl-C or SIGTERM, as something to wait for."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self._asked.set()
+
+    def wait(self, seconds: float) -> bool:
+        return self._asked.wait(seconds)
+
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
+
+def run_up(
+    settings: ServiceSettings, stop: StopRequest, say: Callable[[str], None], work: Callable[[Running], bool]
+) -> None:
+    """Bring everything up, do `work` with it, and stay up until asked to stop if `work` says so. Raises StartError."""
+    with locked(settings.data_dir):
+        _check_port(settings)
+        settings = _completed(settings)
+        children: list[Child] = []
+        try:
+            running = _start(settings, children, stop, say)
+            stays = running is not None and work(running)
+            while stays and not stop.wait(LOOK_SECONDS):
+                for child in children:
+                    child.keep_running()
+        finally:
+            say("Stopping.")
+            _stop(children)
+
+
+def _completed(settings: ServiceSettings) -> ServiceSettings:
+    """The settings with what the one-machine mode provides: a key, a broker, a storage folder."""
+    folder = settings.data_dir
+    key = settings.api_key.get_secret_value() or key_of(folder)
+    url = settings.redis_url or f"unix://{socket_path(folder)}"
+    return settings.model_copy(update={"api_key": SecretStr(key), "redis_url": url})
+
+
+def _start(
+    settings: ServiceSettings, children: list[Child], stop: StopRequest, say: Callable[[str], None]
+) -> Running | None:
+    """Start the children one after the other; None if asked to stop meanwhile. They are in `children` as they start."""
+    logs, environment = settings.data_dir / "logs", _environment(settings)
+
+    def begin(name: str, command: list[str]) -> Child:
+        child = Child(name, command, environment, logs)
+        child.start()
+        children.append(child)
+        return child
+
+    if settings.redis_url.startswith("unix://") and os.environ.get("GRADMILL_REDIS_URL") is None:
+        own_socket = Path(settings.redis_url.removeprefix("unix://"))
+        broker.wait_until_gone(own_socket)
+        server = begin("broker", broker.server_command(settings.data_dir / "broker", own_socket))
+        _wait(lambda: broker.answers(own_socket), server, stop)
+    database = _migrated(settings)
+    worker = begin("worker", worker_command(settings))
+    api = begin("api", api_command())
+    url = f"http://{_printable_host(settings.host)}:{settings.port}"
+    _wait(lambda: _is_ready(url), api, stop)
+    _wait(lambda: _has_worker(database, worker), worker, stop)
+    if stop.asked:
+        return None
+    token = database.write(new_login_token)
+    database.close()
+    return Running(settings, url, f"{url}/ui/login?token={token}")
+
+
+def _stop(children: list[Child]) -> None:
+    """The API and the worker together, then the broker, which the worker needs until its end."""
+    deadline = time.monotonic() + STOP_SECONDS
+    first = [child for child in children if child.name != "broker"]
+    for group in (first, [child for child in children if child.name == "broker"]):
+        for child in group:
+            child.ask_to_stop()
+        for child in group:
+            child.wait_for_end(deadline)
+
+
+def api_command() -> list[str]:
+    return [sys.executable, "-m", "gunicorn", "-c", "python:service.wsgi", "service.wsgi:make()"]
+
+
+def worker_command(settings: ServiceSettings) -> list[str]:
+    options = ["--concurrency", str(settings.workers), "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return [sys.executable, "-m", "celery", "-A", "worker.tasks", "worker", *options]
+
+
+def _environment(settings: ServiceSettings) -> Mapping[str, str]:
+    """The settings as the children read them."""
+    own = {
+        "GRADMILL_API_KEY": settings.api_key.get_secret_value(),
+        "GRADMILL_CORS_ORIGINS": "[" + ",".join(f'"{origin}"' for origin in settings.cors_origins) + "]",
+    }
+    for name in ("data_dir", "database_url", "redis_url", "storage_url", "host", "port", "workers", "lease_seconds"):
+        own[f"GRADMILL_{name.upper()}"] = str(getattr(settings, name))
+    return {"OPENBLAS_NUM_THREADS": "1"} | os.environ | own
+
+
+def _check_port(settings: ServiceSettings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise StartError(
+                f"Port {settings.port} of {settings.host} can't be used ({(error.strerror or '').lower()}): "
+                "choose another with --port or GRADMILL_PORT."
+            ) from error
+
+
+def _migrated(settings: ServiceSettings) -> Database:
+    database = Database(settings.database, pool_size=1)
+    try:
+        upgrade(database.engine)
+    except SQLAlchemyError as error:
+        raise StartError(f"The database can't be used: {type(error).__name__}. Check GRADMILL_DATABASE_URL.") from error
+    return database
+
+
+def _wait(is_there: Callable[[], bool], child: Child, stop: StopRequest) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not stop.asked and not is_there():
+        child.check()
+        if time.monotonic() > deadline:
+            raise StartError(f"The {child.name} was not ready within {READY_SECONDS} s:\n{child.tail()}")
+        stop.wait(0.05)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/readyz", timeout=2).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def _has_worker(database: Database, child: Child) -> bool:
+    process = child.process
+    with database.reading() as session:
+        return process is not None and any(row.pid == process.pid for row, _ in list_workers(session))
+
+
+def _printable_host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+@contextmanager
+def exiting_in_words() -> Iterator[None]:
+    """A StartError as one sentence on standard error, and exit code 1."""
+    try:
+        yield
+    except StartError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
