@@ -33,9 +33,9 @@ class Rescue(threading.Thread):
         self._worker_id = worker_id
         self._ended = threading.Event()
 
-    def end(self) -> None:
+    def ask_to_end(self) -> None:
+        """Does not wait: it is called from a signal's handler."""
         self._ended.set()
-        self.join(timeout=5)
 
     def run(self) -> None:
         looks = 0

@@ -49,6 +49,10 @@ def _set_up_log(**_: Any) -> None:
 @signals.worker_init.connect
 def _parent_begins(**_: Any) -> None:
     Process.worker_id = new_id("wrk")
+    # what the first job would wait for: imported once, before the fork, its memory shared by the children
+    import sklearn.datasets
+    import sklearn.metrics
+    import sklearn.model_selection  # noqa: F401
 
 
 @signals.worker_process_init.connect
@@ -63,14 +67,6 @@ def _child_begins(**_: Any) -> None:
         owner=Process.worker_id,
         announce=Doorbell(settings).announce,
     )
-    _warm_up()
-
-
-def _warm_up() -> None:
-    """Import what the first job would wait for."""
-    import sklearn.datasets
-    import sklearn.metrics
-    import sklearn.model_selection  # noqa: F401
 
 
 @signals.worker_ready.connect
@@ -82,7 +78,14 @@ def _parent_is_ready(**_: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def _parent_ends(**_: Any) -> None:
-    # running jobs take a checkpoint and are released at their next batch
+    # called by the signal's handler: nothing here may wait. Running jobs take a checkpoint and are released at their
+    # next batch
     shutdown.raise_()
     if Process.rescue is not None:
-        Process.rescue.end()
+        Process.rescue.ask_to_end()
+
+
+@signals.worker_shutdown.connect
+def _parent_ended(**_: Any) -> None:
+    if Process.rescue is not None:
+        Process.rescue.join(timeout=5)

@@ -1,0 +1,59 @@
+# Each target does its own set-up on a machine with only Python >= 3.11, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+STAMP := $(VENV)/.installed-$(VERSION)
+DEV_STAMP := $(VENV)/.installed-dev-$(VERSION)
+
+.PHONY: help setup dev run demo test check lint lock bench image clean
+
+help: ## Show the targets.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: $(STAMP) ## Make .venv with the gradmill command.
+
+$(STAMP): requirements.lock pyproject.toml service/ui/package-lock.json
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gradmill needs Python 3.11 or newer: make PYTHON=python3.13")'
+	@test -x $(BIN)/python && $(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' || $(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps -e .
+	@touch $@
+
+dev: $(DEV_STAMP)
+
+$(DEV_STAMP): $(STAMP) requirements-dev.lock
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: setup ## Start everything, train the digits example, stay up.
+	@$(BIN)/gradmill up --example
+
+demo: setup ## The same, then stop.
+	@$(BIN)/gradmill demo
+
+test: dev lint ## Lint, types, import contracts and every test.
+	$(BIN)/python -m pytest
+
+check: dev lint ## The quick loop: lint and the fast tests.
+	$(BIN)/python -m pytest -m "not slow" -q
+
+lint: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: dev ## Measure, with peers where they are installed.
+	$(BIN)/python -m tests.benchmarks
+
+lock: ## Renew the lock files; needs uv.
+	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+image: ## Build the container image.
+	docker build -t gradmill .
+
+clean: ## Remove what was made here.
+	rm -rf $(VENV) build dist service/ui/static/vendor .mypy_cache .pytest_cache .ruff_cache
