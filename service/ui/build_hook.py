@@ -20,7 +20,7 @@ FILES = {
 
 
 class VendorHook(BuildHookInterface):  # type: ignore[type-arg]
-    def initialize(self, version: str, build_data: dict) -> None:  # noqa: ARG002 - hatchling's signature
+    def initialize(self, version: str, build_data: dict) -> None:
         stamp = VENDOR / ".package-lock.json"
         lock = (HERE / "package-lock.json").read_bytes()
         if stamp.exists() and stamp.read_bytes() == lock:

@@ -1,17 +1,63 @@
-"""The pages' routes."""
+"""The pages' routes: each with its access policy, in one table."""
 
-from flask import Blueprint, Flask, Response
+from collections.abc import Callable
+from typing import NamedTuple
 
-from service.access import OPEN
+from flask import Blueprint, Flask, abort, redirect, url_for
+from werkzeug.wrappers import Response
 
-ui = Blueprint("ui", __name__)
+from service.access import OPEN, SESSION, csrf_token
+from service.ui import assets, docs, job, jobs, login, wording
+from service.ui.failures import register_failures
+
+
+class Route(NamedTuple):
+    method: str
+    path: str
+    view: Callable[..., Response]
+    policy: str
+    name: str
+
+
+def home() -> Response:
+    return redirect(url_for("ui.jobs"))
+
+
+def missing(path: str) -> Response:  # noqa: ARG001 - Flask passes it
+    """Any other address under /ui: a page says so, not a JSON document."""
+    abort(404)
+
+
+ROUTES = (
+    # the first three tell nothing: where they lead asks for a session
+    Route("GET", "/", home, OPEN, "root"),
+    Route("GET", "/ui", home, OPEN, "home"),
+    Route("GET", "/ui/", home, OPEN, "home_slash"),
+    Route("GET", "/ui/static/<version>/<path:name>", assets.asset, OPEN, "asset"),
+    Route("GET", "/ui/login", login.page, OPEN, "login"),
+    Route("POST", "/ui/login", login.submit, OPEN, "submit_login"),
+    Route("POST", "/ui/logout", login.leave, SESSION, "logout"),
+    Route("GET", "/ui/jobs", jobs.page, SESSION, "jobs"),
+    Route("GET", "/ui/jobs/rows", jobs.rows, SESSION, "job_rows"),
+    Route("POST", "/ui/jobs/example", jobs.train_example, "jobs:write", "train_example"),
+    Route("GET", "/ui/jobs/<job_id>", job.page, SESSION, "job"),
+    Route("GET", "/ui/jobs/<job_id>/curve.csv", job.curve_csv, SESSION, "curve_csv"),
+    Route("POST", "/ui/jobs/<job_id>/<any(cancel, pause, resume):change>", job.change, "jobs:write", "change_job"),
+    Route("GET", "/docs", docs.page, SESSION, "docs"),
+    Route("GET", "/ui/<path:path>", missing, SESSION, "missing"),
+)
 
 
 def register(app: Flask) -> dict[str, str]:
+    """Add the pages; their policies by endpoint."""
+    ui = Blueprint("ui", __name__, template_folder="templates")
+    for route in ROUTES:
+        ui.add_url_rule(route.path, route.name, route.view, methods=[route.method])
+    version = assets.content_version()
+    ui.context_processor(lambda: {"asset": assets.addresses(version), "csrf_token": csrf_token})
+    for name in wording.FILTERS:
+        ui.add_app_template_filter(getattr(wording, name), name)
+    register_failures(ui)
+    app.config["UI_VERSION"] = version
     app.register_blueprint(ui)
-    return {"ui.login": OPEN}
-
-
-@ui.get("/ui/login")
-def login() -> Response:
-    return Response("login")
+    return {f"ui.{route.name}": route.policy for route in ROUTES}

@@ -1,0 +1,74 @@
+"""The list of jobs, its rows for a page that is open, and the first job of an empty one."""
+
+import re
+from typing import Any
+
+import orjson
+from flask import redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from service.api.jobs import submit
+from service.context import parts, project_id
+from service.schemas.jobs import STATUSES, SubmitQuery
+from service.ui.wording import headline_metric, took
+from worker.records.listing import count_by_status, list_jobs, queue_positions
+from worker.records.snapshots import brief, job_snapshot
+from worker.specs.job import Job as JobSpec
+
+PAGE_LENGTH = 50
+CURSOR = re.compile(r"^job_[0-9a-f]{32}$")
+ALWAYS_SHOWN = ("queued", "running", "succeeded", "failed", "cancelled")
+
+EXAMPLE: dict[str, Any] = {
+    "name": "xor",
+    "dataset": {"source": "builtin", "name": "xor"},
+    "target": "label",
+    "network": {"layers": [{"type": "dense", "units": 8, "activation": "tanh"}]},
+    "training": {"epochs": 2000, "batch_size": 4, "optimizer": {"type": "adam", "learning_rate": 0.01}},
+}
+
+
+def page() -> Response:
+    example = orjson.dumps(EXAMPLE).decode()
+    return Response(render_template("jobs.html", example=example, **_listed()), mimetype="text/html")
+
+
+def rows() -> Response:
+    """The part of the page that changes."""
+    response = Response(render_template("_jobs.html", **_listed()), mimetype="text/html")
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+def train_example() -> Response:
+    accepted = submit(JobSpec.model_validate(EXAMPLE), SubmitQuery())
+    return redirect(url_for("ui.job", job_id=orjson.loads(accepted.get_data())["id"]), 303)
+
+
+def _listed() -> dict[str, Any]:
+    status = request.args.get("status")
+    cursor = request.args.get("cursor", "")
+    wanted = (status,) if status in STATUSES else ()
+    with parts().database.reading() as session:
+        counts = count_by_status(session, project_id())
+        found, more = list_jobs(
+            session,
+            project_id(),
+            statuses=wanted,
+            before=cursor if CURSOR.fullmatch(cursor) else None,
+            limit=PAGE_LENGTH,
+        )
+        positions = queue_positions(session, found)
+        shown = [_row(brief(job_snapshot(job)) | {"queue_position": positions.get(job.id)}) for job in found]
+    return {
+        "jobs": shown,
+        "total": sum(counts.values()),
+        "filters": [(name, counts.get(name, 0)) for name in STATUSES if name in ALWAYS_SHOWN or counts.get(name)],
+        "status": status if wanted else None,
+        "cursor": cursor,
+        "older": shown[-1]["id"] if more else None,
+    }
+
+
+def _row(snapshot: dict[str, Any]) -> dict[str, Any]:
+    return snapshot | {"metric": headline_metric(snapshot["latest"]), "took": took(snapshot)}

@@ -1,0 +1,26 @@
+// Parts of the page, fetched anew: the server renders them, so that each has one template and no second one here.
+
+import { call } from "./problems.js";
+import { writeTimes } from "./times.js";
+
+/** Put the page's newest [data-part] elements in place of those that stand. */
+export async function refreshParts() {
+  const response = await call(location.href, { headers: { Accept: "text/html" } });
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  for (const standing of document.querySelectorAll("[data-part]")) {
+    const found = fresh.querySelector(`[data-part="${standing.dataset.part}"]`);
+    if (found && found.outerHTML !== standing.outerHTML) swap(standing, document.adoptNode(found));
+  }
+  writeTimes();
+}
+
+function swap(standing, found) {
+  const held = standing.contains(document.activeElement) ? document.activeElement : null;
+  if (standing.localName === "details") {
+    found.open = standing.open;
+    found.classList.add("ready");
+  }
+  standing.replaceWith(found);
+  // a button that is gone leaves its focus to the page's content
+  if (held) (found.querySelector(held.name ? `[name="${held.name}"]` : "a, button") ?? document.getElementById("main")).focus();
+}
