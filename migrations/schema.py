@@ -15,7 +15,7 @@ ADVISORY_LOCK = 7_238_150_941
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that are missing, in one transaction. Raises StartError if the database is of a newer version."""
+    """Run the missing migrations in one transaction. Raises StartError if the database is of a newer version."""
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})

@@ -2,10 +2,10 @@
 
 import hashlib
 import hmac
-from typing import Any
 
 from flask import Flask, Response, g, redirect, request, session, url_for
 from flask_wtf.csrf import ValidationError, generate_csrf, validate_csrf
+from werkzeug.wrappers import Response as BaseResponse
 
 from service.context import Principal
 from service.problems import Problem
@@ -21,12 +21,12 @@ SCOPES = ("jobs:read", "jobs:write", "datasets:read", "datasets:write", "models:
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 LOGGED_IN = "key"
+PAGES = ("/ui", "/docs")
 
 
 def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, str]) -> None:
     """policies: by Flask endpoint, a scope, OPEN or SESSION."""
     secret = settings.api_key.get_secret_value()
-    digest = hashlib.sha256(secret.encode()).digest()
     # every API process and replica signs alike, and a new key ends the sessions of the old one
     app.secret_key = hmac.digest(secret.encode(), b"session cookie", "sha256")
     app.config.update(
@@ -35,51 +35,49 @@ def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, s
         SESSION_COOKIE_SAMESITE="Strict",
         WTF_CSRF_TIME_LIMIT=None,
     )
+    app.before_request(lambda: _enforce(settings, policies.get(request.endpoint or "")))
+    app.after_request(_harden)
 
-    def identify() -> Principal | None:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            # digests are of one length, so the comparison tells nothing of the key's
-            if hmac.compare_digest(hashlib.sha256(given.strip().encode()).digest(), digest):
-                return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=False)
-            return None
-        if session.get(LOGGED_IN):
-            return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=True)
+
+def _enforce(settings: ServiceSettings, policy: str | None) -> BaseResponse | None:
+    """Let the request pass, send a browser to the login, or raise a Problem. No policy: nobody passes."""
+    # a browser asks ahead without a key; the answer tells methods only
+    if policy == OPEN or request.method == "OPTIONS":
         return None
+    principal = _identify(settings)
+    if principal is None:
+        if request.path.startswith(PAGES) and request.method == "GET":
+            return redirect(url_for("ui.login"))
+        raise Problem(401, "a valid key is needed: Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"})
+    if request.endpoint is not None and policy is None:
+        raise Problem(403, "this route has no access policy")
+    if policy not in (None, SESSION) and policy not in principal.scopes:
+        raise Problem(403, f"the key lacks the scope {policy}")
+    if principal.by_cookie and request.method not in SAFE:
+        _check_csrf()
+    g.principal = principal
+    return None
 
-    @app.before_request
-    def enforce() -> Any:
-        policy = policies.get(request.endpoint or "")
-        # a browser asks ahead without a key; the answer tells methods only
-        if policy == OPEN or request.method == "OPTIONS":
-            return None
-        principal = identify()
-        if principal is None:
-            if request.path.startswith("/ui") and request.method == "GET":
-                return redirect(url_for("ui.login"))
-            raise Problem(
-                401, "a valid key is needed: Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"}
-            )
-        if request.endpoint is not None and policy is None:
-            raise Problem(403, "this route has no access policy")
-        if policy not in (None, SESSION) and policy not in principal.scopes:
-            raise Problem(403, f"the key lacks the scope {policy}")
-        if principal.by_cookie and request.method not in SAFE:
-            _check_csrf()
-        g.principal = principal
-        return None
 
-    @app.after_request
-    def secure(response: Response) -> Response:
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        if "Cache-Control" not in response.headers:
-            response.headers["Cache-Control"] = "no-cache" if request.method == "GET" else "no-store"
-        return response
+def _identify(settings: ServiceSettings) -> Principal | None:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        known = is_key(settings, given.strip())
+        return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=False) if known else None
+    return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=True) if session.get(LOGGED_IN) else None
+
+
+def _harden(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-cache" if request.method == "GET" else "no-store"
+    return response
 
 
 def is_key(settings: ServiceSettings, given: str) -> bool:
-    """Whether this is the key, for the login page."""
+    """Whether this is the key."""
+    # digests are of one length, so the comparison tells nothing of the key's
     secret = settings.api_key.get_secret_value()
     return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest())
 

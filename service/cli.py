@@ -36,7 +36,7 @@ OPTIONS = (
 
 
 def settings_options(command: Any) -> Any:
-    """Every setting of the one-machine mode as a flag; what is not given comes from the environment, then the default."""
+    """Every setting of the one-machine mode as a flag; then the environment counts, then the default."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
@@ -58,14 +58,14 @@ def demo(**given: Any) -> None:
 
 
 def _run_up(settings: ServiceSettings, *, example: bool, stay: bool) -> None:
-    # imported late: scikit-learn takes a second, and only the example needs it
-    from service.up.example import run_example
-
     console = Console()
 
     def work(running: Running) -> bool:
         console.print(f"gradmill is up at {running.url}; data in {running.settings.data_dir}.", highlight=False)
         if example:
+            # imported late: scikit-learn takes a second, and only the example needs it
+            from service.up.example import run_example
+
             run_example(running, console)
         if stay:
             console.print("\nDashboard (the link works once):", highlight=False)

@@ -86,7 +86,7 @@ class Live:
             channel = self._channels.get(job_id)
             if channel is None:
                 with self._database.reading() as session:
-                    newest = dict(sequence_numbers(session, [job_id])).get(job_id, 0)
+                    newest = sequence_numbers(session, [job_id]).get(job_id, 0)
                 channel = self._channels[job_id] = Channel(newest)
             channel.watchers += 1
             if self._reader is None:
@@ -117,7 +117,7 @@ class Live:
         if not channels:
             return
         with self._database.reading() as session:
-            for job_id, seq in list(sequence_numbers(session, list(channels))):
+            for job_id, seq in sequence_numbers(session, list(channels)).items():
                 channel = channels[job_id]
                 while channel.newest < seq:
                     found = happenings_after(session, job_id, channel.newest, limit=READ_AT_ONCE)
@@ -161,7 +161,7 @@ class _Bell:
         """The ids of jobs that were announced; empty after so many seconds without one."""
         try:
             if self._subscription is None:
-                self._subscription = self._redis.pubsub(ignore_subscribe_messages=True)
+                self._subscription = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
                 self._subscription.subscribe(CHANNEL)
             rung: set[str] = set()
             message = self._subscription.get_message(timeout=seconds)

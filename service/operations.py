@@ -5,10 +5,10 @@ From it come the Flask route, the access policy, the strict parsing and the Open
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import orjson
-from flask import Flask, Response
+from flask import Flask, Response, request
 from pydantic import BaseModel
 
 from service.parsing import parse_body, parse_query
@@ -98,6 +98,15 @@ def _view(operation: Operation) -> Handler:
         return operation.handler(**arguments)
 
     return view
+
+
+def conditional(response: Response, tag: str | None = None) -> Response:
+    """The response with an ETag (of its content, unless one is given), or 304 if the caller has it."""
+    if tag is None:
+        response.add_etag()
+    else:
+        response.set_etag(tag)
+    return cast(Response, response.make_conditional(request))
 
 
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

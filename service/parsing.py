@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from flask import request
 from pydantic import BaseModel, ValidationError
@@ -104,11 +104,12 @@ def parse_query(model: type[M]) -> M:
 
 def pointer(fault: ErrorDetails, document: Any) -> str:
     """The JSON Pointer of a fault (RFC 6901). Pydantic's `loc` also names union members, which no document has."""
-    place, tokens = document, []
+    place = document
+    tokens: list[str | int] = []
     *path, last = fault["loc"] or ("",)
     for part in path:
-        if (isinstance(place, dict) and part in place) or (isinstance(place, list | tuple) and isinstance(part, int)):
-            place = place[part]
+        if (isinstance(place, dict) and part in place) or (isinstance(place, list) and isinstance(part, int)):
+            place = cast(Any, place)[part]
             tokens.append(part)
     if fault["loc"] and not _names_a_type(last, place, fault):
         tokens.append(last)
@@ -118,7 +119,7 @@ def pointer(fault: ErrorDetails, document: Any) -> str:
 
 
 def _names_a_type(last: str | int, place: Any, fault: ErrorDetails) -> bool:
-    """Whether the last part of `loc` is a union member's name, such as `int` or `constrained-str`, not the document's."""
+    """Whether the last part of `loc` is the name of a union's member, such as `int`, and not the document's."""
     if fault["type"] in ("missing", "extra_forbidden") or isinstance(last, int):
         return False
     return not (isinstance(place, dict) and last in place)

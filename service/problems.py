@@ -1,6 +1,6 @@
 """Exceptions -> application/problem+json (RFC 9457). The one place where HTTP learns of an error."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +17,7 @@ TYPE = "https://gradmill.dev/problems/"
 ERRORS_SHOWN = 20
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - the RFC's word
     """An answer that is not what was asked for. code: a short name for programs; errors: pointers into the body."""
 
     def __init__(
@@ -73,6 +73,13 @@ CODES = {
     503: "unavailable",
 }
 
+DETAILS = {
+    400: "the request can't be understood",
+    404: "there is nothing here by that name",
+    405: "this address has no such method",
+    413: "the body is larger than the limit",
+}
+
 RETRY_AFTER = {"Retry-After": "2"}
 
 
@@ -84,55 +91,51 @@ def of_data(error: DataError) -> Problem:
     return Problem(422, "the rows can't be used as they are", errors=[found])
 
 
-def register_problems(app: Flask) -> None:
-    @app.errorhandler(Problem)
-    def problem(error: Problem) -> Response:
-        return error.response()
-
-    @app.errorhandler(SpecError)
-    def spec(error: SpecError) -> Response:
-        errors = [{"pointer": error.pointer, "detail": error.detail}]
-        return Problem(422, "the specification can't be built", errors=errors).response()
-
-    @app.errorhandler(DataError)
-    def data(error: DataError) -> Response:
-        return of_data(error).response()
-
-    @app.errorhandler(NotFoundError)
-    def not_found(_error: NotFoundError) -> Response:
-        # the same bytes for a foreign, a deleted and an unknown id
-        return Problem(404, "there is nothing here by that name").response()
-
-    @app.errorhandler(StateError)
-    def state(error: StateError) -> Response:
-        if error.code == "queue_full":
-            return Problem(429, str(error), code=error.code, headers={"Retry-After": "30"}).response()
-        return Problem(409, str(error), code=error.code).response()
-
-    @app.errorhandler(IdempotencyError)
-    def idempotency(error: IdempotencyError) -> Response:
-        return Problem(422, str(error), code="idempotency_key_reused").response()
-
-    @app.errorhandler(UnavailableError)
-    def unavailable(error: UnavailableError) -> Response:
-        log.warning("unavailable", error=str(error))
-        return Problem(503, str(error), headers=RETRY_AFTER).response()
-
-    @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
-        status = error.code or 500
-        headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-        return Problem(status, DETAILS.get(status, error.name.lower()), headers=headers).response()
-
-    @app.errorhandler(Exception)
-    def internal(_error: Exception) -> Response:
-        log.exception("internal_error")
-        return Problem(500, "an error of ours; the log has it under this request's id").response()
+def _of_spec(error: SpecError) -> Problem:
+    errors = [{"pointer": error.pointer, "detail": error.detail}]
+    return Problem(422, "the specification can't be built", errors=errors)
 
 
-DETAILS = {
-    400: "the request can't be understood",
-    404: "there is nothing here by that name",
-    405: "this address has no such method",
-    413: "the body is larger than the limit",
+def _of_state(error: StateError) -> Problem:
+    if error.code == "queue_full":
+        return Problem(429, str(error), code=error.code, headers={"Retry-After": "30"})
+    return Problem(409, str(error), code=error.code)
+
+
+def _of_unavailable(error: UnavailableError) -> Problem:
+    log.warning("unavailable", error=str(error))
+    return Problem(503, str(error), headers=RETRY_AFTER)
+
+
+def _of_http(error: HTTPException) -> Problem:
+    status = error.code or 500
+    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    return Problem(status, DETAILS.get(status, error.name.lower()), headers=headers)
+
+
+def _of_anything(_error: Exception) -> Problem:
+    log.exception("internal_error")
+    return Problem(500, "an error of ours; the log has it under this request's id")
+
+
+TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
+    Problem: lambda problem: problem,
+    SpecError: _of_spec,
+    DataError: of_data,
+    # the same bytes for a foreign, a deleted and an unknown id
+    NotFoundError: lambda _error: Problem(404, DETAILS[404]),
+    StateError: _of_state,
+    IdempotencyError: lambda error: Problem(422, str(error), code="idempotency_key_reused"),
+    UnavailableError: _of_unavailable,
+    HTTPException: _of_http,
+    Exception: _of_anything,
 }
+
+
+def register_problems(app: Flask) -> None:
+    for kind, translate in TRANSLATIONS.items():
+        app.register_error_handler(kind, _handler(translate))
+
+
+def _handler(translate: Callable[[Any], Problem]) -> Callable[[Exception], Response]:
+    return lambda error: translate(error).response()

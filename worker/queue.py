@@ -93,7 +93,7 @@ class Doorbell:
     def waiting(self) -> int | None:
         """How many messages are in the queue; None if the broker is away."""
         try:
-            return int(self._redis.llen(QUEUE))  # type: ignore[arg-type] # the client is not async
+            return int(self._redis.llen(QUEUE))
         except (redis.RedisError, OSError):
             return None
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 
 import structlog
+from sqlalchemy.orm import Session
 
 from worker.errors import GradmillError
 from worker.queue import Doorbell
 from worker.records.blobs import sweep_blobs
 from worker.records.lease import expired_jobs, rescue_job
-from worker.records.sessions import Database, Session
+from worker.records.sessions import Database
 from worker.records.workers import beat, leave, queue_figures, undelivered_jobs
 from worker.settings import Settings
 

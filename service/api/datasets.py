@@ -43,6 +43,7 @@ def upload(query: schemas.UploadQuery) -> Response:
 
 
 def _content() -> bytes:
+    content: bytes
     if request.mimetype == CSV:
         if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
             raise Problem(415, "a table must be in UTF-8")
@@ -52,7 +53,8 @@ def _content() -> bytes:
         if file is None or len(request.files) != 1:
             raise Problem(400, "a multipart upload has one part, named file")
         # its name and type are the client's word; the bytes are what counts
-        return file.read()
+        content = file.read()
+        return content
     raise Problem(415, f"the body must be {CSV}, or {MULTIPART} with a part named file")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, g, request, url_for
 
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer
+from service.operations import Answer, Operations, answer, conditional
 from service.parsing import read_json, validate
 from service.problems import Problem
 from service.schemas import jobs as schemas
@@ -203,8 +203,7 @@ def page(data: list[dict[str, Any]], more: bool) -> Response:
     if cursor is not None:
         arguments = request.args.to_dict() | {"cursor": cursor}
         response.headers["Link"] = f'<{url_for(request.endpoint or "", **arguments)}>; rel="next"'
-    response.add_etag()
-    return response.make_conditional(request)
+    return conditional(response)
 
 
 @operations.declare(
@@ -226,8 +225,7 @@ def show(job_id: str) -> Response:
     response = answer(with_links(job_snapshot(job) | {"queue_position": position}))
     if wait:
         response.headers["Preference-Applied"] = f"wait={wait[1]}"
-    response.set_etag(_tag(job, position))
-    return response.make_conditional(request)
+    return conditional(response, _tag(job, position))
 
 
 def _tag(job: Job, position: int | None) -> str:
@@ -284,8 +282,7 @@ def curve(job_id: str, query: schemas.CurveQuery) -> Response:
     }
     response = _curve_csv(columns) if as_csv else answer(columns)
     response.vary.add("Accept")
-    response.set_etag(tag)
-    return response.make_conditional(request)
+    return conditional(response, tag)
 
 
 def _curve_csv(columns: dict[str, Any]) -> Response:

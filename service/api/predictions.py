@@ -9,7 +9,7 @@ from flask import Response, request
 
 from service.api.jobs import CONFLICT, INVALID, NOT_FOUND
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer
+from service.operations import Answer, Operations, answer, conditional
 from service.parsing import JSON_TYPE, validate
 from service.problems import Problem
 from service.schemas import predictions as schemas
@@ -111,5 +111,4 @@ def weights(job_id: str, query: WeightsQuery) -> Response:
     }
     response = Response(to_bytes(arrays, metadata), content_type=SAFETENSORS)
     response.headers["Content-Disposition"] = f'attachment; filename="{job_id}-{row.epoch}.safetensors"'
-    response.set_etag(row.id)
-    return response.make_conditional(request)
+    return conditional(response, row.id)

@@ -54,7 +54,7 @@ def _watch(client: httpx2.Client, job: dict[str, Any], console: Console) -> dict
                 loss = f"loss {data['train_loss']:.4f}  validation {data['validation_loss']:.4f}"
                 progress.update(bar, completed=data["epoch"], loss=loss)
             if event == "end":
-                return data
+                return dict(data)
     raise StartError("The stream of events ended before the job did.")
 
 
@@ -73,12 +73,16 @@ def _predict(client: httpx2.Client, job: dict[str, Any], running: Running, conso
     console.print(
         f"Predicted [bold]{answer['predictions'][0]}[/bold] ({probability:.1%}) for a {digits.target[0]}, with:\n"
     )
-    key = running.settings.data_dir / "api_key"
-    bearer = (
-        f'"Authorization: Bearer $(cat {shlex.quote(str(key))})"'
-        if key.exists()
-        else '"Authorization: Bearer $GRADMILL_API_KEY"'
-    )
-    command = f"curl -s {running.url}{job['links']['predict']} -H {bearer} -H 'Content-Type: application/json' -d '{json.dumps(body, separators=(',', ':'))}'"
     # printed as it is: rich would break the line, and the user copies it
-    console.print(command, highlight=False, markup=False, soft_wrap=True)
+    console.print(_curl(running, job["links"]["predict"], body), highlight=False, markup=False, soft_wrap=True)
+
+
+def _curl(running: Running, address: str, body: dict[str, Any]) -> str:
+    """The same call as a line for a shell; the key is read where it is kept, not shown."""
+    kept = running.settings.data_dir / "api_key"
+    key = f"$(cat {shlex.quote(str(kept))})" if kept.exists() else "$GRADMILL_API_KEY"
+    document = json.dumps(body, separators=(",", ":"))
+    return (
+        f'curl -s {running.url}{address} -H "Authorization: Bearer {key}" '
+        f"-H 'Content-Type: application/json' -d '{document}'"
+    )

@@ -24,7 +24,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StartError(
-            f"The data folder {folder} can't be written ({error.strerror.lower()}): "
+            f"The data folder {folder} can't be written ({(error.strerror or '').lower()}): "
             "choose another with --data-dir or GRADMILL_DATA_DIR."
         ) from error
     try:

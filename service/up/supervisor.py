@@ -67,7 +67,7 @@ def run_up(
         settings = _completed(settings)
         children: list[Child] = []
         try:
-            running = _start(settings, children, stop, say)
+            running = _start(settings, children, stop)
             stays = running is not None and work(running)
             while stays and not stop.wait(LOOK_SECONDS):
                 for child in children:
@@ -85,9 +85,7 @@ def _completed(settings: ServiceSettings) -> ServiceSettings:
     return settings.model_copy(update={"api_key": SecretStr(key), "redis_url": url})
 
 
-def _start(
-    settings: ServiceSettings, children: list[Child], stop: StopRequest, say: Callable[[str], None]
-) -> Running | None:
+def _start(settings: ServiceSettings, children: list[Child], stop: StopRequest) -> Running | None:
     """Start the children one after the other; None if asked to stop meanwhile. They are in `children` as they start."""
     logs, environment = settings.data_dir / "logs", _environment(settings)
 

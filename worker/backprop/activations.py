@@ -23,7 +23,7 @@ class Identity:
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         return np.positive(z, out=out)
 
-    def grad_z(self, grad_a: Floats, a: Floats, out: Floats | None = None) -> Floats:  # noqa: ARG002 - da/dz = 1
+    def grad_z(self, grad_a: Floats, a: Floats, out: Floats | None = None) -> Floats:
         return np.positive(grad_a, out=out)
 
 
@@ -67,13 +67,13 @@ class Softmax:
 
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         # shift by the row maximum: exp cannot overflow and softmax is unchanged
-        a = np.exp(np.subtract(z, z.max(axis=1, keepdims=True), out=out), out=out)
+        a: Floats = np.exp(np.subtract(z, z.max(axis=1, keepdims=True), out=out), out=out)
         a /= a.sum(axis=1, keepdims=True)
         return a
 
     def grad_z(self, grad_a: Floats, a: Floats, out: Floats | None = None) -> Floats:
         # dL/dz_j = sum_k dL/da_k a_k (delta_kj - a_j) = a_j (dL/da_j - sum_k dL/da_k a_k)
-        shared = (grad_a * a).sum(axis=1, keepdims=True)
+        shared: Floats = (grad_a * a).sum(axis=1, keepdims=True)
         return np.multiply(a, grad_a - shared, out=out)
 
 

@@ -142,7 +142,7 @@ class Training:
             self._loss_sum += self._train_step(x[batch], y[batch], dropout, learning_rate)
             self._step += 1
             if should_stop() and start + batch_size < rows:
-                self._dropout_state = dropout.bit_generator.state
+                self._dropout_state = dict(dropout.bit_generator.state)
                 return False
         return True
 

@@ -1,5 +1,6 @@
 """The weights before the first step: (inputs, units) arrays from a generator."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,23 +12,23 @@ Initializer = Callable[[np.random.Generator, int, int], Floats]
 
 def he_normal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
     """Normal with variance 2 / inputs. Source: He et al. (2015), equation 10."""
-    return generator.standard_normal((inputs, units)) * np.sqrt(2 / inputs)
+    return generator.normal(0, math.sqrt(2 / inputs), (inputs, units))
 
 
 def he_uniform(generator: np.random.Generator, inputs: int, units: int) -> Floats:
     """Uniform with variance 2 / inputs."""
-    bound = np.sqrt(6 / inputs)
+    bound = math.sqrt(6 / inputs)
     return generator.uniform(-bound, bound, (inputs, units))
 
 
 def glorot_normal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
     """Normal with variance 2 / (inputs + units). Source: Glorot and Bengio (2010), equation 12."""
-    return generator.standard_normal((inputs, units)) * np.sqrt(2 / (inputs + units))
+    return generator.normal(0, math.sqrt(2 / (inputs + units)), (inputs, units))
 
 
 def glorot_uniform(generator: np.random.Generator, inputs: int, units: int) -> Floats:
     """Uniform with variance 2 / (inputs + units). Source: Glorot and Bengio (2010), equation 16."""
-    bound = np.sqrt(6 / (inputs + units))
+    bound = math.sqrt(6 / (inputs + units))
     return generator.uniform(-bound, bound, (inputs, units))
 
 

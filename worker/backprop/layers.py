@@ -94,7 +94,7 @@ class DensePass:
         z += self.b
         return z
 
-    def forward(self, x: Floats, generator: np.random.Generator) -> Floats:  # noqa: ARG002 - nothing is random here
+    def forward(self, x: Floats, generator: np.random.Generator) -> Floats:
         z = self.weighted_sum(x)
         return self.activation.value(z, out=z)
 
@@ -112,7 +112,7 @@ class DensePass:
 
 
 class Dropout:
-    """In training each activation is 0 with probability `rate`, else x / (1 - rate). Source: Srivastava et al. (2014)."""
+    """In training a is 0 with probability `rate`, else x / (1 - rate). Source: Srivastava et al. (2014)."""
 
     def __init__(self, inputs: int, rate: float) -> None:
         self.inputs = self.units = inputs
@@ -125,10 +125,10 @@ class Dropout:
     def initialize(self, views: Views, generator: np.random.Generator) -> None:
         """It has no weights."""
 
-    def forward(self, views: Views, x: Floats) -> tuple[Floats, Floats]:  # noqa: ARG002 - it has no weights
+    def forward(self, views: Views, x: Floats) -> tuple[Floats, Floats]:
         return x, x
 
-    def training_pass(self, views: Views, gradients: Views, rows: int, *, first: bool) -> "DropoutPass":  # noqa: ARG002
+    def training_pass(self, views: Views, gradients: Views, rows: int, *, first: bool) -> "DropoutPass":
         return DropoutPass(self, rows)
 
 

@@ -28,7 +28,7 @@ class SoftmaxCrossEntropy:
     The long product dL/da x da/dz collapses to a - y. Source: Bishop (2006), equation 4.109.
     """
 
-    activation = Softmax()
+    activation: Activation = Softmax()
 
     def value(self, z: Floats, targets: Floats | Integers) -> float:
         return self.value_and_grad_z(z, targets, np.empty_like(z))

@@ -1,6 +1,7 @@
 """A network is a list of layers: pure forward, and a training pass through all of them."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ class Network:
     """Layers in order; the last is the dense output layer. Holds no weights: they are passed in."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        for before, after in zip(layers, layers[1:], strict=False):
+        for before, after in pairwise(layers):
             if before.units != after.inputs:
                 raise ShapeError(f"a layer of {before.units} units can't feed one of {after.inputs} inputs")
         if not layers or not isinstance(layers[-1], Dense):

@@ -97,7 +97,7 @@ def check_names(names: list[str]) -> list[str]:
     return names
 
 
-def _read_parquet(content: bytes, limits: Limits) -> pa.Table:
+def _read_parquet(content: bytes, _limits: Limits) -> pa.Table:
     """A table that we wrote ourselves for a job with inline rows; uploads are CSV."""
     return pyarrow.parquet.read_table(pa.BufferReader(content))
 

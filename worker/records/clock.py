@@ -66,7 +66,8 @@ def _now_sqlite(element: now, compiler: SQLCompiler, **_: Any) -> str:
 
 @compiles(seconds_from_now, "postgresql")
 def _later_postgresql(element: seconds_from_now, compiler: SQLCompiler, **kwargs: Any) -> str:
-    return f"(clock_timestamp() + make_interval(secs => CAST({compiler.process(element.clauses, **kwargs)} AS double precision)))"
+    seconds = compiler.process(element.clauses, **kwargs)
+    return f"(clock_timestamp() + make_interval(secs => CAST({seconds} AS double precision)))"
 
 
 @compiles(seconds_from_now, "sqlite")
@@ -77,9 +78,11 @@ def _later_sqlite(element: seconds_from_now, compiler: SQLCompiler, **kwargs: An
 
 @compiles(seconds_since, "postgresql")
 def _since_postgresql(element: seconds_since, compiler: SQLCompiler, **kwargs: Any) -> str:
-    return f"CAST(extract(epoch FROM clock_timestamp() - {compiler.process(element.clauses, **kwargs)}) AS double precision)"
+    instant = compiler.process(element.clauses, **kwargs)
+    return f"CAST(extract(epoch FROM clock_timestamp() - {instant}) AS double precision)"
 
 
 @compiles(seconds_since, "sqlite")
 def _since_sqlite(element: seconds_since, compiler: SQLCompiler, **kwargs: Any) -> str:
-    return f"((julianday('now') - julianday({compiler.process(element.clauses, **kwargs)})) * 86400.0)"
+    instant = compiler.process(element.clauses, **kwargs)
+    return f"((julianday('now') - julianday({instant})) * 86400.0)"

@@ -1,6 +1,5 @@
 """What happened to a job, numbered with its epochs by one sequence, so that a watcher can go on where it was."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select
@@ -22,10 +21,19 @@ def add_event(session: Session, job: Job, kind: str, payload: dict[str, Any] | N
     """Number the event and add it; without a payload it carries the job as it now is. The caller holds the row."""
     job.seq += 1
     session.flush()
-    write_event(session, job.project_id, job.id, job.seq, kind, payload or brief(job_snapshot(job)))
+    write_event(
+        session,
+        project_id=job.project_id,
+        job_id=job.id,
+        seq=job.seq,
+        kind=kind,
+        payload=payload or brief(job_snapshot(job)),
+    )
 
 
-def write_event(session: Session, project_id: str, job_id: str, seq: int, kind: str, payload: dict[str, Any]) -> None:
+def write_event(
+    session: Session, *, project_id: str, job_id: str, seq: int, kind: str, payload: dict[str, Any]
+) -> None:
     """Add an event under a number that the job's row has allotted in this transaction."""
     session.execute(insert(Event).values(job_id=job_id, project_id=project_id, seq=seq, kind=kind, payload=payload))
 
@@ -54,7 +62,6 @@ def point(row: Epoch) -> dict[str, Any]:
     }
 
 
-def sequence_numbers(session: Session, job_ids: list[str]) -> Iterator[tuple[str, int]]:
-    """(job id, its newest number) of those jobs that exist."""
-    for job_id, seq in session.execute(select(Job.id, Job.seq).where(Job.id.in_(job_ids))):
-        yield job_id, seq
+def sequence_numbers(session: Session, job_ids: list[str]) -> dict[str, int]:
+    """The newest number of each of those jobs that exists."""
+    return dict(session.execute(select(Job.id, Job.seq).where(Job.id.in_(job_ids))).tuples().all())

@@ -53,7 +53,7 @@ def claim_job(session: Session, job_id: str, *, owner: str, lease_seconds: float
     if job is None:
         return None
     if job.started_at is None:
-        job.started_at = now()  # type: ignore[assignment] # SQL, which the flush evaluates
+        job.started_at = now()
         session.flush()
         session.refresh(job, ["started_at"])
     add_event(session, job, "status")
@@ -106,9 +106,9 @@ def release_job(session: Session, job: Job, status: str, **values: Any) -> None:
     for name, value in values.items():
         setattr(job, name, value)
     if status == "queued":
-        job.dispatched_at = now()  # type: ignore[assignment] # SQL
+        job.dispatched_at = now()
     if final:
-        job.finished_at = now()  # type: ignore[assignment] # SQL
+        job.finished_at = now()
     session.flush()
     session.refresh(job)
     add_event(session, job, "end" if final else "status")

@@ -46,7 +46,7 @@ def list_jobs(
 
 def count_by_status(session: Session, project_id: str) -> dict[str, int]:
     rows = session.execute(select(Job.status, func.count()).where(Job.project_id == project_id).group_by(Job.status))
-    return {status: count for status, count in rows}
+    return dict(rows.tuples().all())
 
 
 def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:

@@ -24,7 +24,7 @@ def beat(session: Session, worker_id: str, *, hostname: str, pid: int, processes
     if row is None:
         session.add(Worker(id=worker_id, hostname=hostname, pid=pid, processes=processes, version=version))
     else:
-        row.heartbeat_at = now()  # type: ignore[assignment] # SQL
+        row.heartbeat_at = now()
     session.execute(delete(Worker).where(Worker.heartbeat_at < seconds_from_now(-FORGOTTEN_SECONDS)))
 
 

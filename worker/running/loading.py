@@ -21,7 +21,7 @@ from worker.specs.job import Job
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that a run needs. x: the whole table encoded, (rows, inputs); targets: as encoded, not yet as the loss takes them."""
+    """All that a run needs. x: the whole table, (rows, inputs); targets: encoded, not yet as the loss takes them."""
 
     spec: Job
     roles: Roles

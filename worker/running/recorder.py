@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+from sqlalchemy.orm import Session
 
 from worker.backprop.fit import Epoch, State
 from worker.backprop.parameters import Parameters
@@ -16,13 +17,13 @@ from worker.records.checkpoints import publish_checkpoint, state_to_bytes
 from worker.records.curves import Point, record_epochs
 from worker.records.events import write_event
 from worker.records.lease import Claim, guard
-from worker.records.sessions import Database, Session
+from worker.records.sessions import Database
 from worker.records.weights import Recipe, publish_weights, to_bytes
 
 log = structlog.get_logger()
 
 FLUSH_SECONDS = 0.25
-# a flush that took t is not followed by another within 25 t: recording stays under 4 % of the time, however slow the disk
+# a flush that took t is not followed by another within 25 t: recording stays under 4 % of the time on any disk
 FLUSH_SHARE = 25
 SNAPSHOT_BYTES_LIMIT = 64 * 2**20
 PENDING_BYTES_LIMIT = 16 * 2**20
@@ -151,12 +152,16 @@ class Recorder:
             session, self._claim, self._recipe, kind="snapshot", epoch=epoch, blob_id=self._blob(session, place)
         )
         payload = {"epoch": epoch, "weights_id": weights_id}
-        write_event(session, self._claim.project_id, self._claim.job_id, seq, "checkpoint", payload)
+        self._event(session, seq, "checkpoint", payload)
 
     def _note_difference(self, session: Session, epochs: list[int]) -> None:
         guarded = guard(session, self._claim, numbers=1)
         payload = {"epochs": epochs, "attempt": self._claim.attempt}
-        write_event(session, self._claim.project_id, self._claim.job_id, guarded.seq, "nondeterminism", payload)
+        self._event(session, guarded.seq, "nondeterminism", payload)
+
+    def _event(self, session: Session, seq: int, kind: str, payload: dict[str, Any]) -> None:
+        project_id, job_id = self._claim.project_id, self._claim.job_id
+        write_event(session, project_id=project_id, job_id=job_id, seq=seq, kind=kind, payload=payload)
 
     def stage_final(self, parameters: Parameters) -> Callable[[Session], None]:
         """Prepare the final weights; what it returns publishes them in the transaction that ends the job."""
@@ -171,7 +176,7 @@ class Recorder:
         return publish
 
     def _stage(self, content: bytes) -> bytes | str:
-        """Small bytes as they are, to go into the transaction; large ones written before it in chunks: their blob's id."""
+        """Small bytes as they are, for the transaction to write; large ones are written before it: their blob's id."""
         if len(content) <= CHUNK_BYTES:
             return content
         project_id = self._claim.project_id

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import structlog
+from sqlalchemy.orm import Session
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from worker.backprop.fit import Training
 from worker.errors import DataError, DivergedError, LeaseLostError, SpecError, UnavailableError
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.lease import Claim, claim_job
-from worker.records.sessions import Database, Session
+from worker.records.sessions import Database
 from worker.records.transitions import end_attempt
 from worker.running.heartbeat import Heartbeat
 from worker.running.loading import Loaded, evaluate, load
@@ -78,26 +79,30 @@ class _Attempt:
         try:
             with threadpool_limits(self.spec.training.threads):
                 return self._train()
-        except LeaseLostError:
-            log.warning("lease_lost")
+        except (LeaseLostError, UnavailableError) as error:
+            # nothing can be written. If the lease was ours it runs out, and rescue gives the job to another
+            log.warning("attempt_lost", error=str(error))
             return None
-        except UnavailableError as error:
-            # nothing can be written; the lease runs out and rescue gives the job to another
-            log.warning("database_lost", error=str(error))
-            return None
-        except DivergedError as error:
-            return self._fail("diverged", self._advice(error), error.epoch)
-        except (SpecError, DataError) as error:
-            return self._fail("invalid_data", _said(error))
-        except MemoryError:
-            return self._fail("out_of_memory", "the worker ran out of memory; use a smaller network, batch or table")
-        except Exception:
-            log.exception("internal_error")
-            return self._fail("internal", "an error of ours; the worker's log has it under this job's id")
+        except Exception as error:  # noqa: BLE001 - whatever a job does, it ends in the record
+            return self._fail(*self._translated(error))
         finally:
             self.heartbeat.end()
 
-    def _train(self) -> str:
+    def _translated(self, error: Exception) -> tuple[str, str, int | None]:
+        """code, message and epoch of a failed job's error."""
+        match error:
+            case DivergedError():
+                rate = self.spec.training.optimizer.learning_rate
+                return "diverged", f"{error}; try a learning rate of {rate / 10:g} or less", error.epoch
+            case SpecError() | DataError():
+                return "invalid_data", _said(error), None
+            case MemoryError():
+                return "out_of_memory", "the worker ran out of memory; use a smaller network, batch or table", None
+            case _:
+                log.error("internal_error", exc_info=error)
+                return "internal", "an error of ours; the worker's log has it under this job's id", None
+
+    def _train(self) -> str | None:
         loaded = load(
             self.spec, self.runner.tables.load(self.claim.project_id, self.spec.dataset), self.runner.settings.limits
         )
@@ -190,7 +195,7 @@ class _Attempt:
         recorder.checkpoint(training.state())
         return self._end("paused" if reason == "pausing" else "queued")
 
-    def _fail(self, code: str, message: str, epoch: int | None = None) -> str | None:
+    def _fail(self, code: str, message: str, epoch: int | None) -> str | None:
         log.info("job_failed", code=code, message=message)
         return self._end("failed", error={"code": code, "message": message, "epoch": epoch})
 
@@ -207,10 +212,6 @@ class _Attempt:
             log.warning("end_not_recorded", status=status, error=str(error))
             return None
 
-    def _advice(self, error: DivergedError) -> str:
-        rate = self.spec.training.optimizer.learning_rate
-        return f"{error}; try a learning rate of {rate / 10:g} or less"
-
 
 def _said(error: SpecError | DataError) -> str:
     if isinstance(error, SpecError):
@@ -222,7 +223,7 @@ def _said(error: SpecError | DataError) -> str:
 
 def fingerprint(threads: int) -> dict[str, Any]:
     """What the bits of a run depend on besides the job: a resume elsewhere can tell that it is elsewhere."""
-    blas = next((info for info in threadpool_info() if info["user_api"] == "blas"), {})
+    blas: dict[str, Any] = next((info for info in threadpool_info() if info["user_api"] == "blas"), {})
     return {
         "numpy": np.__version__,
         "blas": [blas.get("internal_api"), blas.get("version"), blas.get("architecture")],

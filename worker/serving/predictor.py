@@ -14,7 +14,7 @@ from worker.serving.rows import Row, RowEncoder
 
 
 class Prediction(NamedTuple):
-    """classes and probabilities are None for a regression. A number per row, or a list where there are several targets."""
+    """A class or a number a row, or a list where there are several targets. A regression has no classes."""
 
     predictions: list[Any]
     classes: list[str] | None
