@@ -11,6 +11,8 @@ def layer_rows(job: Job) -> list[dict[str, Any]]:
     targets = job.spec["target"]
     outputs = len(job.classes) if job.classes else len(targets) if isinstance(targets, list) else 1
     output = job.spec["network"]["output"] | {"type": "output", "units": outputs}
+    if output["activation"] == "auto":
+        output["activation"] = "softmax" if job.classes else "identity"
     rows = [dict(layer) for layer in [*job.spec["network"]["layers"], output]]
     dense = [row for row in rows if "units" in row]
     for before, row in pairwise(dense):

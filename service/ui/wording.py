@@ -8,18 +8,18 @@ from worker.records.curves import Point
 
 NONE = "–"  # noqa: RUF001 - a figure that is not there
 
-FILTERS = ("number", "count", "percent", "duration", "instant", "metric_name")
+FILTERS = ("number", "count", "percent", "duration", "instant", "metric_name", "capital")
 
 
 def number(value: float | None) -> str:
-    """Four significant digits: 0.2929, 61.52, 1,235, 2.1e-5."""
+    """Four significant digits, three of a very small or large figure: 0.2929, 61.52, 1,235, 2.10e-5."""
     if value is None:
         return NONE
     size = abs(value)
     if size == 0:
         return "0"
-    if size >= 1e6 or size < 1e-4:
-        mantissa, _, exponent = f"{value:.1e}".partition("e")
+    if size >= 1e6 or size < 1e-3:
+        mantissa, _, exponent = f"{value:.2e}".partition("e")
         return f"{mantissa}e{int(exponent)}"
     return f"{value:,.0f}" if size >= 1000 else f"{value:#.4g}".rstrip(".")
 
@@ -37,7 +37,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return NONE
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -53,6 +53,11 @@ def instant(rfc3339: str | None) -> str:
 def metric_name(name: str) -> str:
     """validation_r2 -> validation R²."""
     return name.replace("_", " ").replace("r2", "R²").replace("rmse", "RMSE").replace("mae", "MAE").replace("f1", "F1")
+
+
+def capital(text: str) -> str:
+    """With a capital first letter; Jinja's own filter lowers the others, as in R²."""
+    return text[:1].upper() + text[1:]
 
 
 def took(snapshot: dict[str, Any]) -> float | None:
@@ -74,7 +79,7 @@ def headline_metric(latest: dict[str, Any] | None) -> tuple[str, float | None] |
 def curve_summary(points: Sequence[Point], best: dict[str, Any] | None) -> str:
     """What the loss chart shows, in one sentence. points: the first and the last epoch among them."""
     if not points:
-        return "No epoch has ended yet."
+        return "No epoch has ended."
     first, last = points[0], points[-1]
     if first.epoch == last.epoch:
         return f"Train loss is {number(first.train_loss)} after epoch {count(first.epoch)}."

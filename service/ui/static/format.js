@@ -3,12 +3,12 @@
 export const NONE = "–";
 const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
-/** Four significant digits: 0.2929, 61.52, 1,235, 2.1e-5. */
+/** Four significant digits, three of a very small or large figure: 0.2929, 61.52, 1,235, 2.10e-5. */
 export function number(value) {
   if (value === null || value === undefined) return NONE;
   const size = Math.abs(value);
   if (size === 0) return "0";
-  if (size >= 1e6 || size < 1e-4) return value.toExponential(1).replace("e+", "e");
+  if (size >= 1e6 || size < 1e-3) return value.toExponential(2).replace("e+", "e");
   return size >= 1000 ? grouped.format(value) : value.toPrecision(4);
 }
 
@@ -19,7 +19,7 @@ export const percent = (fraction) => `${Math.floor(fraction * 100)} %`;
 
 export function duration(seconds) {
   if (seconds === null || !Number.isFinite(seconds)) return NONE;
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 10) return `${seconds.toFixed(seconds < 1 ? 2 : 1)} s`;
   const whole = Math.round(seconds);
   const padded = (part) => String(part).padStart(2, "0");
   if (whole < 60) return `${whole} s`;
@@ -27,6 +27,7 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${padded(Math.floor((whole % 3600) / 60))} min`;
 }
 
+/** validation_r2 -> validation R². */
 export function metricName(name) {
   const words = { r2: "R²", rmse: "RMSE", mae: "MAE", f1: "F1" };
   return name.split("_").map((word) => words[word] ?? word).join(" ");
@@ -34,7 +35,7 @@ export function metricName(name) {
 
 /** What the loss chart shows, in one sentence. first, last: epochs; best: null or the best epoch so far. */
 export function curveSummary(first, last, best) {
-  if (!first) return "No epoch has ended yet.";
+  if (!first) return "No epoch has ended.";
   if (first.epoch === last.epoch) {
     return `Train loss is ${number(first.train_loss)} after epoch ${count(first.epoch)}.`;
   }

@@ -44,6 +44,9 @@ async function loadCurve() {
 }
 
 function drawLoss() {
+  const box = document.querySelector("#loss .plot");
+  box.hidden = curve.length === 0 && status === "failed";
+  if (!curve.length) return;
   const lines = curve.columns.validation_loss.some((value) => value !== null) ? LINES : LINES.slice(0, 1);
   if (charts.loss?.lines.length === lines.length) charts.loss.update();
   else {
