@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -16,6 +17,7 @@ PARQUET = "application/vnd.apache.parquet"
 
 MISSING = ["", "NA", "NaN", "null"]
 LINE_BYTES_LIMIT = 8 * 2**20
+CELL_BYTES_LIMIT = 2**16
 NAME_LENGTH_LIMIT = 200
 
 
@@ -56,7 +58,7 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
             place = None if row.number is None else row.number - 2
             raise DataError(f"expected {row.expected_columns} cells, got {row.actual_columns}", row=place) from error
         if "straddling" in str(error):
-            raise DataError(f"a line is longer than {LINE_BYTES_LIMIT} bytes, or a quote is never closed") from error
+            raise DataError(f"a line is longer than {LINE_BYTES_LIMIT} bytes") from error
         raise DataError("this is not a table of comma-separated values with a header line") from error
 
 
@@ -114,7 +116,13 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_null(column.type):
         # nothing is known of a column without a single value; as numbers it is imputed and scaled by 1
         return column.cast(pa.float64())
-    return column.cast(pa.string())
+    text = column.cast(pa.string())
+    lengths = pa.compute.binary_length(text)
+    if (pa.compute.max(lengths).as_py() or 0) > CELL_BYTES_LIMIT:
+        row = pa.compute.index(pa.compute.greater(lengths, CELL_BYTES_LIMIT), pa.scalar(True)).as_py()
+        detail = f"a cell is longer than {CELL_BYTES_LIMIT} bytes; is a quote never closed?"
+        raise DataError(detail, row=row, column=name)
+    return text
 
 
 READERS: dict[str, Callable[[bytes, Limits], pa.Table]] = {CSV: _read_csv, PARQUET: _read_parquet}

@@ -64,4 +64,4 @@ def point(row: Epoch) -> dict[str, Any]:
 
 def sequence_numbers(session: Session, job_ids: list[str]) -> dict[str, int]:
     """The newest number of each of those jobs that exists."""
-    return dict(session.execute(select(Job.id, Job.seq).where(Job.id.in_(job_ids))).tuples().all())
+    return dict(session.execute(select(Job.id, Job.seq).where(Job.id.in_(job_ids))).all())

@@ -46,7 +46,7 @@ def list_jobs(
 
 def count_by_status(session: Session, project_id: str) -> dict[str, int]:
     rows = session.execute(select(Job.status, func.count()).where(Job.project_id == project_id).group_by(Job.status))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
@@ -55,7 +55,7 @@ def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     before = aliased(Job)
     ahead = select(func.count()).where(before.status == "queued", before.id <= Job.id).scalar_subquery()
     found = select(Job.id, ahead).where(Job.id.in_(waiting), Job.status == "queued")
-    return dict(session.execute(found).tuples().all()) if waiting else {}
+    return dict(session.execute(found).all()) if waiting else {}
 
 
 def delete_job(session: Session, project_id: str, job_id: str) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from worker.backprop.arrays import Floats
 from worker.build import LAYERS, build_network
 from worker.data.encoders import ClassTarget, Encoders, Matrix, encode_table
+from worker.errors import DataError
 from worker.serving.rows import Row, RowEncoder
 
 
@@ -54,7 +55,11 @@ class Predictor:
         return a.astype(np.float64) * target.scales + target.means
 
     def _predict(self, x: Matrix) -> Prediction:
-        outputs = self.outputs(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            outputs = self.outputs(x)
+        finite = np.isfinite(outputs).all(axis=1)
+        if not finite.all():
+            raise DataError("is so far from the training data that the network overflows", row=int(finite.argmin()))
         target = self.encoders.target
         if isinstance(target, ClassTarget):
             labels = outputs.argmax(axis=1)

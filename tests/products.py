@@ -1,0 +1,99 @@
+"""A whole product as a subprocess, and a client for it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+class Product:
+    """`gradmill up` on a folder and a port. `login_link` works once."""
+
+    def __init__(self, folder: Path, port: int, **environment: str) -> None:
+        self.folder, self.port = folder, port
+        self.url = f"http://127.0.0.1:{port}"
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("GRADMILL_")}
+        self._environment |= {"GRADMILL_DATA_DIR": str(folder), "GRADMILL_PORT": str(port)} | environment
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is up."""
+        command = [str(Path(sys.executable).parent / "gradmill"), "up"]
+        self.process = subprocess.Popen(
+            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self.process.stdout is not None
+        said = []
+        for line in self.process.stdout:
+            said.append(line)
+            if "/ui/login?token=" in line:
+                self.login_link = line.strip()
+            if "Ctrl-C" in line:
+                break
+        else:
+            raise AssertionError("".join(said))
+        self.key = (self.folder / "api_key").read_text().strip()
+        self.client = httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> float:
+        """Send the signal and wait for the end; how many seconds it took."""
+        began = time.monotonic()
+        self.client.close()
+        self.process.send_signal(number)
+        self.process.communicate(timeout=30)
+        return time.monotonic() - began
+
+    def get(self, path: str, **options: Any) -> httpx2.Response:
+        return self.client.get(path, **options)
+
+    def post(self, path: str, json: Any = None, **options: Any) -> httpx2.Response:
+        return self.client.post(path, json=json, **options)
+
+    def wait(self, job_id: str, *statuses: str, timeout: float = 60) -> dict[str, Any]:
+        """The job, once it has one of these statuses (any final one by default)."""
+        deadline = time.monotonic() + timeout
+        while True:
+            job: dict[str, Any] = self.get(f"/v1/jobs/{job_id}").raise_for_status().json()
+            if job["status"] in (statuses or FINAL):
+                return job
+            assert time.monotonic() < deadline, job
+            time.sleep(0.02)
+
+    def processes(self) -> list[int]:
+        """Pids of processes that have this product's folder in their environment."""
+        mark = f"GRADMILL_DATA_DIR={self.folder}\0".encode()
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    if mark in (entry / "environ").read_bytes():
+                        found.append(int(entry.name))
+                except OSError:
+                    continue
+        return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def start_product(folder: Path, port: int, **environment: str) -> Iterator[Product]:
+    product = Product(folder, port, **environment)
+    product.start()
+    try:
+        yield product
+    finally:
+        if product.process.poll() is None:
+            product.stop()

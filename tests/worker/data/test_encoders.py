@@ -1,0 +1,123 @@
+"""Encoders: fitted on the training part only, equal to scikit-learn's, and the same row by row as by table."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from tests.conftest import spec_of
+from worker.data.encoders import (
+    CategoricalCode,
+    ClassTarget,
+    Encoders,
+    NumberTarget,
+    encode_table,
+    encode_targets,
+    fit_encoders,
+)
+from worker.data.profiles import profile_table
+from worker.data.roles import assign_roles
+from worker.errors import DataError
+from worker.serving.rows import RowEncoder
+from worker.settings import Limits
+
+TABLE = pa.table(
+    {
+        "age": [20, None, 40, 30, 31],
+        "city": ["Bonn", "Ulm", None, "Bonn", "Kiel"],
+        "same": [3.5] * 5,
+        "label": ["yes", "no", "yes", "no", "yes"],
+        "price": [1.0, 2.0, 4.0, 8.0, 16.0],
+    }
+)
+
+
+def fitted(rows: list[int] | None = None, **changes: object) -> Encoders:
+    changes.setdefault("features", ("age", "city", "same"))
+    roles = assign_roles(spec_of(**changes), profile_table(TABLE, Limits()), Limits())
+    return fit_encoders(TABLE if rows is None else TABLE.take(rows), roles)
+
+
+def test_columns_are_imputed_and_scaled_as_scikit_learn_does() -> None:
+    """Median and standard score of numbers, one indicator a category with one of its own for a missing cell."""
+    x = encode_table(TABLE, fitted())
+    age = SimpleImputer(strategy="median").fit_transform(np.array([[20, np.nan, 40, 30, 31]]).T)
+    city = OneHotEncoder(sparse_output=False).fit_transform(np.array([["Bonn", "Ulm", "~", "Bonn", "Kiel"]]).T)
+    expected = np.hstack([StandardScaler().fit_transform(age), city[:, [0, 1, 2, 3]], np.zeros((5, 1))])
+    np.testing.assert_allclose(x, expected, rtol=1e-6)
+
+
+def test_encoders_see_the_training_part_only() -> None:
+    """Mean, scale and categories are those of the given rows; a category that only others have is pooled for them."""
+    encoders = fitted([0, 3])
+    age, city = encoders.features[:2]
+    assert (age.mean, age.scale) == (25.0, 5.0)  # type: ignore[union-attr]
+    assert isinstance(city, CategoricalCode)
+    assert (city.categories, city.missing) == (("Bonn",), False)
+    x = encode_table(TABLE, encoders, pool_unknown=True)
+    # Ulm and Kiel are nobody's indicator; the missing cell counts as the most frequent category
+    np.testing.assert_array_equal(x[:, 1], [1, 0, 1, 1, 0])
+
+
+def test_an_unknown_category_is_refused_unless_its_column_pools() -> None:
+    encoders = fitted([0, 3])
+    with pytest.raises(DataError, match="never saw") as caught:
+        encode_table(TABLE, encoders)
+    assert (caught.value.row, caught.value.column) == (1, "city")
+    pooling = fitted([0, 3], columns={"city": {"type": "categorical", "unknown": "pool"}})
+    assert encode_table(TABLE, pooling)[1, 1] == 0
+
+
+def test_targets_become_labels_or_standard_scores() -> None:
+    """Classes are in order of their text; numbers are standardised, so that a unit does not set the learning rate."""
+    encoders = fitted()
+    assert isinstance(encoders.target, ClassTarget)
+    assert encoders.target.classes == ("no", "yes")
+    np.testing.assert_array_equal(encode_targets(TABLE, encoders.target), [1, 0, 1, 0, 1])
+    numbers = fitted(target="price")
+    assert isinstance(numbers.target, NumberTarget)
+    y = encode_targets(TABLE, numbers.target)
+    np.testing.assert_allclose(
+        y[:, 0], StandardScaler().fit_transform(np.array([[1.0, 2, 4, 8, 16]]).T)[:, 0], rtol=1e-6
+    )
+
+
+def test_rows_are_encoded_as_the_same_rows_of_a_table() -> None:
+    """By name in any order, by position, with missing cells; and again from the encoders' JSON."""
+    encoders = Encoders.model_validate_json(fitted().model_dump_json())
+    rows = RowEncoder(encoders)
+    expected = encode_table(TABLE, encoders)
+    by_position = [
+        list(row) for row in zip(*(TABLE[name].to_pylist() for name in ("age", "city", "same")), strict=True)
+    ]
+    np.testing.assert_array_equal(rows.encode(by_position), expected)
+    by_name = [dict(zip(("same", "city", "age"), reversed(row), strict=True)) for row in by_position]
+    np.testing.assert_array_equal(rows.encode(by_name), expected)
+
+
+@pytest.mark.parametrize(
+    ("features", "row", "said", "column"),
+    [
+        (("age", "same"), {"age": 1}, "missing", "same"),
+        (("age", "same"), {"age": 1, "same": 2, "other": 3}, "not a feature", "other"),
+        (("age", "same"), {"age": 1, "other": 3}, "missing", "same"),
+        (("age", "same"), [1], "expected 2 cells, got 1", None),
+        (("age", "same"), [1, True], "must be a number", "same"),
+        (("age", "same"), [1, "2"], "must be a number", "same"),
+        (("age", "same"), [10**400, 2], "too large", "age"),
+        (("age", "same"), [1e40, 2], "too large for single precision", "age"),
+        (("age", "city"), [1, "Rome"], "never saw", "city"),
+        (("age", "city"), ["x", "Bonn"], "must be a number", "age"),
+        (("age", "city"), [1, ["Bonn"]], "must be text", "city"),
+        (("age", "city"), [10**400, "Bonn"], "too large", "age"),
+    ],
+)
+def test_a_bad_row_is_refused_with_row_and_column(
+    features: tuple[str, ...], row: object, said: str, column: str | None
+) -> None:
+    rows = RowEncoder(fitted(features=features))
+    good = [30, 3.5] if "same" in features else [30, "Bonn"]
+    with pytest.raises(DataError, match=said) as caught:
+        rows.encode([good, row])  # type: ignore[list-item]
+    assert (caught.value.row, caught.value.column) == (1, column)

@@ -1,0 +1,96 @@
+"""Bytes to tables: what is read, and what is refused with its place."""
+
+import pyarrow as pa
+import pytest
+
+from worker.data.inline import inline_table, table_bytes
+from worker.data.readers import CSV, PARQUET, read_table
+from worker.errors import DataError, SpecError
+from worker.settings import Limits
+from worker.specs.dataset import InlineDataset
+
+LIMITS = Limits(rows=1000, columns=20)
+
+
+def test_a_csv_becomes_numbers_and_text_with_nulls_for_missing_cells() -> None:
+    """Integers, fractions, text, booleans and dates; four spellings of a missing cell; CRLF and a byte order mark."""
+    content = (
+        "\ufeffage,height,city,member,born\r\n"
+        "31,1.5,Bonn,true,2001-02-03\r\n"
+        ",NA,NaN,false,2001-02-04\r\n"
+        '40,NaN,"a, ""b""",null,\r\n'
+    ).encode()
+    table = read_table(content, CSV, LIMITS)
+    assert table.to_pydict() == {
+        "age": [31, None, 40],
+        "height": [1.5, None, None],
+        "city": ["Bonn", None, 'a, "b"'],
+        "member": ["true", "false", None],
+        "born": ["2001-02-03", "2001-02-04", None],
+    }
+    assert [str(kind) for kind in table.schema.types] == ["int64", "double", "string", "string", "string"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_delimiter_is_the_headers(delimiter: str) -> None:
+    content = f"a{delimiter}b\n1{delimiter}x\n".encode()
+    assert read_table(content, CSV, LIMITS).to_pydict() == {"a": [1], "b": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "row", "column"),
+    [
+        (b"a,b\n1,2\n3\n", "expected 2 cells, got 1", 1, None),
+        (b"a,b\n1,2,3\n", "expected 2 cells, got 3", 0, None),
+        (b"a,a\n1,2\n", "two columns have this name", None, "a"),
+        (b"a,\n1,2\n", "column 1 has no name", None, None),
+        (b"", "first line must have the column names", None, None),
+        (b"a,b\n", "no rows", None, None),
+        (b"a,b\n\xff,1\n", "not UTF-8: byte 4", None, None),
+        (b"a,b\n1,2\n2,inf\n", "must be finite", 1, "b"),
+        (b"a\n" + b"1\n" * 1001, "1001 rows, more than 1000", None, None),
+        (b",".join(b"c%d" % n for n in range(21)) + b"\n", "more than 20 columns", None, None),
+        (b"a\n1\n" + b'"' + b"x" * 2**17, "is a quote never closed", 1, "a"),
+        (b"a\n" + b"x" * (9 * 2**20) + b"\n1\n", "a cell is longer than 65536 bytes", 0, "a"),
+        (b"a\x07b,c\n1,2\n", "printable", None, None),
+    ],
+)
+def test_a_bad_csv_is_refused_with_its_place(content: bytes, said: str, row: int | None, column: str | None) -> None:
+    with pytest.raises(DataError, match=said) as caught:
+        read_table(content, CSV, LIMITS)
+    assert (caught.value.row, caught.value.column) == (row, column)
+
+
+def inline(columns: list[str], rows: list[list[object]]) -> InlineDataset:
+    return InlineDataset.model_validate({"source": "inline", "columns": columns, "rows": rows})
+
+
+def test_inline_rows_survive_their_storage() -> None:
+    """Numbers, text, booleans and missing cells are the same after a trip through the stored bytes."""
+    table = inline_table(
+        inline(["n", "x", "t", "b"], [[1, 0.5, "a", True], [None, 2, "", False], [3, None, "1", None]])
+    )
+    again = read_table(table_bytes(table), PARQUET, LIMITS)
+    assert again.equals(table)
+    assert again.to_pydict() == {
+        "n": [1, None, 3],
+        "x": [0.5, 2.0, None],
+        "t": ["a", None, "1"],
+        "b": ["true", "false", None],
+    }
+    assert table_bytes(table) == table_bytes(pa.table(table.to_pydict(), schema=table.schema))
+
+
+@pytest.mark.parametrize(
+    ("rows", "pointer"),
+    [
+        ([[1, 2], [3]], "/dataset/rows/1"),
+        ([[1, 2], [3, "x"]], "/dataset/rows/1/1"),
+        ([[True, 2], [1, 2]], "/dataset/rows/1/0"),
+        ([[2**63, 2], [1, 2]], "/dataset/columns/0"),
+    ],
+)
+def test_bad_inline_rows_are_refused_with_a_pointer(rows: list[list[object]], pointer: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        inline_table(inline(["a", "b"], rows))
+    assert caught.value.pointer == pointer

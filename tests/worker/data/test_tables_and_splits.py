@@ -1,0 +1,99 @@
+"""The tables that ship with us, generators, and splits."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits, load_iris
+
+from tests.conftest import spec_of
+from worker.data.profiles import profile_table
+from worker.data.sources import make_table
+from worker.data.splits import split_rows
+from worker.errors import DataError
+from worker.settings import Limits
+from worker.specs.dataset import BuiltinDataset, GeneratedDataset
+
+BUILTIN = {
+    "xor": (4, 2, "label"),
+    "digits": (1797, 64, "label"),
+    "iris": (150, 4, "label"),
+    "wine": (178, 13, "label"),
+    "breast_cancer": (569, 30, "label"),
+    "diabetes": (442, 10, "target"),
+}
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_builtin_tables_have_their_rows_and_target(name: str) -> None:
+    table = make_table(BuiltinDataset(source="builtin", name=name))  # type: ignore[arg-type]
+    rows, features, target = BUILTIN[name]
+    assert (table.num_rows, table.num_columns) == (rows, features + 1)
+    assert table.column_names[-1] == target
+
+
+def test_builtin_values_are_scikit_learns() -> None:
+    iris = make_table(BuiltinDataset(source="builtin", name="iris"))
+    np.testing.assert_array_equal(iris["petal length"].to_numpy(), load_iris().data[:, 2])
+    assert set(iris["label"].to_pylist()) == {"setosa", "versicolor", "virginica"}
+    digits = make_table(BuiltinDataset(source="builtin", name="digits"))
+    assert digits["label"].to_pylist() == [str(label) for label in load_digits().target]
+
+
+@pytest.mark.parametrize("name", ["moons", "circles", "spirals", "blobs", "linear", "sine"])
+def test_generators_are_a_function_of_their_seed(name: str) -> None:
+    def table(seed: int, noise: float = 0.1) -> dict[str, list[object]]:
+        return make_table(
+            GeneratedDataset(source="generator", name=name, rows=60, noise=noise, seed=seed)  # type: ignore[arg-type]
+        ).to_pydict()
+
+    assert table(1) == table(1)
+    assert table(1) != table(2)
+    assert table(1, noise=0.0) != table(1)
+    assert len(table(1)["target" if name in ("linear", "sine") else "label"]) == 60
+
+
+def test_the_linear_generator_without_noise_is_its_formula() -> None:
+    table = make_table(GeneratedDataset(source="generator", name="linear", noise=0.0))
+    x1, x2, y = (table[name].to_numpy() for name in ("x1", "x2", "target"))
+    np.testing.assert_allclose(y, 2 * x1 - 3 * x2 + 1)
+
+
+def test_a_profile_counts_what_the_columns_hold() -> None:
+    profile = profile_table(make_table(BuiltinDataset(source="builtin", name="iris")), Limits())
+    petal, label = profile.column("petal length"), profile.column("label")
+    assert petal is not None
+    assert label is not None
+    assert (petal.minimum, petal.maximum, petal.categories) == (1.0, 6.9, None)
+    assert petal.mean == pytest.approx(load_iris().data[:, 2].mean())
+    assert (label.distinct, label.categories) == (3, ("setosa", "versicolor", "virginica"))
+
+
+def test_parts_are_disjoint_whole_and_keep_each_classs_share() -> None:
+    labels = np.repeat([0, 1], [80, 20])
+    training = spec_of(training={"test": {"fraction": 0.1}}).training
+    split = split_rows(100, training, labels)
+    assert split.validation is not None
+    assert split.test is not None
+    assert sorted([*split.train, *split.validation, *split.test]) == list(range(100))
+    assert [len(part) for part in split] == [70, 20, 10]
+    assert [int(labels[part].sum()) for part in split] == [14, 4, 2]
+    again = split_rows(100, training, labels)
+    np.testing.assert_array_equal(split.train, again.train)
+    other = split_rows(100, training.model_copy(update={"seed": 1}), labels)
+    assert not np.array_equal(split.train, other.train)
+
+
+def test_a_table_under_twenty_rows_gets_no_validation_part() -> None:
+    assert split_rows(19, spec_of().training, None).validation is None
+    assert split_rows(20, spec_of().training, None).validation is not None
+
+
+def test_a_rare_class_is_split_at_random_unless_stratifying_was_asked_for() -> None:
+    labels = np.array([0] * 29 + [1])
+    assert split_rows(30, spec_of().training, labels).validation is not None
+    with pytest.raises(DataError, match="set its stratify to false"):
+        split_rows(30, spec_of(training={"validation": {"stratify": True}}).training, labels)
+
+
+def test_a_part_that_would_be_everything_is_refused() -> None:
+    with pytest.raises(DataError, match="change the fraction"):
+        split_rows(4, spec_of(training={"test": {"fraction": 0.99}}).training, None)

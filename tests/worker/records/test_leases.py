@@ -1,0 +1,110 @@
+"""Claims, fencing and rescue, on both databases."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from worker.errors import LeaseLostError
+from worker.records.events import happenings_after
+from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.lease import Claim, claim_job, expired_jobs, guard, held_status, rescue_job
+from worker.records.listing import get_job
+from worker.records.sessions import Database
+from worker.records.snapshots import Snapshot
+from worker.records.transitions import ask, end_attempt
+
+
+def status_of(database: Database, job_id: str) -> str:
+    with database.reading() as session:
+        return get_job(session, DEFAULT_PROJECT, job_id).status
+
+
+def test_claim_is_given_to_one_worker_only(database: Database, submit: Callable[..., Snapshot]) -> None:
+    """Of many workers that claim the same job at once, exactly one gets it."""
+    for _ in range(10):
+        job_id = submit()["id"]
+        barrier, claims = threading.Barrier(6), []
+
+        def claim(
+            job_id: str = job_id, barrier: threading.Barrier = barrier, claims: list[Claim | None] = claims
+        ) -> None:
+            barrier.wait()
+            claims.append(database.write(lambda session: claim_job(session, job_id, owner="w", lease_seconds=30)))
+
+        threads = [threading.Thread(target=claim) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(claim is not None for claim in claims) == [False] * 5 + [True]
+
+
+def test_a_claim_raises_the_attempt_and_tells_watchers(database: Database, claimed: Callable[..., Claim]) -> None:
+    claim = claimed()
+    assert claim.attempt == 1
+    with database.reading() as session:
+        job = get_job(session, DEFAULT_PROJECT, claim.job_id)
+        assert (job.status, job.owner, job.started_at is not None) == ("running", "wrk_test", True)
+        kinds = [(found.kind, found.payload["status"]) for found in happenings_after(session, job.id, 0, limit=10)]
+    assert kinds == [("status", "queued"), ("status", "running")]
+
+
+def test_an_expired_lease_is_rescued_once_and_fences_its_owner(
+    database: Database, claimed: Callable[..., Claim]
+) -> None:
+    """The job is queued again, a second rescue finds nothing, and the old owner can write no more."""
+    claim = claimed(lease_seconds=0.05)
+    time.sleep(0.1)
+    with database.reading() as session:
+        assert expired_jobs(session) == [(claim.job_id, 1)]
+    assert database.write(lambda session: rescue_job(session, claim.job_id, 1)) == "queued"
+    assert database.write(lambda session: rescue_job(session, claim.job_id, 1)) is None
+    again = database.write(lambda session: claim_job(session, claim.job_id, owner="other", lease_seconds=30))
+    assert again is not None
+    assert again.attempt == 2
+    for write in (
+        lambda session: guard(session, claim),
+        lambda session: held_status(session, claim),
+        lambda session: end_attempt(session, claim, "succeeded"),
+    ):
+        with pytest.raises(LeaseLostError):
+            database.write(write)
+    assert status_of(database, claim.job_id) == "running"
+
+
+def test_a_renewed_lease_is_left_alone(database: Database, claimed: Callable[..., Claim]) -> None:
+    """Rescue repeats its condition: between its look and its write the worker may have come back."""
+    claim = claimed(lease_seconds=0.05)
+    time.sleep(0.1)
+    with database.reading() as session:
+        found = expired_jobs(session)
+    renewed = Claim(**{**claim.__dict__, "lease_seconds": 30})
+    database.write(lambda session: guard(session, renewed))
+    assert database.write(lambda session: rescue_job(session, *found[0])) is None
+    assert status_of(database, claim.job_id) == "running"
+
+
+@pytest.mark.parametrize(("change", "left_in"), [("cancel", "cancelled"), ("pause", "paused")])
+def test_the_orphan_of_a_cancel_or_pause_becomes_that(
+    database: Database, claimed: Callable[..., Claim], change: str, left_in: str
+) -> None:
+    claim = claimed(lease_seconds=0.05)
+    database.write(lambda session: ask(session, DEFAULT_PROJECT, claim.job_id, change))
+    time.sleep(0.1)
+    assert database.write(lambda session: rescue_job(session, claim.job_id, 1)) == left_in
+
+
+def test_the_third_crash_without_an_epoch_fails_the_job(database: Database, claimed: Callable[..., Claim]) -> None:
+    job_id = claimed(lease_seconds=0.01).job_id
+    statuses = []
+    for attempt in (1, 2, 3):
+        time.sleep(0.03)
+        statuses.append(database.write(lambda session, attempt=attempt: rescue_job(session, job_id, attempt)))
+        database.write(lambda session: claim_job(session, job_id, owner="w", lease_seconds=0.01))
+    assert statuses == ["queued", "queued", "failed"]
+    with database.reading() as session:
+        job = get_job(session, DEFAULT_PROJECT, job_id)
+        assert job.error is not None
+        assert (job.error["code"], job.finished_at is not None) == ("crashed", True)

@@ -1,0 +1,86 @@
+"""Jobs are accepted once, listed, counted and placed."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import spec_of
+from worker.errors import IdempotencyError, StateError
+from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.lease import Claim
+from worker.records.listing import count_by_status, list_jobs, queue_positions
+from worker.records.sessions import Database
+from worker.records.snapshots import Snapshot
+from worker.records.submission import Plan, Request, submit_job
+from worker.records.workers import queue_figures, undelivered_jobs
+
+PLAN = Plan(features=[], classes=None, parameters=1)
+
+
+def submitted(database: Database, request: Request | None, limit: int = 100) -> tuple[Snapshot, bool]:
+    return database.write(
+        lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), PLAN, queued_limit=limit, request=request)
+    )
+
+
+def test_a_repeat_with_the_same_key_gets_the_same_answer(database: Database) -> None:
+    first, replayed = submitted(database, Request("key", "a" * 64))
+    assert not replayed
+    assert submitted(database, Request("key", "a" * 64)) == (first, True)
+    with pytest.raises(IdempotencyError):
+        submitted(database, Request("key", "b" * 64))
+
+
+def test_equal_requests_at_once_make_one_job(database: Database) -> None:
+    """Eight threads, one key: one new job, and everybody gets its id."""
+    barrier, answers = threading.Barrier(8), []
+
+    def post() -> None:
+        barrier.wait()
+        answers.append(submitted(database, Request("key", "a" * 64)))
+
+    threads = [threading.Thread(target=post) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 8
+    assert len({snapshot["id"] for snapshot, _ in answers}) == 1
+    assert sum(not replayed for _, replayed in answers) == 1
+
+
+def test_a_full_queue_takes_no_more(database: Database) -> None:
+    submitted(database, None, limit=1)
+    with pytest.raises(StateError, match="the limit is 1"):
+        submitted(database, None, limit=1)
+
+
+def test_lists_are_newest_first_in_pages_and_filtered(database: Database, submit: Callable[..., Snapshot]) -> None:
+    ids = [submit(name=f"job {n}", tags=["even"] if n % 2 == 0 else ["odd"])["id"] for n in range(5)]
+    with database.reading() as session:
+        page, more = list_jobs(session, DEFAULT_PROJECT, limit=3)
+        assert ([job.id for job in page], more) == (ids[:1:-1], True)
+        rest, more = list_jobs(session, DEFAULT_PROJECT, before=page[-1].id, limit=3)
+        assert ([job.id for job in rest], more) == (ids[1::-1], False)
+        tagged, _ = list_jobs(session, DEFAULT_PROJECT, tag="odd", limit=10)
+        assert {job.name for job in tagged} == {"job 1", "job 3"}
+        assert list_jobs(session, DEFAULT_PROJECT, name="job 4", limit=10)[0][0].id == ids[4]
+        assert list_jobs(session, DEFAULT_PROJECT, statuses=("running",), limit=10)[0] == []
+        assert list_jobs(session, "prj_other", limit=10) == ([], False)
+        assert queue_positions(session, page) == {ids[4]: 5, ids[3]: 4, ids[2]: 3}
+        assert count_by_status(session, DEFAULT_PROJECT) == {"queued": 5}
+
+
+def test_the_queue_knows_its_depth_and_age(
+    database: Database, submit: Callable[..., Snapshot], claimed: Callable[..., Claim]
+) -> None:
+    claimed()
+    job_id = submit()["id"]
+    with database.reading() as session:
+        figures = queue_figures(session)
+        assert (figures.depth, figures.running) == (1, 1)
+        assert figures.oldest_seconds is not None
+        assert 0 <= figures.oldest_seconds < 10
+        assert undelivered_jobs(session, older_than_seconds=60, limit=5) == []
+        assert undelivered_jobs(session, older_than_seconds=-1, limit=5) == [job_id]

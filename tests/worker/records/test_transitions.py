@@ -1,0 +1,73 @@
+"""The table of states, and what a client may ask of each."""
+
+from collections.abc import Callable
+
+import pytest
+
+from worker.errors import NotFoundError, StateError
+from worker.records.events import happenings_after
+from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.lease import Claim
+from worker.records.listing import delete_job, get_job
+from worker.records.sessions import Database
+from worker.records.snapshots import Snapshot
+from worker.records.transitions import ask, end_attempt
+
+
+@pytest.mark.parametrize(("change", "status"), [("cancel", "cancelled"), ("pause", "paused"), ("resume", "queued")])
+def test_a_waiting_job_changes_at_once_and_again_is_no_change(
+    database: Database, submit: Callable[..., Snapshot], change: str, status: str
+) -> None:
+    job_id = submit()["id"]
+    for _ in range(2):
+        job = database.write(lambda session: ask(session, DEFAULT_PROJECT, job_id, change))
+        assert job.status == status
+    with database.reading() as session:
+        happened = happenings_after(session, job_id, 0, limit=10)
+    assert len(happened) == (1 if change == "resume" else 2)
+
+
+@pytest.mark.parametrize(("change", "status"), [("cancel", "cancelling"), ("pause", "pausing"), ("resume", "running")])
+def test_a_running_job_is_asked_and_its_worker_answers(
+    database: Database, claimed: Callable[..., Claim], change: str, status: str
+) -> None:
+    claim = claimed()
+    assert database.write(lambda session: ask(session, DEFAULT_PROJECT, claim.job_id, change)).status == status
+    left_in = database.write(lambda session: end_attempt(session, claim, "queued"))
+    assert left_in == {"cancelling": "cancelled", "pausing": "paused", "running": "queued"}[status]
+
+
+@pytest.mark.parametrize("final", ["succeeded", "failed", "cancelled"])
+def test_a_final_state_is_final(database: Database, claimed: Callable[..., Claim], final: str) -> None:
+    """No change but a repeated cancel is taken; the end is the last event, with the time."""
+    claim = claimed()
+    database.write(lambda session: end_attempt(session, claim, final))
+    for change in ("cancel", "pause", "resume"):
+        if (change, final) == ("cancel", "cancelled"):
+            continue
+        with pytest.raises(StateError, match=f"a job that is {final}"):
+            database.write(lambda session, change=change: ask(session, DEFAULT_PROJECT, claim.job_id, change))
+    with database.reading() as session:
+        last = happenings_after(session, claim.job_id, 0, limit=10)[-1]
+        job = get_job(session, DEFAULT_PROJECT, claim.job_id)
+    assert (last.kind, last.seq, last.payload["status"]) == ("end", job.seq, final)
+    assert job.finished_at is not None
+    assert job.lease_until is None
+
+
+def test_a_job_that_runs_is_not_deleted(database: Database, claimed: Callable[..., Claim]) -> None:
+    claim = claimed(tags=["a"])
+    with pytest.raises(StateError, match="cancel it first"):
+        database.write(lambda session: delete_job(session, DEFAULT_PROJECT, claim.job_id))
+    database.write(lambda session: end_attempt(session, claim, "cancelled"))
+    database.write(lambda session: delete_job(session, DEFAULT_PROJECT, claim.job_id))
+    with database.reading() as session, pytest.raises(NotFoundError):
+        get_job(session, DEFAULT_PROJECT, claim.job_id)
+
+
+def test_another_projects_job_is_not_there(database: Database, submit: Callable[..., Snapshot]) -> None:
+    job_id = submit()["id"]
+    with database.reading() as session, pytest.raises(NotFoundError):
+        get_job(session, "prj_other", job_id)
+    with pytest.raises(NotFoundError):
+        database.write(lambda session: ask(session, "prj_other", job_id, "cancel"))

@@ -1,0 +1,58 @@
+"""The vocabulary: strict, finite, printable, and with the documented defaults."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.conftest import SPEC
+from worker.specs.job import Job
+
+BAD: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
+    ({"name": "a\u202eb"}, ("name",)),
+    ({"name": "a\u0000b"}, ("name",)),
+    ({"name": ""}, ("name",)),
+    ({"name": "x" * 201}, ("name",)),
+    ({"tags": ["../x"]}, ("tags", 0)),
+    ({"bogus": 1}, ("bogus",)),
+    ({"training": {"epochs": True}}, ("training", "epochs")),
+    ({"training": {"epochs": 10**12}}, ("training", "epochs")),
+    ({"training": {"epochs": "5"}}, ("training", "epochs")),
+    ({"training": {"l2": float("inf")}}, ("training", "l2")),
+    ({"training": {"seed": 2**63}}, ("training", "seed")),
+    (
+        {"training": {"optimizer": {"type": "adam", "learning_rate": -1}}},
+        ("training", "optimizer", "adam", "learning_rate"),
+    ),
+    ({"training": {"validation": {"fraction": 1}}}, ("training", "validation", "fraction")),
+    ({"network": {"layers": [{"type": "dense", "units": 0}]}}, ("network", "layers", 0, "dense", "units")),
+    ({"network": {"layers": [{"type": "conv"}]}}, ("network", "layers", 0)),
+    ({"network": {"layers": [{"type": "dropout", "rate": 1}]}}, ("network", "layers", 0, "dropout", "rate")),
+    ({"dataset": {"source": "stored", "id": "../../etc/passwd"}}, ("dataset", "stored", "id")),
+    ({"dataset": {"source": "url", "url": "http://x"}}, ("dataset",)),
+]
+
+
+@pytest.mark.parametrize(("changes", "place"), BAD)
+def test_a_bad_member_is_refused_at_its_place(changes: dict[str, Any], place: tuple[Any, ...]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Job.model_validate(SPEC | changes)
+    assert place in [error["loc"] for error in caught.value.errors()]
+
+
+def test_everything_but_dataset_target_and_layers_has_a_default() -> None:
+    job = Job.model_validate({"dataset": SPEC["dataset"], "target": "label", "network": {"layers": []}})
+    training = job.training
+    assert (job.name, job.tags, job.metadata, job.features) == ("unnamed", (), {}, None)
+    assert (training.epochs, training.batch_size, training.optimizer.type) == (30, 32, "adam")
+    assert (training.test, training.early_stopping, training.validation.fraction) == (None, None, 0.2)
+
+
+def test_names_are_composed_so_that_twins_are_one() -> None:
+    assert Job.model_validate(SPEC | {"name": "cafe\u0301"}).name == "caf\u00e9"
+
+
+def test_a_specification_survives_its_json() -> None:
+    job = Job.model_validate(SPEC | {"metadata": {"deep": [1, {"x": None}]}, "tags": ["b", "a", "b"]})
+    assert Job.model_validate_json(job.model_dump_json()) == job
+    assert job.tags == ("b", "a")
