@@ -20,6 +20,7 @@ from worker.records.tables import Job
 from worker.records.transitions import CHANGES, ask
 
 TABLE_ROWS = 50
+BUTTONS = ("pause", "resume", "cancel")
 NAMED_FEATURES = 8
 
 
@@ -65,7 +66,7 @@ def _shown(job: Job, position: int | None, points: list[Point]) -> dict[str, Any
         "seq": job.seq,
         "final": job.status in FINAL,
         "took": took(snapshot),
-        "changes": [name for name in CHANGES if CHANGES[name].get(job.status, job.status) != job.status],
+        "changes": [name for name in BUTTONS if CHANGES[name].get(job.status, job.status) != job.status],
         "points": points,
         "metrics": metric_names(points),
         "summary": curve_summary(points, job.best),

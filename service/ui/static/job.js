@@ -44,14 +44,14 @@ async function loadCurve() {
 }
 
 function drawLoss() {
-  const box = document.querySelector("#loss .plot");
-  box.hidden = curve.length === 0 && status === "failed";
+  const figure = document.getElementById("loss");
+  figure.classList.toggle("waiting", !curve.length);
   if (!curve.length) return;
   const lines = curve.columns.validation_loss.some((value) => value !== null) ? LINES : LINES.slice(0, 1);
   if (charts.loss?.lines.length === lines.length) charts.loss.update();
   else {
     charts.loss?.plot.destroy();
-    charts.loss = new Chart(document.getElementById("loss"), curve, lines, { log: isLog(), best: true });
+    charts.loss = new Chart(figure, curve, lines, { log: isLog(), best: true });
     charts.loss.onMove = announce;
   }
 }
