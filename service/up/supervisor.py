@@ -26,7 +26,7 @@ from worker.records.sessions import Database
 from worker.records.workers import list_workers
 
 READY_SECONDS = 60
-STOP_SECONDS = 8.0
+STOP_SECONDS = 6.0
 LOOK_SECONDS = 0.5
 
 

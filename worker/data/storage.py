@@ -1,6 +1,8 @@
 """The bytes of uploaded tables, behind one fsspec URL: a folder, or a bucket."""
 
+import io
 import os
+from contextlib import suppress
 from typing import Any
 
 import fsspec
@@ -22,7 +24,8 @@ class Storage:
         with files.open(path, "wb") as file:
             file.write(content)
             file.flush()
-            if hasattr(file, "fileno"):
+            # a bucket's file has no number; it is durable when it is closed
+            with suppress(io.UnsupportedOperation, AttributeError):
                 os.fsync(file.fileno())
 
     def read(self, key: str) -> bytes:

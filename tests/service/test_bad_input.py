@@ -1,0 +1,116 @@
+"""Bodies that must be refused, each with a clear problem and its pointer; never a 500."""
+
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.conftest import SPEC
+
+JSON = "application/json"
+
+
+def raw(text: str, **changes: Any) -> bytes:
+    """The iris job with one member's value written as this text."""
+    name, _ = next(iter(changes.items()), ("metadata", None))
+    document = json.dumps({key: value for key, value in SPEC.items() if key != name})
+    return f'{document[:-1]}, "{name}": {text}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "empty"),
+        (b"{", "not JSON"),
+        (b'{"a": NaN}', "NaN is no JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is no JSON number"),
+        (b'{"name": "a", "name": "b"}', "stands twice"),
+        (b"[" * 100_000, "nested deeper"),
+        (b'{"a":' * 50 + b"1" + b"}" * 50, "nested deeper"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'\xff\xfe{"a": 1}', "not UTF-8: byte 0"),
+        ('{"a": "\u00e9"}'.encode("latin-1"), "not UTF-8"),
+    ],
+)
+def test_a_malformed_body_is_a_400(client: FlaskClient, body: bytes, said: str) -> None:
+    answer = client.post("/v1/jobs", data=body, content_type=JSON)
+    assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
+    assert said in answer.get_json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b"null", ""),
+        (b"[]", ""),
+        (b"{}", "/dataset"),
+        (raw("1e400", name=0), "/name"),
+        (raw('{"l2": 1e400}', training=0), "/training/l2"),
+        (raw('{"epochs": true}', training=0), "/training/epochs"),
+        (raw('{"epochs": 5.0}', training=0), "/training/epochs"),
+        (raw('{"epochs": ' + "9" * 4000 + "}", training=0), "/training/epochs"),
+        (raw('"\\ud800"', name=0), "/name"),
+        (raw('"a\\u0000b"', name=0), "/name"),
+        (raw("1", bogus=0), "/bogus"),
+        (raw('{"source": "builtin"}', dataset=0), "/dataset/name"),
+        (raw('{"source": "nowhere"}', dataset=0), "/dataset/source"),
+        (raw('{"layers": [{"type": "dense"}]}', network=0), "/network/layers/0/units"),
+        (raw('{"layers": [{"type": "dense", "units": 1000000}]}', network=0), "/network/layers/0/units"),
+        (
+            raw('{"layers": [{"type": "dense", "units": 65536}, {"type": "dense", "units": 65536}]}', network=0),
+            "/network/layers",
+        ),
+        (raw('{"epochs": 1000000, "batch_size": 1, "bogus": 1}', training=0), "/training/bogus"),
+        (raw('"nothing"', target=0), "/target"),
+        (raw('["a/b"]', features=0), "/features/0"),
+        (raw('{"a/b": {"type": "ignore"}}', columns=0), "/columns/a~1b"),
+        (raw('{"source": "stored", "id": "dst_%s"}' % ("0" * 32), dataset=0), "/dataset/id"),
+        (raw('{"source": "inline", "columns": ["x", "label"], "rows": [[1, "a"], [2]]}', dataset=0), "/dataset/rows/1"),
+        (
+            raw('{"source": "inline", "columns": ["x", "label"], "rows": [[1, "a"], ["b", "b"]]}', dataset=0),
+            "/dataset/rows/1/0",
+        ),
+        (raw('{"source": "inline", "columns": ["x", "x"], "rows": [[1, 2], [2, 3]]}', dataset=0), "/dataset/columns"),
+    ],
+)
+def test_an_invalid_member_is_a_422_with_its_pointer(client: FlaskClient, body: bytes, pointer: str) -> None:
+    answer = client.post("/v1/jobs", data=body, content_type=JSON)
+    assert answer.status_code == 422, answer.get_json()
+    problem = answer.get_json()
+    assert pointer in [error["pointer"] for error in problem["errors"]], problem
+    assert problem["instance"] == answer.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json; charset=utf-16", "", "application/xml"])
+def test_another_content_type_is_a_415(client: FlaskClient, content_type: str) -> None:
+    assert client.post("/v1/jobs", data=b"{}", content_type=content_type).status_code == 415
+
+
+def test_every_fault_is_told_at_once_but_no_more_than_twenty(client: FlaskClient) -> None:
+    layers = [{"type": "dense", "units": 0}] * 30
+    errors = client.post("/v1/jobs", json=SPEC | {"network": {"layers": layers}}).get_json()["errors"]
+    assert [error["pointer"] for error in errors] == [f"/network/layers/{n}/units" for n in range(20)]
+
+
+def test_a_body_over_the_limit_is_a_413(client: FlaskClient, app: Any) -> None:
+    app.config["MAX_CONTENT_LENGTH"] = 1000
+    answer = client.post("/v1/jobs", json=SPEC | {"metadata": {"x": "y" * 2000}})
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "too_large")
+
+
+def test_hostile_text_is_data(client: FlaskClient) -> None:
+    """SQL, markup and templates in names come back as they are."""
+    for name in ("'; DROP TABLE jobs; --", "<img src=x onerror=alert(1)>", "{{ 7*7 }}", "../../etc/passwd"):
+        job = client.post("/v1/jobs", json=SPEC | {"name": name}).get_json()
+        assert client.get(job["links"]["self"]).get_json()["name"] == name
+    assert client.get("/v1/jobs?name='%20OR%201=1").get_json()["data"] == []
+
+
+def test_metadata_comes_back_in_its_order(client: FlaskClient) -> None:
+    metadata = {"z": 1, "a": {"y": None, "b": [True, 0.1, "\u0000"]}}
+    # as text: the client's own json= would sort the members
+    body = json.dumps(SPEC | {"metadata": metadata})
+    job = client.post("/v1/jobs", data=body, content_type=JSON).get_json()
+    shown = client.get(job["links"]["self"]).get_json()["metadata"]
+    assert (shown, list(shown)) == (metadata, ["z", "a"])

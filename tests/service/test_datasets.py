@@ -1,0 +1,92 @@
+"""Uploads: stored once, profiled, used by jobs, refused with their place."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from worker.data.storage import Storage
+
+CSV = "age,city,label\n" + "".join(
+    f"{20 + n % 30},{'Bonn' if n % 3 else 'Ulm'},{'yes' if n % 2 else 'no'}\n" for n in range(60)
+)
+
+
+def upload(client: FlaskClient, text: str = CSV) -> TestResponse:
+    return client.post("/v1/datasets?name=people", data=text.encode(), content_type="text/csv")
+
+
+def test_an_upload_is_profiled_and_the_same_bytes_have_the_same_id(client: FlaskClient) -> None:
+    first = upload(client)
+    dataset = first.get_json()
+    assert (first.status_code, first.headers["Location"]) == (201, f"/v1/datasets/{dataset['id']}")
+    assert (dataset["name"], dataset["rows"], dataset["bytes"]) == ("people", 60, len(CSV))
+    assert [(column["name"], column["type"]) for column in dataset["columns"]] == [
+        ("age", "numeric"), ("city", "categorical"), ("label", "categorical"),
+    ]  # fmt: skip
+    assert dataset["columns"][1]["categories"] == ["Bonn", "Ulm"]
+    again = upload(client)
+    assert (again.status_code, again.get_json()["id"]) == (200, dataset["id"])
+    multipart = client.post("/v1/datasets", data={"file": (io.BytesIO(CSV.encode()), "../../x.csv")})
+    assert multipart.get_json()["id"] == dataset["id"]
+    assert [row["id"] for row in client.get("/v1/datasets").get_json()["data"]] == [dataset["id"]]
+    assert client.get(f"/v1/datasets/{dataset['id']}/rows?limit=1").get_json()["rows"] == [[20, "Ulm", "no"]]
+
+
+def test_a_job_trains_on_an_upload_and_predicts_its_raw_values(
+    client: FlaskClient, succeeded: Callable[..., str]
+) -> None:
+    """Missing cells are imputed, a category that training never saw is refused by name."""
+    dataset_id = upload(client, CSV + ",Ulm,no\n33,,yes\n").get_json()["id"]
+    job_id = succeeded(dataset={"source": "stored", "id": dataset_id})
+    rows = [{"age": 30, "city": "Bonn"}, {"age": None, "city": None}]
+    predicted = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": rows}).get_json()
+    assert set(predicted["predictions"]) <= {"yes", "no"}
+    unknown = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": [{"age": 30, "city": "Rome"}]})
+    assert unknown.status_code == 422
+    assert unknown.get_json()["errors"][0]["column"] == "city"
+    assert client.delete(f"/v1/datasets/{dataset_id}").status_code == 409
+    client.delete(f"/v1/jobs/{job_id}")
+    assert client.delete(f"/v1/datasets/{dataset_id}").status_code == 204
+    assert client.get(f"/v1/datasets/{dataset_id}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "column"),
+    [
+        ("a,b\n1,2\n3\n", 1, None),
+        ("a,a\n1,2\n", None, "a"),
+        ("a,b\n1,inf\n", 0, "b"),
+        ("", None, None),
+        ("a,b\n", None, None),
+    ],
+)
+def test_a_bad_upload_is_refused_with_its_place_and_leaves_nothing(
+    client: FlaskClient, text: str, row: int | None, column: str | None, tmp_path: Path
+) -> None:
+    answer = upload(client, text)
+    assert answer.status_code == 422
+    error = answer.get_json()["errors"][0]
+    assert (error.get("row"), error.get("column")) == (row, column)
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_other_types_are_not_taken(client: FlaskClient) -> None:
+    assert client.post("/v1/datasets", data=b"x", content_type="application/zip").status_code == 415
+    assert client.post("/v1/datasets", data=b"x", content_type="text/csv; charset=latin-1").status_code == 415
+    assert client.post("/v1/datasets", data={"other": (io.BytesIO(b"a\n1\n"), "x")}).status_code == 400
+    assert client.post("/v1/datasets?name=a%00b", data=b"a\n1\n", content_type="text/csv").status_code == 422
+
+
+def test_storage_keeps_bytes_in_a_folder_or_in_memory(tmp_path: Path) -> None:
+    for url in (str(tmp_path / "a" / "b"), "memory://bucket"):
+        storage = Storage(url)
+        storage.write("dst_1", b"content")
+        assert Storage(url).read("dst_1") == b"content"
+        storage.delete("dst_1")
+        storage.delete("dst_1")
+        with pytest.raises(FileNotFoundError):
+            storage.read("dst_1")

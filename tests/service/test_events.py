@@ -1,0 +1,140 @@
+"""Streams: every happening once and in order, from wherever a watcher left."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from service.context import Parts
+from service.live import RING_LENGTH, Channel, Live
+from worker.records.events import Happening, happenings_after
+
+Post = Callable[..., TestResponse]
+Run = Callable[[str], str | None]
+
+
+def frames(text: str) -> list[tuple[int | None, str, Any]]:
+    """(id, event, data) of a text/event-stream."""
+    found = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        if "event" in fields:
+            number = int(fields["id"]) if "id" in fields else None
+            found.append((number, fields["event"], json.loads(fields["data"])))
+    return found
+
+
+def test_a_finished_job_is_replayed_from_any_number(succeeded: Callable[..., str], client: FlaskClient) -> None:
+    """Ids are 1, 2, 3, ...; status and end carry the job, epochs their point; after the end with nothing newer: 204."""
+    job_id = succeeded()
+    answer = client.get(f"/v1/jobs/{job_id}/events")
+    assert answer.content_type.startswith("text/event-stream")
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    found = frames(answer.get_data(as_text=True))
+    assert [number for number, _, _ in found] == list(range(1, len(found) + 1))
+    assert [data["epoch"] for _, event, data in found if event == "epoch"] == [1, 2, 3, 4, 5]
+    assert [data["status"] for _, event, data in found if event in ("status", "end")] == [
+        "queued",
+        "running",
+        "succeeded",
+    ]
+    assert found[-1][1] == "end"
+    assert "spec" not in found[-1][2]
+    assert found[-1][2]["links"]["self"] == f"/v1/jobs/{job_id}"
+    for seen in (0, 1, 4, len(found) - 1):
+        rest = client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": str(seen)})
+        assert frames(rest.get_data(as_text=True)) == found[seen:]
+        assert frames(client.get(f"/v1/jobs/{job_id}/events?after={seen}").get_data(as_text=True)) == found[seen:]
+    assert client.get(f"/v1/jobs/{job_id}/events?after={len(found)}").status_code == 204
+
+
+def test_lines_say_the_same_as_frames(succeeded: Callable[..., str], client: FlaskClient) -> None:
+    job_id = succeeded()
+    answer = client.get(f"/v1/jobs/{job_id}/events", headers={"Accept": "application/x-ndjson"})
+    lines = [json.loads(line) for line in answer.get_data(as_text=True).splitlines()]
+    expected = frames(client.get(f"/v1/jobs/{job_id}/events").get_data(as_text=True))
+    assert [(line["id"], line["event"], line["data"]) for line in lines] == expected
+
+
+@pytest.mark.parametrize("number", ["x", "-1", "\u0663", "9" * 30, "1.5"])
+def test_a_last_event_id_that_is_no_number_is_refused(
+    succeeded: Callable[..., str], client: FlaskClient, number: str
+) -> None:
+    headers = {"Last-Event-ID": number.encode().decode("latin-1")}
+    assert client.get(f"/v1/jobs/{succeeded()}/events", headers=headers).status_code == 400
+
+
+def test_a_watcher_sees_a_job_as_it_happens(post: Post, run: Run, client: FlaskClient) -> None:
+    """Heartbeats without ids while it waits, then everything in order, and the stream ends with the job."""
+    job_id = post().get_json()["id"]
+    threading.Timer(0.7, run, (job_id,)).start()
+    found = frames(client.get(f"/v1/jobs/{job_id}/events").get_data(as_text=True))
+    beats = [number for number, event, _ in found if event == "heartbeat"]
+    assert len(beats) >= 2
+    assert set(beats) == {None}
+    numbers = [number for number, event, _ in found if event != "heartbeat"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert found[-1][1] == "end"
+
+
+def test_past_the_limit_a_watcher_is_asked_to_come_back(post: Post, client: FlaskClient, parts: Parts) -> None:
+    job_id = post().get_json()["id"]
+    parts.live._limit = 1
+    with parts.live.watching(job_id) as watch:
+        assert watch is not None
+        refused = client.get(f"/v1/jobs/{job_id}/events")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+    parts.live._limit = 2
+    stream = client.get(f"/v1/jobs/{job_id}/events")
+    assert stream.status_code == 200
+    stream.close()
+    assert parts.live._watchers == 0
+
+
+def test_a_stop_ends_the_streams(post: Post, client: FlaskClient, parts: Parts) -> None:
+    job_id = post().get_json()["id"]
+    threading.Timer(0.3, parts.live.close).start()
+    began = time.monotonic()
+    client.get(f"/v1/jobs/{job_id}/events").get_data()
+    assert time.monotonic() - began < 3
+
+
+def test_without_redis_a_watcher_misses_nothing(post: Post, run: Run, parts: Parts) -> None:
+    """The reader looks once a second: later, but every happening once."""
+    live = Live(parts.database, "redis://127.0.0.1:9/0", watchers_limit=5)
+    job_id = post().get_json()["id"]
+    seen: list[Happening] = []
+    threading.Timer(0.2, run, (job_id,)).start()
+    with live.watching(job_id) as watch:
+        assert watch is not None
+        while not seen or seen[-1].kind != "end":
+            seen += watch.after(seen[-1].seq if seen else 0, 5)
+    live.close()
+    with parts.database.reading() as session:
+        assert seen == happenings_after(session, job_id, 0, limit=1000)
+
+
+def test_a_slow_watcher_reads_what_left_the_ring_from_sql(succeeded: Callable[..., str], parts: Parts) -> None:
+    """A watcher further behind than the ring is long still gets everything."""
+    job_id = succeeded()
+    with parts.live.watching(job_id) as watch:
+        assert watch is not None
+        channel = watch._channel
+        channel.push([Happening(n, "epoch", {}) for n in range(100, 100 + RING_LENGTH + 50)])
+        assert [found.seq for found in watch.after(1000, 0)] == list(range(1001, 100 + RING_LENGTH + 50))
+        with parts.database.reading() as session:
+            assert watch.after(3, 0) == happenings_after(session, job_id, 3, limit=500)
+
+
+def test_a_ring_knows_how_far_back_it_reaches() -> None:
+    channel = Channel(10)
+    channel.push([Happening(11, "epoch", {})])
+    assert (channel.floor, channel.newest) == (10, 11)
+    channel.push([Happening(n, "epoch", {}) for n in range(12, 12 + RING_LENGTH)])
+    assert channel.floor == 11
+    assert len(channel.ring) == RING_LENGTH

@@ -1,0 +1,107 @@
+"""Health, figures, and a document that says what the routes do."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from sqlalchemy import text
+from werkzeug.test import TestResponse
+
+from service.context import Parts
+
+
+def test_alive_and_ready(client: FlaskClient, parts: Parts) -> None:
+    assert client.get("/healthz").get_json() == {"status": "alive"}
+    assert client.get("/readyz").get_json()["status"] == "ready"
+    with parts.database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'old'"))
+    assert client.get("/readyz").status_code == 503
+
+
+def test_figures_of_the_queue(client: FlaskClient, post: Callable[..., TestResponse]) -> None:
+    post()
+    system = client.get("/v1/system").get_json()
+    assert system["queue"]["depth"] == 1
+    assert system["queue"]["oldest_seconds"] >= 0
+    assert system["limits"]["parameters"] == 50_000_000
+    assert system["limits"]["training"]["max_seconds"]["default"] == 86_400
+    lines = client.get("/metrics").get_data(as_text=True).splitlines()
+    assert "gradmill_queue_depth 1.0" in lines
+    assert 'gradmill_jobs{status="queued"} 1.0' in lines
+
+
+def test_the_document_is_valid_and_names_every_route(client: FlaskClient, app: Flask) -> None:
+    document = client.get("/v1/openapi.json").get_json()
+    OpenAPIV31SpecValidator(document).validate()
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    routed = {
+        (method, re.sub(r"<([^>]+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.rule.startswith(("/ui", "/docs")) and rule.rule != "/"
+    }
+    assert described == routed
+
+
+def test_answers_are_what_the_document_says(client: FlaskClient, succeeded: Callable[..., str], post: Any) -> None:
+    """Each JSON answer of each resource validates against its documented schema."""
+    document = client.get("/v1/openapi.json").get_json()
+    job_id = succeeded(training={"test": {"fraction": 0.1}})
+    dataset = client.post("/v1/datasets", data=b"a,b\n1,x\n", content_type="text/csv")
+    dataset_id = dataset.get_json()["id"]
+    own = f"/v1/jobs/{job_id}"
+    answers = [
+        ("get", "/v1/jobs", client.get("/v1/jobs")),
+        ("post", "/v1/jobs", post()),
+        ("post", "/v1/jobs", post(query="?dry_run=true")),
+        ("post", "/v1/jobs", post(name="")),
+        ("get", "/v1/jobs/{job_id}", client.get(own)),
+        ("get", "/v1/jobs/{job_id}", client.get("/v1/jobs/job_none")),
+        ("get", "/v1/jobs/{job_id}/curve", client.get(f"{own}/curve")),
+        ("get", "/v1/jobs/{job_id}/evaluation", client.get(f"{own}/evaluation")),
+        ("post", "/v1/jobs/{job_id}/predict", client.post(f"{own}/predict", json={"rows": [[1, 2, 3, 4]]})),
+        ("post", "/v1/jobs/{job_id}/cancel", client.post(f"{own}/cancel")),
+        ("post", "/v1/datasets", dataset),
+        ("get", "/v1/datasets", client.get("/v1/datasets")),
+        ("get", "/v1/datasets/{dataset_id}/rows", client.get(f"/v1/datasets/{dataset_id}/rows")),
+        ("get", "/v1/system", client.get("/v1/system")),
+        ("get", "/healthz", client.get("/healthz")),
+        ("get", "/readyz", client.get("/readyz")),
+    ]
+    for method, path, answer in answers:
+        responses = document["paths"][path][method]["responses"]
+        described = responses.get(str(answer.status_code), document["components"]["responses"]["Problem"])
+        schema = described["content"][answer.mimetype]["schema"] | {"components": document["components"]}
+        errors = [error.message for error in Draft202012Validator(schema).iter_errors(answer.get_json())]
+        assert errors == [], (method, path, answer.status_code)
+
+
+@pytest.mark.parametrize("word", ["Traceback", "sqlalchemy", "/site-packages", "SELECT"])
+def test_an_error_of_ours_leaks_nothing(
+    client: FlaskClient, parts: Parts, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("SELECT secret FROM /site-packages/sqlalchemy")
+
+    monkeypatch.setattr("service.api.jobs.list_jobs", broken)
+    answer = client.get("/v1/jobs")
+    assert answer.status_code == 500
+    assert word not in answer.get_data(as_text=True)
+
+
+def test_a_database_that_is_away_is_a_503_with_a_time_to_come_back(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, parts: Parts
+) -> None:
+    parts.database.close()
+    path = parts.database.engine.url.database
+    assert path is not None
+    with open(path, "wb") as file:
+        file.write(b"")
+    answer = client.get("/v1/jobs")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert client.get("/readyz").status_code == 503

@@ -1,0 +1,178 @@
+"""The one command, for real: start, restart, stop, and refusals in one sentence."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.conftest import SPEC
+from tests.products import Product, free_port, start_product
+
+pytestmark = pytest.mark.slow
+
+LONG = SPEC | {"training": {"epochs": 1_000_000}}
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    gradmill = str(Path(sys.executable).parent / "gradmill")
+    return subprocess.run(
+        [gradmill, *arguments], capture_output=True, text=True, timeout=100, env=os.environ | environment
+    )
+
+
+def test_a_job_goes_all_the_way(gradmill: Product) -> None:
+    """Submit over HTTP, watch the stream, see the curve, predict: broker, API, worker and database are real."""
+    job = gradmill.post("/v1/jobs", SPEC).raise_for_status().json()
+    events = gradmill.get(job["links"]["events"], headers={"Accept": "application/x-ndjson"})
+    lines = [json.loads(line) for line in events.text.splitlines()]
+    lines = [line for line in lines if line["event"] != "heartbeat"]
+    assert [line["id"] for line in lines] == list(range(1, len(lines) + 1))
+    assert lines[-1]["data"]["status"] == "succeeded"
+    assert gradmill.get(job["links"]["curve"]).json()["epochs"] == [1, 2, 3, 4, 5]
+    predicted = gradmill.post(job["links"]["predict"], {"rows": [[5.1, 3.5, 1.4, 0.2]]}).json()
+    assert len(predicted["predictions"]) == 1
+    system = gradmill.get("/v1/system").json()
+    assert (system["broker"], len(system["workers"])) == ("up", 1)
+
+
+def test_two_hundred_watchers_miss_nothing_and_repeat_nothing(gradmill: Product) -> None:
+    """Each of 200 streams of one job has every number once, in order, and all are the same."""
+    watchers = 200
+    spec = SPEC | {"training": {"epochs": 300, "batch_size": 1}, "name": "watched"}
+    seen: list[list[int]] = []
+    job = gradmill.post("/v1/jobs", spec).json()
+    headers = {"Authorization": f"Bearer {gradmill.key}", "Accept": "application/x-ndjson"}
+
+    def watch() -> None:
+        with httpx2.Client(base_url=gradmill.url, headers=headers, timeout=60) as client:
+            text = client.get(job["links"]["events"]).text
+        numbers = [json.loads(line) for line in text.splitlines()]
+        seen.append([line["id"] for line in numbers if line["event"] != "heartbeat"])
+
+    threads = [threading.Thread(target=watch) for _ in range(watchers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    final = gradmill.wait(job["id"])
+    assert final["status"] == "succeeded"
+    assert len(seen) == watchers
+    assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in seen)
+    assert {len(numbers) for numbers in seen} == {int(gradmill.get(job["links"]["self"]).headers["ETag"].strip('"'))}
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Iterator[Product]:
+    """A product of the test's own, to stop and to kill."""
+    with start_product(tmp_path / "data", port=free_port(), GRADMILL_LEASE_SECONDS="2") as product:
+        yield product
+
+
+def test_ctrl_c_releases_running_jobs_and_leaves_no_process(product: Product) -> None:
+    """Within ten seconds, with a stream open; the next start finds the job and goes on from where it was."""
+    job = product.post("/v1/jobs", LONG).json()
+    while product.get(job["links"]["self"]).json()["progress"]["epoch"] < 50:
+        time.sleep(0.05)
+    stream = threading.Thread(
+        target=lambda: httpx2.get(
+            product.url + job["links"]["events"], headers={"Authorization": f"Bearer {product.key}"}, timeout=60
+        )
+    )
+    stream.start()
+    time.sleep(0.3)
+    assert product.stop(signal.SIGINT) < 10
+    assert product.process.returncode == 0
+    assert product.processes() == []
+    stream.join(timeout=5)
+    assert not stream.is_alive()
+    product.start()
+    again = product.wait(job["id"], "running")
+    assert (again["attempt"], again["progress"]["epoch"] >= 50) == (2, True)
+    assert product.post(job["links"]["self"] + "/cancel").json()["status"] == "cancelling"
+    assert product.wait(job["id"])["status"] == "cancelled"
+
+
+def test_after_kill_9_a_second_start_takes_over(product: Product) -> None:
+    """The supervisor dies without a word; its children follow, and the next start finishes the job."""
+    job = product.post("/v1/jobs", SPEC | {"training": {"epochs": 2000}}).json()
+    product.wait(job["id"], "running")
+    product.client.close()
+    product.process.kill()
+    product.process.communicate()
+    product.start()
+    assert product.wait(job["id"])["status"] == "succeeded"
+
+
+def test_a_worker_child_that_is_killed_loses_no_job(product: Product) -> None:
+    """kill -9 of the process that trains: the lease runs out, another attempt resumes, every epoch stands once."""
+    job = product.post("/v1/jobs", SPEC | {"training": {"epochs": 3000, "checkpoint_seconds": 0.2}}).json()
+    while product.get(job["links"]["self"]).json()["progress"]["epoch"] < 200:
+        time.sleep(0.02)
+    children = [pid for pid in product.processes() if is_training(pid)]
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)
+    done = product.wait(job["id"])
+    assert (done["status"], done["attempt"] >= 2) == ("succeeded", True)
+    assert product.get(job["links"]["curve"]).json()["epochs"] == list(range(1, 3001))
+    lines = product.get(job["links"]["events"], headers={"Accept": "application/x-ndjson"}).text.splitlines()
+    assert "nondeterminism" not in {json.loads(line)["event"] for line in lines}
+
+
+def is_training(pid: int) -> bool:
+    """Whether this is a child of the Celery worker: its parent runs the same command line."""
+    own, parent = (Path(f"/proc/{number}/cmdline") for number in (pid, parent_of(pid)))
+    return b"celery" in own.read_bytes() and b"celery" in parent.read_bytes()
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def test_the_key_is_its_owners_only(gradmill: Product) -> None:
+    mode = stat.S_IMODE((gradmill.folder / "api_key").stat().st_mode)
+    assert oct(mode) == "0o600"
+    assert stat.S_IMODE((gradmill.folder / "broker").stat().st_mode) == 0o700
+
+
+def test_a_second_instance_on_the_folder_is_refused(gradmill: Product) -> None:
+    finished = command("up", "--data-dir", str(gradmill.folder), "--port", str(free_port()))
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr.startswith("Another gradmill runs on the data folder")
+    assert finished.stderr.count("\n") == 1
+
+
+def test_a_busy_port_is_refused(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        finished = command("up", "--data-dir", str(tmp_path), "--port", str(taken.getsockname()[1]))
+    assert finished.returncode == 1
+    assert "can't be used (address already in use)" in finished.stderr
+    assert finished.stderr.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    finished = command("up", "--data-dir", str(blocked / "data"), "--port", str(free_port()))
+    assert finished.returncode == 1
+    assert "can't be written (not a directory)" in finished.stderr
+    assert finished.stderr.count("\n") == 1
+
+
+def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    url = "postgresql://postgres@127.0.0.1:9/none"
+    finished = command("migrate", GRADMILL_DATABASE_URL=url, GRADMILL_DATA_DIR=str(tmp_path))
+    assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
+    assert "The database can't be used" in finished.stderr
+    assert "postgres@" not in finished.stderr
