@@ -59,11 +59,11 @@ def test_the_log_axis_is_kept_in_the_address(open_page: OpenPage, long_job: str)
 
 @pytest.mark.parametrize("losses", [[1, 0, 0.5, -0.25], [0, 0, 0, 0], [None, None, None, None]])
 def test_a_log_axis_bears_values_that_have_no_logarithm(
-    open_page: OpenPage, long_job: str, losses: list[float]
+    open_page: OpenPage, long_job: str, losses: list[float | None]
 ) -> None:
     """Zero, negative and missing losses leave a gap; the axis is that of the others, and nothing is thrown."""
     page = open_page(f"/ui/jobs/{long_job}")
-    low, high = page.evaluate(
+    low, high, drawn = page.evaluate(
         """async (losses) => {
           const base = document.querySelector('script[type="module"]').src;
           const { Chart } = await import(new URL("chart.js", base));
@@ -77,11 +77,12 @@ def test_a_log_axis_bears_values_that_have_no_logarithm(
           const chart = new Chart(figure, curve, lines, { log: true, best: true });
           await new Promise(requestAnimationFrame);
           const { min, max } = chart.plot.scales.y;
-          return [min, max];
+          return [min, max, [...chart.plot.data[1]]];
         }""",
         losses,
     )
     assert 0 < low < high
+    assert drawn == [loss if loss is not None and loss > 0 else None for loss in losses]
 
 
 def test_the_page_shows_the_final_state_when_the_job_ends(

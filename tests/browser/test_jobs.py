@@ -47,6 +47,10 @@ def test_a_new_job_waits_behind_a_button_and_its_row_then_follows_it(open_page: 
 
 def test_a_status_filters_the_list(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
     gradmill.wait(start_job("filtered")["id"])
+    # a job that is not to be seen
+    gradmill.wait(
+        start_job("fails", optimizer={"type": "sgd", "learning_rate": 1000}, epochs=50, l2=100)["id"], "failed"
+    )
     page = open_page()
     page.get_by_role("link", name="Succeeded").click()
     expect(page).to_have_url("/ui/jobs?status=succeeded")

@@ -3,9 +3,9 @@
 const LIMIT = 4000;
 
 export class Curve {
-  constructor() {
+  constructor(best = null) {
+    this.best = best;
     this.replace({ epochs: [], train_loss: [], validation_loss: [], metrics: {} });
-    this.best = null;
   }
 
   /** Take the API's answer in place of what stands. */

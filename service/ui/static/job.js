@@ -10,7 +10,7 @@ import { JobStream } from "./stream.js";
 import { fillTable } from "./table.js";
 import { keepTimes } from "./times.js";
 
-const MAX_POINTS = 2000;
+const MAX_POINTS = 1000;
 const REDRAW_MILLISECONDS = 250;
 const LINES = [
   { name: "train_loss", label: "train", className: "line-1", dash: [] },
@@ -19,12 +19,18 @@ const LINES = [
 
 const job = document.getElementById("job").dataset;
 const epochs = Number(job.epochs);
-const curve = new Curve();
+// the best epoch may be one that the thinned curve leaves out
+const curve = new Curve(pointOf(JSON.parse(job.best)));
 const charts = {};
 const field = (name) => document.querySelector(`[data-field="${name}"]`);
 let status = job.status;
+let ended = job.final === "true";
 let timer = null;
 let pace = null;
+
+function pointOf(summary) {
+  return summary && { ...summary, ...summary.metrics };
+}
 
 function announce(text) {
   document.getElementById("announcement").textContent = text;
@@ -41,6 +47,7 @@ async function loadCurve() {
   const response = await call(`/v1/jobs/${job.id}/curve?max_points=${MAX_POINTS}`);
   curve.replace(await response.json());
   draw();
+  writeNumbers();
 }
 
 function drawLoss() {
@@ -80,7 +87,8 @@ function draw() {
 
 function writeNumbers() {
   const last = curve.last;
-  if (!last) return;
+  // at the end the server has the last word: a job that stopped early is done too
+  if (!last || ended) return;
   field("bar").value = last.epoch / epochs;
   field("epoch").textContent = count(last.epoch);
   field("percent").textContent = percent(last.epoch / epochs);
@@ -117,6 +125,7 @@ function onStatus(snapshot) {
 }
 
 function onEnd(snapshot) {
+  ended = true;
   onStatus(snapshot);
   loadCurve().catch(show);
 }
@@ -140,7 +149,7 @@ function setUpTable() {
   // it stands open for a page without scripts
   table.open = false;
   table.classList.add("ready");
-  document.addEventListener("toggle", (event) => event.target.id === "as-table" && curve.length && fillTable(event.target, curve), true);
+  document.addEventListener("toggle", (event) => event.target.id === "as-table" && !ended && curve.length && fillTable(event.target, curve), true);
 }
 
 async function start() {
@@ -149,7 +158,7 @@ async function start() {
   keepTimes();
   enhanceForms(() => refreshParts().catch(show));
   await loadCurve().catch(show);
-  if (job.final === "true") showState("ended");
+  if (ended) showState("ended");
   else new JobStream(job.id, Number(job.seq), { onEpoch, onStatus, onEnd, onState: showState });
 }
 
