@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# uv installs the same locked files in a quarter of pip's time; pip does where uv can't be had
+UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 STAMP := $(VENV)/.installed-$(VERSION)
 DEV_STAMP := $(VENV)/.installed-dev-$(VERSION)
@@ -17,14 +19,16 @@ setup: $(STAMP) ## Make .venv with the gradmill command.
 $(STAMP): requirements.lock pyproject.toml service/ui/package-lock.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gradmill needs Python 3.11 or newer: make PYTHON=python3.13")'
 	@test -x $(BIN)/python && $(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(VERSION)")' || $(PYTHON) -m venv --clear $(VENV)
-	$(PIP) install --require-hashes -r requirements.lock
-	$(PIP) install --no-deps -e .
+	@$(PIP) install "uv>=0.13" || true
+	@echo "Installing what requirements.lock names."
+	@$(UV_INSTALL) --compile-bytecode --require-hashes -r requirements.lock || $(PIP) install --require-hashes -r requirements.lock
+	@$(UV_INSTALL) --no-deps -e . || $(PIP) install --no-deps -e .
 	@touch $@
 
 dev: $(DEV_STAMP)
 
 $(DEV_STAMP): $(STAMP) requirements-dev.lock
-	$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(UV_INSTALL) --compile-bytecode --require-hashes -r requirements-dev.lock || $(PIP) install --require-hashes -r requirements-dev.lock
 	@touch $@
 
 run: setup ## Start everything, train the digits example, stay up.

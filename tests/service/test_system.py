@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,8 +101,7 @@ def test_a_database_that_is_away_is_a_503_with_a_time_to_come_back(
     parts.database.close()
     path = parts.database.engine.url.database
     assert path is not None
-    with open(path, "wb") as file:
-        file.write(b"")
+    Path(path).write_bytes(b"")
     answer = client.get("/v1/jobs")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     assert client.get("/readyz").status_code == 503

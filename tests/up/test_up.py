@@ -26,7 +26,7 @@ LONG = SPEC | {"training": {"epochs": 1_000_000}}
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     gradmill = str(Path(sys.executable).parent / "gradmill")
     return subprocess.run(
-        [gradmill, *arguments], capture_output=True, text=True, timeout=100, env=os.environ | environment
+        [gradmill, *arguments], check=False, capture_output=True, text=True, timeout=100, env=os.environ | environment
     )
 
 

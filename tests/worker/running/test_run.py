@@ -115,7 +115,10 @@ def test_a_squared_error_of_a_category_trains_too(database: Database, runner: Ru
     """The textbook's network: sigmoid outputs and a squared error on XOR."""
     job_id = submit(
         dataset={"source": "builtin", "name": "xor"},
-        network={"layers": [{"type": "dense", "units": 4, "activation": "sigmoid"}], "output": {"activation": "sigmoid"}},
+        network={
+            "layers": [{"type": "dense", "units": 4, "activation": "sigmoid"}],
+            "output": {"activation": "sigmoid"},
+        },
         training={"epochs": 2000, "loss": "mean_squared_error", "optimizer": {"type": "adam", "learning_rate": 0.05}},
     )["id"]  # fmt: skip
     runner.run_job(job_id)
@@ -127,7 +130,7 @@ def test_a_squared_error_of_a_category_trains_too(database: Database, runner: Ru
 def test_stopped_by_a_deploy_and_resumed_has_the_same_bits(
     database: Database, runner: Runner, submit: Submit, shutdown: ShutdownFlag
 ) -> None:
-    """SIGTERM checkpoints at the next batch and releases; no crash is counted; curve and weights equal the golden run's."""
+    """SIGTERM checkpoints at the next batch and releases, no crash is counted, and the bits equal the golden run's."""
     training = {"epochs": 400, "batch_size": 8, "early_stopping": {"patience": 400}}
     network = {"layers": [{"type": "dense", "units": 64}, {"type": "dropout", "rate": 0.2}]}
     golden, job_id = (submit(training=training, network=network)["id"] for _ in range(2))
