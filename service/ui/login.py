@@ -1,7 +1,5 @@
 """The way in: a key, or a link that works once; and the way out."""
 
-from typing import Any
-
 from flask import redirect, render_template, request, session, url_for
 from flask_wtf.csrf import ValidationError, validate_csrf
 from werkzeug.wrappers import Response
@@ -43,10 +41,5 @@ def _enter() -> Response:
 
 
 def _form(message: str | None = None, status: int = 200) -> Response:
-    return _answer(render_template("login.html", message=message), status)
-
-
-def _answer(*arguments: Any) -> Response:
-    response = Response(*arguments, mimetype="text/html")
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    text = render_template("login.html", message=message)
+    return Response(text, status, {"Cache-Control": "no-store"}, mimetype="text/html")

@@ -2,11 +2,12 @@
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.conftest import missing
 from tests.products import Product
@@ -35,6 +36,8 @@ def browser() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         missing("Chromium")
+    # a loaded machine may take seconds between two epochs that are recorded
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=QUIET)
         yield chromium
@@ -114,7 +117,7 @@ def long_job(gradmill: Product, start_job: StartJob) -> str:
     )["id"]
     gradmill.wait(job_id, "running")
     while gradmill.get(f"/v1/jobs/{job_id}").json()["latest"] is None:
-        pass
+        time.sleep(0.02)
     return job_id
 
 

@@ -44,8 +44,11 @@ def test_the_reference_is_drawn_offline(open_page: OpenPage, gradmill: Product) 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone(open_page: OpenPage, paths: list[str], scheme: str) -> None:
-    page = open_page(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True, is_mobile=True)
-    for path in ["/ui/login", *paths]:
+    phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": scheme, "has_touch": True, "is_mobile": True}
+    login = open_page("/ui/login", key=None, **phone)
+    assert login.evaluate("document.documentElement.scrollWidth") <= 390
+    page = open_page(**phone)
+    for path in paths:
         page.goto(path)
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
@@ -54,6 +57,7 @@ def test_nothing_is_wider_than_a_phone(open_page: OpenPage, paths: list[str], sc
 def test_the_theme_is_remembered_and_the_charts_follow_it(open_page: OpenPage, long_job: str) -> None:
     page = open_page(f"/ui/jobs/{long_job}", color_scheme="light")
     colour = "getComputedStyle(document.querySelector('#loss .swatch')).color"
+    expect(page.locator("#loss canvas")).to_be_visible()
     before = page.evaluate(colour)
     page.get_by_label("Theme").select_option("dark")
     assert page.evaluate(colour) != before
