@@ -1,6 +1,7 @@
 """The `gradmill` command."""
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.settings import ServiceSettings
 from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, run_up, worker_command
 from worker.errors import StartError
 from worker.records.sessions import Database
+from worker.records.workers import list_workers
 
 
 @click.group(context_settings={"auto_envvar_prefix": "GRADMILL", "help_option_names": ["-h", "--help"]})
@@ -106,3 +108,13 @@ def worker() -> None:
     """Run a Celery worker; for one machine of many."""
     command = worker_command(ServiceSettings())
     os.execv(command[0], command)  # noqa: S606 - our own command line
+
+
+@main.command("check-worker")
+def check_worker() -> None:
+    """Exit 0 if a worker of this host showed a sign of life within a lease; for a container's health check."""
+    settings = ServiceSettings()
+    with Database(settings.database, pool_size=1).reading() as session:
+        alive = [seconds for row, seconds in list_workers(session) if row.hostname == socket.gethostname()]
+    if not alive or min(alive) > settings.lease_seconds:
+        raise click.ClickException("no worker of this host has shown a sign of life within a lease")
