@@ -43,6 +43,8 @@ class VendorHook(BuildHookInterface):  # type: ignore[type-arg]
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder)
         arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"--prefix={folder}"]
-        finished = npm(arguments, return_completed_process=True, env=os.environ.copy())
+        # trust whom the system trusts, as pip does: behind a proxy with a certificate of its own npm would fail
+        environment = {"NODE_OPTIONS": "--use-system-ca"} | os.environ
+        finished = npm(arguments, return_completed_process=True, env=environment)
         if finished.returncode:
             raise subprocess.CalledProcessError(finished.returncode, ["npm", *arguments])

@@ -80,7 +80,8 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_timeout=5,
-            connect_args={"connect_timeout": POSTGRESQL_CONNECT_SECONDS},
+            # the encoding: of a server without one psycopg would give bytes
+            connect_args={"connect_timeout": POSTGRESQL_CONNECT_SECONDS, "client_encoding": "utf8"},
         )
     engine = create_engine(
         url, pool_size=pool_size, max_overflow=64, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
