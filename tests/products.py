@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ class Product:
                 break
         else:
             raise AssertionError("".join(said))
+        # read on, so that the pipe never fills
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
         self.key = (self.folder / "api_key").read_text().strip()
         self.client = httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
 
@@ -49,7 +52,7 @@ class Product:
         began = time.monotonic()
         self.client.close()
         self.process.send_signal(number)
-        self.process.communicate(timeout=30)
+        self.process.wait(timeout=30)
         return time.monotonic() - began
 
     def get(self, path: str, **options: Any) -> httpx2.Response:

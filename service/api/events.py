@@ -60,9 +60,10 @@ def stream(job_id: str, query: EventsQuery) -> Response:
 
 
 def _after(query: EventsQuery) -> int:
-    if query.after is not None:
-        return query.after
-    given = request.headers.get("Last-Event-ID", "0")
+    # a browser that reconnects sends its last number, and the address it began with: the header is the newer word
+    given = request.headers.get("Last-Event-ID")
+    if given is None:
+        return query.after or 0
     if not (given.isascii() and given.isdigit() and len(given) < 19):
         raise Problem(400, "Last-Event-ID must be the number of an event", header="Last-Event-ID")
     return int(given)

@@ -51,6 +51,8 @@ def test_a_finished_job_is_replayed_from_any_number(succeeded: Callable[..., str
         assert frames(rest.get_data(as_text=True)) == found[seen:]
         assert frames(client.get(f"/v1/jobs/{job_id}/events?after={seen}").get_data(as_text=True)) == found[seen:]
     assert client.get(f"/v1/jobs/{job_id}/events?after={len(found)}").status_code == 204
+    both = client.get(f"/v1/jobs/{job_id}/events?after=0", headers={"Last-Event-ID": str(len(found) - 1)})
+    assert frames(both.get_data(as_text=True)) == found[-1:]
 
 
 def test_lines_say_the_same_as_frames(succeeded: Callable[..., str], client: FlaskClient) -> None:

@@ -108,7 +108,7 @@ def test_after_kill_9_a_second_start_takes_over(product: Product) -> None:
     product.wait(job["id"], "running")
     product.client.close()
     product.process.kill()
-    product.process.communicate()
+    product.process.wait()
     product.start()
     assert product.wait(job["id"])["status"] == "succeeded"
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from worker.records.clock import now
@@ -95,9 +95,11 @@ def point_of(row: Epoch) -> Point:
 
 def read_curve(session: Session, job_id: str, *, after_epoch: int = 0, max_points: int | None = None) -> list[Point]:
     """The curve in order of epochs; thinned to about max_points evenly spaced ones, the last always among them."""
-    rows = session.scalars(select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after_epoch).order_by(Epoch.epoch))
-    points = [point_of(row) for row in rows]
-    if max_points is None or len(points) <= max_points:
-        return points
-    step = (len(points) - 1) / max(1, max_points - 1)
-    return [points[round(n * step)] for n in range(max_points - 1)] + [points[-1]]
+    found = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after_epoch)
+    if max_points is not None:
+        last = session.scalar(select(func.max(Epoch.epoch)).where(Epoch.job_id == job_id)) or 0
+        # epochs have no gaps: every step-th counted back from the last, chosen by the database
+        points = last - after_epoch
+        step = 1 if points <= max_points else -(-points // (max_points - 1))
+        found = found.where(or_((last - Epoch.epoch) % step == 0, Epoch.epoch == after_epoch + 1))
+    return [point_of(row) for row in session.scalars(found.order_by(Epoch.epoch))]

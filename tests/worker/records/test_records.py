@@ -48,7 +48,15 @@ def test_epochs_are_recorded_once_and_in_order_with_events(database: Database, c
     with database.reading() as session:
         assert read_curve(session, claim.job_id) == points(1, 6)
         assert read_curve(session, claim.job_id, after_epoch=4) == points(5, 6)
-        assert [point.epoch for point in read_curve(session, claim.job_id, max_points=3)] == [1, 3, 6]
+        for most, kept in (
+            (2, [1, 6]),
+            (3, [1, 3, 6]),
+            (4, [1, 2, 4, 6]),
+            (6, [1, 2, 3, 4, 5, 6]),
+            (99, [1, 2, 3, 4, 5, 6]),
+        ):
+            assert [point.epoch for point in read_curve(session, claim.job_id, max_points=most)] == kept
+        assert [point.epoch for point in read_curve(session, claim.job_id, after_epoch=2, max_points=2)] == [3, 6]
         happened = happenings_after(session, claim.job_id, 0, limit=100)
         job = get_job(session, DEFAULT_PROJECT, claim.job_id)
     assert [found.seq for found in happened] == list(range(1, 9))
