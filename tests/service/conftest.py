@@ -1,5 +1,6 @@
 """The app on SQLite and a real broker, with a runner that works its jobs off in this process."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,17 @@ def succeeded(post: Callable[..., TestResponse], run: Callable[[str], str | None
         return job_id
 
     return succeeded
+
+
+@pytest.fixture
+def later(parts: Parts) -> Iterator[Callable[..., None]]:
+    """Call something after so many seconds, in another thread that is over before the app is closed."""
+    timers: list[threading.Timer] = []
+
+    def later(seconds: float, call: Callable[..., object], *arguments: object) -> None:
+        timers.append(threading.Timer(seconds, call, arguments))
+        timers[-1].start()
+
+    yield later
+    for timer in timers:
+        timer.join()

@@ -1,7 +1,6 @@
 """Streams: every happening once and in order, from wherever a watcher left."""
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from worker.records.events import Happening, happenings_after
 
 Post = Callable[..., TestResponse]
 Run = Callable[[str], str | None]
+Later = Callable[..., None]
 
 
 def frames(text: str) -> list[tuple[int | None, str, Any]]:
@@ -71,10 +71,10 @@ def test_a_last_event_id_that_is_no_number_is_refused(
     assert client.get(f"/v1/jobs/{succeeded()}/events", headers=headers).status_code == 400
 
 
-def test_a_watcher_sees_a_job_as_it_happens(post: Post, run: Run, client: FlaskClient) -> None:
+def test_a_watcher_sees_a_job_as_it_happens(post: Post, run: Run, client: FlaskClient, later: Later) -> None:
     """Heartbeats without ids while it waits, then everything in order, and the stream ends with the job."""
     job_id = post().get_json()["id"]
-    threading.Timer(0.7, run, (job_id,)).start()
+    later(0.7, run, job_id)
     found = frames(client.get(f"/v1/jobs/{job_id}/events").get_data(as_text=True))
     beats = [number for number, event, _ in found if event == "heartbeat"]
     assert len(beats) >= 2
@@ -98,20 +98,20 @@ def test_past_the_limit_a_watcher_is_asked_to_come_back(post: Post, client: Flas
     assert parts.live._watchers == 0
 
 
-def test_a_stop_ends_the_streams(post: Post, client: FlaskClient, parts: Parts) -> None:
+def test_a_stop_ends_the_streams(post: Post, client: FlaskClient, parts: Parts, later: Later) -> None:
     job_id = post().get_json()["id"]
-    threading.Timer(0.3, parts.live.close).start()
+    later(0.3, parts.live.close)
     began = time.monotonic()
     client.get(f"/v1/jobs/{job_id}/events").get_data()
     assert time.monotonic() - began < 3
 
 
-def test_without_redis_a_watcher_misses_nothing(post: Post, run: Run, parts: Parts) -> None:
+def test_without_redis_a_watcher_misses_nothing(post: Post, run: Run, parts: Parts, later: Later) -> None:
     """The reader looks once a second: later, but every happening once."""
     live = Live(parts.database, "redis://127.0.0.1:9/0", watchers_limit=5)
     job_id = post().get_json()["id"]
     seen: list[Happening] = []
-    threading.Timer(0.2, run, (job_id,)).start()
+    later(0.2, run, job_id)
     with live.watching(job_id) as watch:
         assert watch is not None
         while not seen or seen[-1].kind != "end":

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import threading
 import time
 from collections.abc import Callable
 
@@ -71,10 +70,10 @@ def test_polling_costs_nothing_while_nothing_changes(post: Post, run: Run, clien
         assert client.get(path, headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_prefer_wait_answers_at_the_next_change(post: Post, client: FlaskClient, parts: Parts) -> None:
+def test_prefer_wait_answers_at_the_next_change(post: Post, client: FlaskClient, later: Callable[..., None]) -> None:
     """Within a moment of the change, long before the twenty seconds; and after the time with the job as it is."""
     job_id = post().get_json()["id"]
-    threading.Timer(0.3, lambda: parts.tables and client.post(f"/v1/jobs/{job_id}/cancel")).start()
+    later(0.3, client.post, f"/v1/jobs/{job_id}/cancel")
     began = time.monotonic()
     answer = client.get(f"/v1/jobs/{job_id}", headers={"Prefer": "wait=20"})
     assert answer.get_json()["status"] == "cancelled"

@@ -1,0 +1,33 @@
+"""The README's picture, made from the real thing: `python -m tests.browser.picture`."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from tests.browser.conftest import QUIET
+from tests.products import free_port, start_product
+
+PICTURE = Path(__file__).parent / "dashboard.png"
+SPEC = {
+    "name": "two moons",
+    "dataset": {"source": "generator", "name": "moons", "rows": 4000, "noise": 0.2},
+    "target": "label",
+    "network": {
+        "layers": [{"type": "dense", "units": 32}, {"type": "dense", "units": 32}, {"type": "dropout", "rate": 0.1}]
+    },
+    "training": {"epochs": 600, "batch_size": 64},
+}
+
+with tempfile.TemporaryDirectory() as folder, start_product(Path(folder), free_port()) as product:
+    job = product.post("/v1/jobs", SPEC).json()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
+        page = browser.new_page(viewport={"width": 1120, "height": 620}, device_scale_factor=1.5)
+        page.goto(product.login_link)
+        page.goto(product.url + job["links"]["page"])
+        page.wait_for_function("Number(document.querySelector('progress').value) > 0.6")
+        page.screenshot(path=PICTURE)
+        browser.close()
+print(PICTURE.name, PICTURE.stat().st_size, "bytes")
