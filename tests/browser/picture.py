@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -27,7 +28,9 @@ with tempfile.TemporaryDirectory() as folder, start_product(Path(folder), free_p
         page = browser.new_page(viewport={"width": 1120, "height": 620}, device_scale_factor=1.5)
         page.goto(product.login_link)
         page.goto(product.url + job["links"]["page"])
-        page.wait_for_function("Number(document.querySelector('progress').value) > 0.6")
+        while product.get(job["links"]["self"]).json()["progress"]["fraction"] < 0.6:
+            time.sleep(0.1)
+        time.sleep(0.5)
         page.screenshot(path=PICTURE)
         browser.close()
 print(PICTURE.name, PICTURE.stat().st_size, "bytes")
