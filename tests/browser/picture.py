@@ -12,13 +12,11 @@ from tests.products import free_port, start_product
 
 PICTURE = Path(__file__).parent / "dashboard.png"
 SPEC = {
-    "name": "two moons",
-    "dataset": {"source": "generator", "name": "moons", "rows": 4000, "noise": 0.2},
+    "name": "two spirals",
+    "dataset": {"source": "generator", "name": "spirals", "rows": 3000, "noise": 0.08},
     "target": "label",
-    "network": {
-        "layers": [{"type": "dense", "units": 32}, {"type": "dense", "units": 32}, {"type": "dropout", "rate": 0.1}]
-    },
-    "training": {"epochs": 600, "batch_size": 64},
+    "network": {"layers": [{"type": "dense", "units": 64, "activation": "tanh"}] * 2},
+    "training": {"epochs": 240, "batch_size": 8, "optimizer": {"type": "adam", "learning_rate": 0.0004}},
 }
 
 with tempfile.TemporaryDirectory() as folder, start_product(Path(folder), free_port()) as product:
