@@ -70,6 +70,8 @@ def _identify(settings: ServiceSettings) -> Principal | None:
 def _harden(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
+    if response.status_code == 204:
+        del response.headers["Content-Type"]
     if "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-cache" if request.method == "GET" else "no-store"
     return response

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import redis
 import structlog
 
-from worker.errors import GradmillError
 from worker.queue import CHANNEL
 from worker.records.events import Happening, happenings_after, sequence_numbers
 from worker.records.sessions import Database
@@ -78,28 +77,34 @@ class Live:
     @contextmanager
     def watching(self, job_id: str) -> Iterator["Watch | None"]:
         """A watch on the job; None when the process has as many watchers as it may have."""
+        channel = self._join(job_id)
+        try:
+            yield None if channel is None else Watch(self._database, job_id, channel)
+        finally:
+            if channel is not None:
+                self._leave(job_id, channel)
+
+    def _join(self, job_id: str) -> Channel | None:
+        # before the lock: a slow database must not hold up those who come, go, or stop the process
+        with self._database.reading() as session:
+            newest = sequence_numbers(session, [job_id]).get(job_id, 0)
         with self._lock:
             if self._watchers >= self._limit or self.closed:
-                yield None
-                return
+                return None
             self._watchers += 1
-            channel = self._channels.get(job_id)
-            if channel is None:
-                with self._database.reading() as session:
-                    newest = sequence_numbers(session, [job_id]).get(job_id, 0)
-                channel = self._channels[job_id] = Channel(newest)
+            channel = self._channels.setdefault(job_id, Channel(newest))
             channel.watchers += 1
             if self._reader is None:
                 self._reader = threading.Thread(target=self._read, name="live", daemon=True)
                 self._reader.start()
-        try:
-            yield Watch(self._database, job_id, channel)
-        finally:
-            with self._lock:
-                self._watchers -= 1
-                channel.watchers -= 1
-                if channel.watchers == 0:
-                    del self._channels[job_id]
+            return channel
+
+    def _leave(self, job_id: str, channel: Channel) -> None:
+        with self._lock:
+            self._watchers -= 1
+            channel.watchers -= 1
+            if channel.watchers == 0 and self._channels.get(job_id) is channel:
+                del self._channels[job_id]
 
     def _read(self) -> None:
         """Look at a job when Redis says so, and at every watched job once a second whatever Redis says."""
@@ -110,14 +115,18 @@ class Live:
                 watched = dict(self._channels)
             try:
                 self._look({job_id: watched[job_id] for job_id in rung if job_id in watched} if rung else watched)
-            except GradmillError as error:
-                log.warning("live_look_failed", error=str(error))
+            except Exception as error:  # noqa: BLE001 - without the reader every stream of the process would fall silent
+                log.warning("live_look_failed", error=repr(error))
 
     def _look(self, channels: dict[str, Channel]) -> None:
         if not channels:
             return
         with self._database.reading() as session:
-            for job_id, seq in sequence_numbers(session, list(channels)).items():
+            numbers = sequence_numbers(session, list(channels))
+            for job_id in channels.keys() - numbers.keys():
+                # the job was deleted: its watchers are told by the end of the stream
+                channels[job_id].close()
+            for job_id, seq in numbers.items():
                 channel = channels[job_id]
                 while channel.newest < seq:
                     found = happenings_after(session, job_id, channel.newest, limit=READ_AT_ONCE)

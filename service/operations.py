@@ -12,6 +12,7 @@ from flask import Flask, Response, request
 from pydantic import BaseModel
 
 from service.parsing import parse_body, parse_query
+from service.problems import Problem
 
 Handler = Callable[..., Response]
 JSON = "application/json"
@@ -90,7 +91,11 @@ def register_operations(app: Flask, operations: list[Operation]) -> dict[str, st
 
 
 def _view(operation: Operation) -> Handler:
+    offered = [kind for status, known in operation.answers.items() if status < 300 for kind in known.media_types]
+
     def view(**arguments: Any) -> Response:
+        if offered and request.accept_mimetypes and not request.accept_mimetypes.best_match(offered):
+            raise Problem(406, f"this address answers {' or '.join(dict.fromkeys(offered))}")
         if operation.query is not None:
             arguments["query"] = parse_query(operation.query)
         if operation.body is not None:
@@ -100,12 +105,12 @@ def _view(operation: Operation) -> Handler:
     return view
 
 
-def conditional(response: Response, tag: str | None = None) -> Response:
+def conditional(response: Response, tag: str | None = None, *, weak: bool = False) -> Response:
     """The response with an ETag (of its content, unless one is given), or 304 if the caller has it."""
     if tag is None:
         response.add_etag()
     else:
-        response.set_etag(tag)
+        response.set_etag(tag, weak=weak)
     return cast(Response, response.make_conditional(request))
 
 

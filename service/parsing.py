@@ -1,6 +1,7 @@
 """Request bodies and query strings -> validated models, strictly; faults as JSON Pointers."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
@@ -13,6 +14,15 @@ from service.problems import Problem
 M = TypeVar("M", bound=BaseModel)
 
 DEPTH_LIMIT = 32
+WORDS = {
+    r"Input should": "should",
+    r"a valid dictionary( or .*)?$": "an object",
+    r"a valid tuple$": "a list",
+    r"^Tuple": "list",
+    r" after validation": "",
+    r", unable to parse.*": "",
+}
+"Pydantic's words and ours: a client sends JSON, not Python."
 JSON_TYPE = "application/json"
 
 
@@ -127,5 +137,7 @@ def _names_a_type(last: str | int, place: Any, fault: ErrorDetails) -> bool:
 
 def described(fault: ErrorDetails) -> str:
     """Pydantic's sentence, in lower case as ours are."""
-    text = fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    text = fault["msg"].removeprefix("Value error, ")
+    for theirs, ours in WORDS.items():
+        text = re.sub(theirs, ours, text)
     return text[:1].lower() + text[1:]

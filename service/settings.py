@@ -10,7 +10,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServiceSettings(Settings):
-    """Environment variables: GRADMILL_<NAME>; each of the first three is a flag of `gradmill up` too."""
+    """Environment variables: GRADMILL_<NAME>; those of the one-machine mode are flags of `gradmill up` too."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8700

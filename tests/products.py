@@ -43,7 +43,8 @@ class Product:
         else:
             raise AssertionError("".join(said))
         # read on, so that the pipe never fills
-        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        self._reader = threading.Thread(target=self.process.stdout.read)
+        self._reader.start()
         self.key = (self.folder / "api_key").read_text().strip()
         self.client = httpx2.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
 
@@ -52,8 +53,14 @@ class Product:
         began = time.monotonic()
         self.client.close()
         self.process.send_signal(number)
-        self.process.wait(timeout=30)
+        self.wait_for_end()
         return time.monotonic() - began
+
+    def wait_for_end(self) -> None:
+        self.process.wait(timeout=30)
+        self._reader.join(timeout=5)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
         return self.client.get(path, **options)

@@ -165,8 +165,12 @@ def estimate_cost(spec: Job, roles: Roles, limits: Limits) -> Cost:
 
 
 def part_rows(spec: Job, rows: int) -> dict[str, int]:
-    """How many rows each part gets."""
+    """How many rows each part gets. Raises SpecError if none is left to train on."""
     training = spec.training
     test = round(training.test.fraction * rows) if training.test else 0
     validation = round(training.validation.fraction * rows) if rows >= ROWS_FOR_VALIDATION else 0
-    return {"train": rows - test - validation, "validation": validation, "test": test}
+    train = rows - test - validation
+    if train < 1:
+        detail = f"with the test part it takes {validation + test} of {rows} rows; none is left to train on"
+        raise SpecError("/training/validation/fraction", detail)
+    return {"train": train, "validation": validation, "test": test}

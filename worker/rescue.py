@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 
 import structlog
@@ -47,12 +48,14 @@ class Rescue(threading.Thread):
                 ring_undelivered(self._database, self._doorbell)
                 if looks % LOOKS_BETWEEN_SWEEPS == 0:
                     self._database.write(sweep_blobs)
-            except GradmillError as error:
-                log.warning("rescue_failed", error=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next look must come
+                log.warning("rescue_failed", error=repr(error))
             looks += 1
             if self._ended.wait(self._settings.lease_seconds / 5):
                 break
-        self._database.write(lambda session: leave(session, self._worker_id))
+        with suppress(GradmillError):
+            # if it can't say goodbye, its silence does
+            self._database.write(lambda session: leave(session, self._worker_id))
 
     def _beat(self) -> None:
         self._database.write(

@@ -87,7 +87,7 @@ def upgrade() -> None:
         sa.Column("project_id", Id, nullable=False),
         sa.Column("key", sa.String(length=255), nullable=False),
         sa.Column("request_sha256", sa.String(length=64), nullable=False),
-        sa.Column("job_id", Id, nullable=False),
+        sa.Column("resource_id", Id, nullable=False),
         sa.Column("answer", Json, nullable=False),
         sa.Column("created_at", Instant, nullable=False),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_idempotency_keys_project_id_projects")),

@@ -6,12 +6,15 @@ from flask import Response, request, url_for
 
 from service.api.jobs import INVALID, NOT_MODIFIED, page
 from service.context import parts, project_id
+from service.idempotency import HEADERS as IDEMPOTENCY
+from service.idempotency import REPLAYED, earlier_answer, idempotent_request
 from service.operations import Answer, Operations, answer
 from service.problems import Problem
 from service.schemas import datasets as schemas
 from service.schemas.common import Page, ProblemDocument
 from worker.data.readers import CSV
 from worker.records.datasets import delete_dataset, get_dataset, list_datasets
+from worker.records.idempotency import keep_answer
 from worker.records.snapshots import rfc3339
 from worker.records.tables import Dataset
 
@@ -28,6 +31,7 @@ MULTIPART = "multipart/form-data"
     policy="datasets:write",
     query=schemas.UploadQuery,
     accepts=(CSV, MULTIPART),
+    headers=IDEMPOTENCY,
     answers={
         201: Answer("Stored.", schemas.Dataset, headers={"Location": "The dataset."}),
         200: Answer("These bytes were uploaded before; the same dataset.", schemas.Dataset),
@@ -37,9 +41,19 @@ MULTIPART = "multipart/form-data"
 )
 def upload(query: schemas.UploadQuery) -> Response:
     """Upload a CSV table with a header line, as the body or as multipart `file`."""
+    known = idempotent_request()
+    before = earlier_answer(known)
+    if before is not None:
+        return _stored(before, 201, REPLAYED)
     dataset, new = parts().tables.store(project_id(), query.name, _content(), CSV)
-    headers = {"Location": url_for("datasets.show", dataset_id=dataset.id)}
-    return answer(_shown(dataset), 201 if new else 200, headers)
+    shown = _shown(dataset)
+    if known is not None:
+        parts().database.write(lambda session: keep_answer(session, project_id(), known, shown))
+    return _stored(shown, 201 if new else 200, {})
+
+
+def _stored(shown: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
+    return answer(shown, status, headers | {"Location": url_for("datasets.show", dataset_id=shown["id"])})
 
 
 def _content() -> bytes:

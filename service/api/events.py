@@ -45,6 +45,8 @@ def stream(job_id: str, query: EventsQuery) -> Response:
         job = get_job(session, project_id(), job_id)
     if job.status in FINAL and job.seq <= after:
         return Response(status=204)
+    if after > job.seq:
+        raise Problem(400, f"this job's newest event is {job.seq}; there is none after {after} to go on from")
     stack = ExitStack()
     watch = stack.enter_context(parts().live.watching(job_id))
     if watch is None:

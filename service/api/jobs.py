@@ -1,7 +1,6 @@
 """Jobs: submit, list, show, change, delete; their curves and evaluations."""
 
 import csv
-import hashlib
 import io
 import re
 import time
@@ -10,17 +9,19 @@ from typing import Any
 from flask import Response, g, request, url_for
 
 from service.context import parts, project_id
+from service.idempotency import HEADERS as IDEMPOTENCY
+from service.idempotency import REPLAYED, earlier_answer, idempotent_request
 from service.operations import Answer, Operations, answer, conditional
 from service.parsing import read_json, validate
 from service.problems import Problem
 from service.schemas import jobs as schemas
 from service.schemas.common import ProblemDocument
-from worker.build import part_rows
 from worker.errors import StateError
 from worker.records.curves import read_curve
+from worker.records.idempotency import Request
 from worker.records.listing import delete_job, get_job, list_jobs, queue_positions
 from worker.records.snapshots import Snapshot, brief, job_snapshot
-from worker.records.submission import Request, find_answer, submit_job
+from worker.records.submission import submit_job
 from worker.records.tables import Job
 from worker.records.transitions import ask
 from worker.running.planning import Planned, plan_job
@@ -29,7 +30,6 @@ from worker.specs.job import Job as JobSpec
 
 operations = Operations("jobs")
 
-KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,3})\b")
 WAIT_LIMIT = 60
 FINAL = ("succeeded", "failed", "cancelled")
@@ -40,7 +40,6 @@ CONFLICT = Answer("The job's state has no such change.", ProblemDocument, PROBLE
 INVALID = Answer("The body does not fit; `errors` point at the members.", ProblemDocument, PROBLEM)
 NOT_MODIFIED = Answer("Unchanged since the given ETag.", None, ())
 
-SUBMIT_HEADERS = {"Idempotency-Key": "A repeat with the same key and body gets the same answer, and makes no new job."}
 POLL_HEADERS = {
     "If-None-Match": "An ETag: 304 if nothing changed.",
     "Prefer": "wait=N: answer at the next change, or after N seconds (at most 60).",
@@ -53,7 +52,7 @@ POLL_HEADERS = {
     policy="jobs:write",
     body=JobSpec,
     query=schemas.SubmitQuery,
-    headers=SUBMIT_HEADERS,
+    headers=IDEMPOTENCY,
     answers={
         202: Answer("Accepted; it is in the database.", schemas.Job, headers={"Location": "The job."}),
         200: Answer("With dry_run: what it would come to.", schemas.DryRun),
@@ -62,10 +61,11 @@ POLL_HEADERS = {
 )
 def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
     """Submit a job."""
-    planned = plan_job(body, project_id(), parts().tables, parts().settings.limits)
     if query.dry_run:
-        return answer(_dry_run(body, planned))
-    return _accept(body, planned)
+        return answer(_dry_run(body, plan_job(body, project_id(), parts().tables, parts().settings.limits)))
+    known = idempotent_request()
+    before = earlier_answer(known)
+    return _accept(body, known) if before is None else _accepted(before, replayed=True)
 
 
 @operations.declare(
@@ -73,7 +73,7 @@ def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
     "/v1/jobs/<job_id>/retry",
     policy="jobs:write",
     accepts=("application/json",),
-    headers=SUBMIT_HEADERS,
+    headers=IDEMPOTENCY,
     answers={
         202: Answer("A new job.", schemas.Job, headers={"Location": "The new job."}),
         404: NOT_FOUND,
@@ -82,17 +82,24 @@ def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
 )
 def retry(job_id: str) -> Response:
     """Submit a job's specification again; members of the body override, as a JSON merge patch (RFC 7396)."""
+    known = idempotent_request()
+    before = earlier_answer(known)
+    if before is not None:
+        return _accepted(before, replayed=True)
     with parts().database.reading() as session:
         document = get_job(session, project_id(), job_id).spec
-    spec = validate(JobSpec, merge_patch(document, read_json()) if request.content_length else document)
-    return _accept(spec, plan_job(spec, project_id(), parts().tables, parts().settings.limits), retry_of=job_id)
+    spec = validate(JobSpec, merge_patch(document, read_json()) if request.get_data(cache=True) else document)
+    return _accept(spec, known, retry_of=job_id)
 
 
 def merge_patch(document: Any, patch: Any) -> Any:
-    """Source: RFC 7396, section 2."""
+    """Source: RFC 7396, section 2. An object of another type, such as another optimizer, replaces the old one whole."""
     if not isinstance(patch, dict):
         return patch
-    merged = dict(document) if isinstance(document, dict) else {}
+    same_kind = isinstance(document, dict) and all(
+        patch.get(tag, document.get(tag)) == document.get(tag) for tag in ("type", "source")
+    )
+    merged = dict(document) if same_kind else {}
     for name, value in patch.items():
         if value is None:
             merged.pop(name, None)
@@ -101,14 +108,9 @@ def merge_patch(document: Any, patch: Any) -> Any:
     return merged
 
 
-def _accept(spec: JobSpec, planned: Planned, *, retry_of: str | None = None) -> Response:
+def _accept(spec: JobSpec, known: Request | None, *, retry_of: str | None = None) -> Response:
     """Commit, then ring: a broker that is away delays the job and loses nothing."""
-    known = _idempotent_request()
-    if known is not None:
-        with parts().database.reading() as session:
-            before = find_answer(session, project_id(), known)
-        if before is not None:
-            return _accepted(before, replayed=True)
+    planned = plan_job(spec, project_id(), parts().tables, parts().settings.limits)
     if isinstance(spec.dataset, InlineDataset):
         stored = parts().tables.store_inline(project_id(), spec.dataset, f"rows of {spec.name}"[:200])
         spec = spec.model_copy(update={"dataset": stored})
@@ -132,18 +134,8 @@ def _accept(spec: JobSpec, planned: Planned, *, retry_of: str | None = None) -> 
 def _accepted(snapshot: Snapshot, *, replayed: bool) -> Response:
     headers = {"Location": url_for("jobs.show", job_id=snapshot["id"])}
     if replayed:
-        headers["Idempotency-Replayed"] = "true"
+        headers |= REPLAYED
     return answer(with_links(snapshot), 202, headers)
-
-
-def _idempotent_request() -> Request | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return None
-    if not KEY.fullmatch(key):
-        raise Problem(400, "an Idempotency-Key is 1 to 255 printable ASCII characters", header="Idempotency-Key")
-    sent = f"{request.method} {request.full_path}\n".encode() + request.get_data(cache=True)
-    return Request(key, hashlib.sha256(sent).hexdigest())
 
 
 def _dry_run(spec: JobSpec, planned: Planned) -> dict[str, Any]:
@@ -154,7 +146,7 @@ def _dry_run(spec: JobSpec, planned: Planned) -> dict[str, Any]:
         "inputs": roles.inputs,
         "outputs": roles.outputs,
         "layers": cost.layers,
-        "rows": part_rows(spec, roles.rows),
+        "rows": planned.parts,
         "parameters": cost.parameters,
         "memory_bytes": cost.memory_bytes,
         "flops": cost.flops,

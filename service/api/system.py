@@ -70,6 +70,7 @@ def system() -> Response:
                     "version": worker.version,
                     "started_at": rfc3339(worker.started_at),
                     "heartbeat_seconds_ago": round(seconds, 3),
+                    "alive": seconds < settings.lease_seconds,
                 }
                 for worker, seconds in workers
             ],

@@ -25,6 +25,8 @@ class WorkerShown(Shown):
     version: str
     started_at: datetime
     heartbeat_seconds_ago: float
+    alive: bool
+    "Whether that was within a lease; a silent worker is forgotten after a day."
 
 
 class QueueShown(Shown):

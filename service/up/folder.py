@@ -1,8 +1,8 @@
 """The data folder of the one-machine mode: one instance at a time, and the key that was made for it."""
 
 import fcntl
+import hashlib
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +57,10 @@ def socket_path(folder: Path) -> Path:
     path = folder.resolve() / "broker" / "valkey.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return path
-    short = Path("/tmp") / f"gradmill-{os.getuid()}-{secrets.token_hex(6)}"  # noqa: S108 - made with mode 0700 below
-    short.mkdir(mode=0o700)
+    # the same at each start, so that a server which an earlier instance left is found
+    mark = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
+    short = Path("/tmp") / f"gradmill-{os.getuid()}-{mark}"  # noqa: S108 - ours alone, or refused
+    short.mkdir(mode=0o700, exist_ok=True)
+    if short.is_symlink() or short.stat().st_uid != os.getuid() or short.stat().st_mode & 0o077:
+        raise StartError(f"{short} is not this user's alone: remove it, or choose a shorter --data-dir.")
     return short / "valkey.sock"

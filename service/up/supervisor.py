@@ -64,10 +64,11 @@ def run_up(
     """Bring everything up, do `work` with it, and stay up until asked to stop if `work` says so. Raises StartError."""
     with locked(settings.data_dir):
         _check_port(settings)
-        settings = _completed(settings)
+        own_socket = None if settings.redis_url else socket_path(settings.data_dir)
+        settings = _completed(settings, own_socket)
         children: list[Child] = []
         try:
-            running = _start(settings, children, stop)
+            running = _start(settings, own_socket, children, stop, say)
             stays = running is not None and work(running)
             while stays and not stop.wait(LOOK_SECONDS):
                 for child in children:
@@ -77,15 +78,21 @@ def run_up(
             _stop(children)
 
 
-def _completed(settings: ServiceSettings) -> ServiceSettings:
+def _completed(settings: ServiceSettings, own_socket: Path | None) -> ServiceSettings:
     """The settings with what the one-machine mode provides: a key, a broker, a storage folder."""
     folder = settings.data_dir
     key = settings.api_key.get_secret_value() or key_of(folder)
-    url = settings.redis_url or f"unix://{socket_path(folder)}"
+    url = settings.redis_url or f"unix://{own_socket}"
     return settings.model_copy(update={"api_key": SecretStr(key), "redis_url": url})
 
 
-def _start(settings: ServiceSettings, children: list[Child], stop: StopRequest) -> Running | None:
+def _start(
+    settings: ServiceSettings,
+    own_socket: Path | None,
+    children: list[Child],
+    stop: StopRequest,
+    say: Callable[[str], None],
+) -> Running | None:
     """Start the children one after the other; None if asked to stop meanwhile. They are in `children` as they start."""
     logs, environment = settings.data_dir / "logs", _environment(settings)
 
@@ -95,8 +102,7 @@ def _start(settings: ServiceSettings, children: list[Child], stop: StopRequest) 
         children.append(child)
         return child
 
-    if settings.redis_url.startswith("unix://") and os.environ.get("GRADMILL_REDIS_URL") is None:
-        own_socket = Path(settings.redis_url.removeprefix("unix://"))
+    if own_socket is not None:
         broker.wait_until_gone(own_socket)
         server = begin("broker", broker.server_command(settings.data_dir / "broker", own_socket))
         _wait(lambda: broker.answers(own_socket), server, stop)
@@ -104,8 +110,11 @@ def _start(settings: ServiceSettings, children: list[Child], stop: StopRequest) 
     worker = begin("worker", worker_command(settings))
     api = begin("api", api_command())
     url = f"http://{_printable_host(settings.host)}:{settings.port}"
-    _wait(lambda: _is_ready(url), api, stop)
-    _wait(lambda: _has_worker(database, worker), worker, stop)
+    _wait(lambda: _readiness(url) != "unready", api, stop)
+    if _readiness(url) == "degraded":
+        say("The broker does not answer: jobs are accepted, and wait until it does.")
+    else:
+        _wait(lambda: _has_worker(database, worker), worker, stop)
     if stop.asked:
         return None
     token = database.write(new_login_token)
@@ -175,11 +184,12 @@ def _wait(is_there: Callable[[], bool], child: Child, stop: StopRequest) -> None
         stop.wait(0.05)
 
 
-def _is_ready(url: str) -> bool:
+def _readiness(url: str) -> str:
+    """ready, degraded or unready, in the API's own word."""
     try:
-        return httpx2.get(f"{url}/readyz", timeout=2).status_code == 200
+        return str(httpx2.get(f"{url}/readyz", timeout=2).json()["status"])
     except httpx2.HTTPError:
-        return False
+        return "unready"
 
 
 def _has_worker(database: Database, child: Child) -> bool:

@@ -74,6 +74,16 @@ def test_a_bad_upload_is_refused_with_its_place_and_leaves_nothing(
     assert not (tmp_path / "datasets").exists()
 
 
+def test_a_repeated_upload_with_a_key_gets_the_same_answer(client: FlaskClient) -> None:
+    def send(text: str) -> TestResponse:
+        return client.post("/v1/datasets", data=text, content_type="text/csv", headers={"Idempotency-Key": "k"})
+
+    first, again, other = send(CSV), send(CSV), send(CSV + "1,Ulm,no\n")
+    assert (first.status_code, again.status_code, again.headers["Idempotency-Replayed"]) == (201, 201, "true")
+    assert first.get_json() == again.get_json()
+    assert other.status_code == 422
+
+
 def test_other_types_are_not_taken(client: FlaskClient) -> None:
     assert client.post("/v1/datasets", data=b"x", content_type="application/zip").status_code == 415
     assert client.post("/v1/datasets", data=b"x", content_type="text/csv; charset=latin-1").status_code == 415

@@ -11,7 +11,9 @@ from werkzeug.test import TestResponse
 
 from service.context import Parts
 from service.live import RING_LENGTH, Channel, Live
+from worker.errors import UnavailableError
 from worker.records.events import Happening, happenings_after
+from worker.records.sessions import Database
 
 Post = Callable[..., TestResponse]
 Run = Callable[[str], str | None]
@@ -96,6 +98,37 @@ def test_past_the_limit_a_watcher_is_asked_to_come_back(post: Post, client: Flas
     assert stream.status_code == 200
     stream.close()
     assert parts.live._watchers == 0
+
+
+def test_a_deleted_job_ends_its_streams(post: Post, client: FlaskClient, later: Later) -> None:
+    """A watcher is not left with heartbeats for ever, nor a waiting request until its time is over."""
+    job_id = post().get_json()["id"]
+    later(0.3, client.delete, f"/v1/jobs/{job_id}")
+    began = time.monotonic()
+    client.get(f"/v1/jobs/{job_id}/events").get_data()
+    assert time.monotonic() - began < 5
+    other = post().get_json()["id"]
+    later(0.3, client.delete, f"/v1/jobs/{other}")
+    assert client.get(f"/v1/jobs/{other}", headers={"Prefer": "wait=20"}).status_code == 404
+    assert time.monotonic() - began < 10
+
+
+def test_a_database_that_is_away_takes_no_watchers_place(post: Post, parts: Parts) -> None:
+    """After any number of failed attempts to watch, there is room for as many watchers as before."""
+    job_id = post().get_json()["id"]
+    live = Live(Database("postgresql+psycopg://nobody@127.0.0.1:9/none"), "redis://127.0.0.1:9/0", watchers_limit=1)
+    for _ in range(3):
+        with pytest.raises(UnavailableError), live.watching(job_id):
+            pass
+    live._database = parts.database
+    with live.watching(job_id) as watch:
+        assert watch is not None
+    live.close()
+
+
+def test_a_number_beyond_the_newest_is_refused_while_the_job_lives(post: Post, client: FlaskClient) -> None:
+    job_id = post().get_json()["id"]
+    assert client.get(f"/v1/jobs/{job_id}/events?after=1000").status_code == 400
 
 
 def test_a_stop_ends_the_streams(post: Post, client: FlaskClient, parts: Parts, later: Later) -> None:

@@ -21,14 +21,14 @@ def test_a_job_is_accepted_with_its_defaults_filled_in(post: Post, client: Flask
     assert answer.status_code == 202
     job = answer.get_json()
     assert answer.headers["Location"] == job["links"]["self"] == f"/v1/jobs/{job['id']}"
-    assert (job["status"], job["attempt"], job["queue_position"]) == ("queued", 0, None)
+    assert (job["status"], job["attempt"], job["queue_position"]) == ("queued", 0, 1)
     assert job["parameters"] == 4 * 8 + 8 + 8 * 3 + 3
     assert job["classes"] == ["setosa", "versicolor", "virginica"]
     assert job["features"][0] == {"name": "sepal length", "type": "numeric"}
     assert job["spec"]["training"]["batch_size"] == 32
     assert (job["tags"], job["metadata"]) == (["demo"], {"owner": "me"})
     shown = client.get(job["links"]["self"]).get_json()
-    assert shown == job | {"queue_position": 1}
+    assert shown == job
 
 
 def test_a_dry_run_stores_nothing(post: Post, client: FlaskClient) -> None:
@@ -151,6 +151,10 @@ def test_a_retry_is_a_new_job_with_members_overridden(post: Post, client: FlaskC
     changed = client.post(f"/v1/jobs/{job['id']}/retry", json={"training": {"epochs": 7}, "tags": None}).get_json()
     assert (changed["spec"]["training"]["epochs"], changed["tags"]) == (7, [])
     assert changed["spec"]["training"]["optimizer"] == job["spec"]["training"]["optimizer"]
+    sgd = {"training": {"optimizer": {"type": "sgd", "learning_rate": 0.5}}}
+    other = client.post(f"/v1/jobs/{job['id']}/retry", json=sgd).get_json()["spec"]["training"]
+    assert other["optimizer"] == {"type": "sgd", "learning_rate": 0.5, "momentum": 0.0}
+    assert other["epochs"] == job["spec"]["training"]["epochs"]
     bad = client.post(f"/v1/jobs/{job['id']}/retry", json={"training": {"epochs": 0}})
     assert (bad.status_code, bad.get_json()["errors"][0]["pointer"]) == (422, "/training/epochs")
 
@@ -180,6 +184,23 @@ def test_ids_that_are_not_there_all_look_the_same(client: FlaskClient) -> None:
         assert answer.status_code == 404
         bodies.add(answer.data)
     assert len(bodies) == 1
+
+
+def test_a_media_type_that_is_not_answered_is_a_406(succeeded: Callable[..., str], client: FlaskClient) -> None:
+    job_id = succeeded()
+    for path in ("", "/curve", "/events", "/evaluation"):
+        answer = client.get(f"/v1/jobs/{job_id}{path}", headers={"Accept": "image/png"})
+        assert (answer.status_code, answer.content_type) == (406, "application/problem+json")
+        assert client.get(f"/v1/jobs/{job_id}{path}", headers={"Accept": "text/html, */*;q=0.1"}).status_code == 200
+
+
+def test_fractions_that_leave_nothing_are_refused_at_submission(post: Post) -> None:
+    """Both parts together are the whole table: a dry run and a submission say so alike."""
+    training = {"validation": {"fraction": 0.6}, "test": {"fraction": 0.6}}
+    for query in ("?dry_run=true", ""):
+        answer = post(query=query, training=training)
+        assert answer.status_code == 422
+        assert answer.get_json()["errors"][0]["pointer"] == "/training/validation/fraction"
 
 
 def test_a_broker_that_is_away_still_accepts_jobs(parts: Parts, post: Post, client: FlaskClient) -> None:

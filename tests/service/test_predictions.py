@@ -107,6 +107,43 @@ def test_a_bad_body_is_refused(job_id: str, client: FlaskClient, body: bytes, st
     assert client.post(f"/v1/jobs/{job_id}/predict", data=b"{}", content_type="text/plain").status_code == 415
 
 
+def test_a_csv_row_is_read_alike_whatever_stands_beside_it(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """Categories that look like booleans, dates and numbers keep their letters, in training and in each request."""
+    header = "flag,when,zip,n,label"
+    flags, zips = ("True", "False", "maybe"), ("01234", "K1A", "77")
+    lines = [f"{flags[n % 3]},2024-01-0{n % 3 + 1}T10:00:00,{zips[n % 3]},{n},{'ab'[n % 2]}" for n in range(30)]
+    table = "\n".join([header, *lines]) + "\n"
+    dataset_id = client.post("/v1/datasets", data=table, content_type="text/csv").get_json()["id"]
+    job_id = succeeded(dataset={"source": "stored", "id": dataset_id})
+    path = f"/v1/jobs/{job_id}/predict"
+
+    def predicted(rows: list[str]) -> list[dict[str, str]]:
+        answer = client.post(path, data="\n".join([header, *rows]) + "\n", content_type="text/csv")
+        assert answer.status_code == 200, answer.get_json()
+        return list(csv.DictReader(io.StringIO(answer.get_data(as_text=True))))
+
+    together = predicted(lines)
+    assert [predicted([line])[0] for line in lines[:6]] == together[:6]
+    row = dict(zip(header.split(",")[:4], lines[0].split(","), strict=False)) | {"n": 0}
+    by_json = client.post(path, json={"rows": [row]}).get_json()
+    assert by_json["probabilities"][0][0] == pytest.approx(float(together[0]["probability of a"]), abs=1e-6)
+
+
+def test_the_final_weights_are_named_after_their_epoch(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """With restore_best they are the best epoch's; the last epoch's number still gives that epoch's snapshot."""
+    job_id = succeeded(
+        training={"epochs": 40, "early_stopping": {"patience": 40}, "optimizer": {"type": "adam", "learning_rate": 0.3}}
+    )
+    job = client.get(f"/v1/jobs/{job_id}").get_json()
+    best = job["best"]["epoch"]
+    assert best < 40
+    final = client.get(f"/v1/jobs/{job_id}/weights")
+    assert f"-{best}.safetensors" in final.headers["Content-Disposition"]
+    last = client.get(f"/v1/jobs/{job_id}/weights?checkpoint=40")
+    assert "-40.safetensors" in last.headers["Content-Disposition"]
+    assert not np.array_equal(safetensors.load(final.data)["layers.0.w"], safetensors.load(last.data)["layers.0.w"])
+
+
 def test_no_rows_give_no_predictions(job_id: str, client: FlaskClient) -> None:
     assert client.post(f"/v1/jobs/{job_id}/predict", json={"rows": []}).get_json()["predictions"] == []
 

@@ -108,7 +108,7 @@ def test_after_kill_9_a_second_start_takes_over(product: Product) -> None:
     product.wait(job["id"], "running")
     product.client.close()
     product.process.kill()
-    product.process.wait()
+    product.wait_for_end()
     product.start()
     assert product.wait(job["id"])["status"] == "succeeded"
 
@@ -159,6 +159,14 @@ def test_a_busy_port_is_refused(tmp_path: Path) -> None:
     assert finished.returncode == 1
     assert "can't be used (address already in use)" in finished.stderr
     assert finished.stderr.count("\n") == 1
+
+
+def test_a_broker_of_ones_own_that_is_away_is_not_replaced(tmp_path: Path) -> None:
+    """A URL that was given is used as it is: the product comes up degraded, and starts no server at that address."""
+    socket_of_user = tmp_path / "own.sock"
+    with start_product(tmp_path / "data", free_port(), GRADMILL_REDIS_URL=f"unix://{socket_of_user}") as product:
+        assert product.get("/readyz").json()["broker"] == "away"
+        assert not socket_of_user.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

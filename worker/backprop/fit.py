@@ -96,6 +96,7 @@ class Training:
         self.gradients = self.parameters.like()
         self.optimizer = optimizer(self.parameters.flat)
         self.best = self.parameters.like()
+        self.best.flat[...] = self.parameters.flat
         self.epoch = 0
         self.best_epoch = 0
         self.best_value = math.inf
@@ -115,13 +116,21 @@ class Training:
     @property
     def final(self) -> Parameters:
         """The parameters to keep: the best epoch's where asked for, else the last's."""
-        patience = self.plan.patience
-        return self.best if patience is not None and patience.restore_best else self.parameters
+        return self.best if self._restores_best else self.parameters
+
+    @property
+    def final_epoch(self) -> int:
+        """The epoch whose parameters `final` has."""
+        return self.best_epoch if self._restores_best else self.epoch
+
+    @property
+    def _restores_best(self) -> bool:
+        return self.plan.patience is not None and self.plan.patience.restore_best
 
     def run(self, should_stop: Callable[[], bool]) -> Iterator[Epoch]:
         """Yield epochs until finished. `should_stop` is asked after each step; on True the run returns at once.
 
-        Raises DivergedError when an epoch's loss is not finite.
+        Raises DivergedError when an epoch's training or measured loss is not finite.
         """
         while not self.finished:
             if not self._train_epoch(should_stop):
@@ -166,12 +175,13 @@ class Training:
         self._step, self._loss_sum, self._dropout_state = 0, 0.0, None
         if not math.isfinite(train_loss):
             raise DivergedError(self.epoch)
-        validation_loss = None
-        if self.validation is not None:
-            validation_loss, metrics = self.evaluate(self.parameters, self.validation)
-            figures = {f"validation_{name}": value for name, value in metrics.items()}
-        else:
-            figures = {f"train_{name}": value for name, value in self.evaluate(self.parameters, self.train)[1].items()}
+        # measured with the weights after the last step, which the training loss has not seen yet
+        part, name = (self.train, "train") if self.validation is None else (self.validation, "validation")
+        measured_loss, metrics = self.evaluate(self.parameters, part)
+        if not math.isfinite(measured_loss):
+            raise DivergedError(self.epoch)
+        validation_loss = None if self.validation is None else measured_loss
+        figures = {f"{name}_{metric}": value for metric, value in metrics.items()}
         monitored = validation_loss if self.plan.monitor == "validation_loss" else train_loss
         is_best = self._note_best(train_loss if monitored is None else monitored)
         return Epoch(

@@ -1,8 +1,9 @@
 """Bytes of an upload -> a table whose columns are numbers (int64, float64) or text, missing cells as nulls."""
 
 import io
+import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pyarrow as pa
 import pyarrow.compute
@@ -21,16 +22,19 @@ CELL_BYTES_LIMIT = 2**16
 NAME_LENGTH_LIMIT = 200
 
 
-def read_table(content: bytes, media_type: str, limits: Limits) -> pa.Table:
-    """The table in these bytes. Raises DataError with the row or column at fault."""
+def read_table(content: bytes, media_type: str, limits: Limits, *, text: Collection[str] = ()) -> pa.Table:
+    """The table in these bytes. Raises DataError with the row or column at fault.
+
+    A column is numbers if every cell is one, else text, kept to the letter. text: columns that are text whatever
+    their cells look like, as a model's categories are: how a row is read must not depend on the rows beside it.
+    """
     table = READERS[media_type](content, limits)
     if table.num_rows == 0:
         raise DataError("the table has no rows")
     if table.num_rows > limits.rows:
         raise DataError(f"the table has {table.num_rows} rows, more than {limits.rows}")
-    return pa.table(
-        {name: _plain(column, name) for name, column in zip(table.column_names, table.columns, strict=True)}
-    )
+    columns = zip(table.column_names, table.columns, strict=True)
+    return pa.table({name: _plain(column, name, keep=name in text) for name, column in columns})
 
 
 def _read_csv(content: bytes, limits: Limits) -> pa.Table:
@@ -42,14 +46,17 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
         return "error"
 
     try:
-        return pyarrow.csv.read_csv(
+        table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
             # one thread: only then does a ragged row know its number; still 200 MB/s
             read_options=pyarrow.csv.ReadOptions(
                 use_threads=False, skip_rows=1, column_names=names, block_size=LINE_BYTES_LIMIT
             ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=note),
-            convert_options=pyarrow.csv.ConvertOptions(null_values=MISSING, strings_can_be_null=True),
+            # all as text: Arrow's own guess would rewrite dates and booleans
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), null_values=MISSING, strings_can_be_null=True
+            ),
         )
     except pa.ArrowInvalid as error:
         if ragged:
@@ -60,6 +67,17 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
         if "straddling" in str(error):
             raise DataError(f"a line is longer than {LINE_BYTES_LIMIT} bytes") from error
         raise DataError("this is not a table of comma-separated values with a header line") from error
+    _check_quotes(content, table)
+    return table
+
+
+def _check_quotes(content: bytes, table: pa.Table) -> None:
+    """A quote that is never closed makes one cell of the rest of the file, and Arrow takes it."""
+    if content.count(b'"') % 2 == 0 or table.num_rows == 0:
+        return
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if "\n" in (column[-1].as_py() or ""):
+            raise DataError("a quote is never closed", row=table.num_rows - 1, column=name)
 
 
 def _header(content: bytes, limits: Limits) -> tuple[list[str], str]:
@@ -69,7 +87,8 @@ def _header(content: bytes, limits: Limits) -> tuple[list[str], str]:
     except UnicodeDecodeError as error:
         raise DataError(f"the text is not UTF-8: byte {error.start}") from error
     line = content[:LINE_BYTES_LIMIT].removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip(b"\r")
-    delimiter = max(",;\t", key=lambda mark: line.count(mark.encode()))
+    unquoted = re.sub(rb'"[^"]*"', b"", line)
+    delimiter = max(",;\t", key=lambda mark: unquoted.count(mark.encode()))
     if line.count(delimiter.encode()) >= limits.columns:
         raise DataError(f"the table has more than {limits.columns} columns")
     if not line.strip():
@@ -104,25 +123,47 @@ def _read_parquet(content: bytes, _limits: Limits) -> pa.Table:
     return pyarrow.parquet.read_table(pa.BufferReader(content))
 
 
-def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """The column as int64, float64 or text. Dates and booleans become text: they are categories to us."""
+def _plain(column: pa.ChunkedArray, name: str, *, keep: bool) -> pa.ChunkedArray:
+    """The column as int64, float64 or text."""
     if pa.types.is_integer(column.type):
         return column.cast(pa.int64())
     if pa.types.is_floating(column.type):
-        values = column.cast(pa.float64())
-        for row in pa.compute.indices_nonzero(pa.compute.is_inf(values)):
-            raise DataError("numbers must be finite", row=row.as_py(), column=name)
-        return pa.compute.if_else(pa.compute.is_nan(values), pa.scalar(None, pa.float64()), values)
-    if pa.types.is_null(column.type):
-        # nothing is known of a column without a single value; as numbers it is imputed and scaled by 1
-        return column.cast(pa.float64())
+        return _finite(column.cast(pa.float64()), name)
     text = column.cast(pa.string())
+    _check_lengths(text, name)
+    numbers = None if keep else _as_numbers(text)
+    return text if numbers is None else _finite(numbers, name)
+
+
+def _as_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Numbers if every cell is one; 007 is none, but a name that counts its zeros, and 1_000 and 1,5 are text."""
+    if pa.compute.any(pa.compute.match_substring_regex(text, r"^[+-]?0[0-9]")).as_py():
+        return None
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            numbers = text.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        # nothing is known of a column without a single value; as numbers it is imputed and scaled by 1
+        return numbers.cast(pa.float64()) if numbers.null_count == len(numbers) else numbers
+    return None
+
+
+def _finite(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    if not pa.types.is_floating(values.type):
+        return values
+    infinite = pa.compute.is_inf(values)
+    if pa.compute.any(infinite).as_py():
+        raise DataError("numbers must be finite", row=pa.compute.index(infinite, pa.scalar(True)).as_py(), column=name)
+    return pa.compute.if_else(pa.compute.is_nan(values), pa.scalar(None, pa.float64()), values)
+
+
+def _check_lengths(text: pa.ChunkedArray, name: str) -> None:
     lengths = pa.compute.binary_length(text)
     if (pa.compute.max(lengths).as_py() or 0) > CELL_BYTES_LIMIT:
         row = pa.compute.index(pa.compute.greater(lengths, CELL_BYTES_LIMIT), pa.scalar(True)).as_py()
         detail = f"a cell is longer than {CELL_BYTES_LIMIT} bytes; is a quote never closed?"
         raise DataError(detail, row=row, column=name)
-    return text
 
 
 READERS: dict[str, Callable[[bytes, Limits], pa.Table]] = {CSV: _read_csv, PARQUET: _read_parquet}

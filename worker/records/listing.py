@@ -68,7 +68,7 @@ def delete_job(session: Session, project_id: str, job_id: str) -> None:
     if session.scalar(in_use.limit(1)) is not None:
         raise StateError("a model version has this job's weights; delete that first")
     checkpoints = session.scalars(select(Checkpoint.blob_id).where(Checkpoint.job_id == job_id)).all()
-    session.execute(delete(IdempotencyKey).where(IdempotencyKey.job_id == job_id))
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id == job_id))
     session.execute(delete(Weights).where(Weights.job_id == job_id))
     session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id))
     session.delete(job)

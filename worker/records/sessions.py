@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from worker.errors import UnavailableError
@@ -19,6 +20,7 @@ ATTEMPTS = 6
 BUSY_SECONDS = 5
 POSTGRESQL_CONNECT_SECONDS = 3
 # serialization failure, deadlock, and what a restarting server says
+AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 RETRIED_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
 
 
@@ -34,7 +36,7 @@ class Database:
         try:
             with Session(self.engine) as session:
                 yield session
-        except OperationalError as error:
+        except AWAY as error:
             raise UnavailableError("the database can't be reached, or is busy") from error
 
     def write(self, work: Callable[[Session], T]) -> T:
@@ -48,6 +50,9 @@ class Database:
                 with Session(self.engine.execution_options(writes=True)) as session, session.begin():
                     session.expire_on_commit = False
                     return work(session)
+            except PoolTimeoutError as error:
+                # no connection of the pool came free; waiting longer would only add to the queue
+                raise UnavailableError("the database can't be reached, or is busy") from error
             except DBAPIError as error:
                 if not _worth_another_try(error):
                     raise
@@ -68,7 +73,9 @@ def _worth_another_try(error: DBAPIError) -> bool:
         # two first writers of one row: the second run finds the row
         return True
     state = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or state in RETRIED_STATES or isinstance(error, OperationalError)
+    return (
+        error.connection_invalidated or state in RETRIED_STATES or isinstance(error, OperationalError | InterfaceError)
+    )
 
 
 def make_engine(url: str, *, pool_size: int = 5) -> Engine:

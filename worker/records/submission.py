@@ -1,28 +1,21 @@
 """A job is accepted: its row, its idempotency key and its first event, in one transaction."""
 
-import hmac
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.errors import IdempotencyError, StateError
+from worker.errors import StateError
 from worker.records.clock import now
 from worker.records.events import add_event
+from worker.records.idempotency import Request, find_answer, keep_answer
 from worker.records.identifiers import new_id
+from worker.records.listing import queue_positions
 from worker.records.snapshots import Snapshot, job_snapshot
-from worker.records.tables import IdempotencyKey, Job, JobDataset, JobTag
+from worker.records.tables import Job, JobDataset, JobTag
 from worker.specs.dataset import StoredDataset
 from worker.specs.job import Job as JobSpec
-
-
-@dataclass(frozen=True)
-class Request:
-    """The client's idempotency key, and what it was sent with. sha256: hex, of the method, path and body."""
-
-    key: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -32,17 +25,6 @@ class Plan:
     features: list[dict[str, Any]]
     classes: list[str] | None
     parameters: int
-
-
-def find_answer(session: Session, project_id: str, request: Request) -> Snapshot | None:
-    """The answer to an earlier submission with this key. Raises IdempotencyError if that was another request."""
-    row = session.get(IdempotencyKey, (project_id, request.key))
-    if row is None:
-        return None
-    if not hmac.compare_digest(row.request_sha256, request.sha256):
-        raise IdempotencyError("this Idempotency-Key was used with another request")
-    answer: Snapshot = row.answer
-    return answer
 
 
 def submit_job(
@@ -91,15 +73,7 @@ def submit_job(
         session.add(JobDataset(job_id=job.id, project_id=project_id, dataset_id=spec.dataset.id))
     session.refresh(job)
     add_event(session, job, "status")
-    snapshot = job_snapshot(job)
+    snapshot = job_snapshot(job) | {"queue_position": queue_positions(session, [job]).get(job.id)}
     if request is not None:
-        session.add(
-            IdempotencyKey(
-                project_id=project_id,
-                key=request.key,
-                request_sha256=request.sha256,
-                job_id=job.id,
-                answer=snapshot,
-            )
-        )
+        keep_answer(session, project_id, request, snapshot)
     return snapshot, False

@@ -301,13 +301,13 @@ class Worker(Base):
 
 
 class IdempotencyKey(Base, OfProject):
-    """A submission that was answered. request_sha256: of the method, path and body; answer: the job as it was sent."""
+    """A POST that was answered. request_sha256: of the method, path and body; resource_id: of what it made."""
 
     __tablename__ = "idempotency_keys"
 
     project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
-    job_id: Mapped[str] = mapped_column(Id)
+    resource_id: Mapped[str] = mapped_column(Id)
     answer: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now())

@@ -53,11 +53,13 @@ def ask(session: Session, project_id: str, job_id: str, change: str) -> Job:
 def end_attempt(session: Session, claim: Claim, status: str, **values: Any) -> str:
     """A worker gives its job up, to this status, with these figures; the status that the job then has.
 
-    A release to `queued` of a job that was asked to pause or cancel meanwhile does that instead.
-    Raises LeaseLostError.
+    What a client asked for meanwhile goes before: a release or a pause of a job that is cancelling cancels it, and a
+    release of one that is pausing pauses it. Raises LeaseLostError.
     """
     job = held_job(session, claim)
-    if status == "queued":
-        status = {"pausing": "paused", "cancelling": "cancelled"}.get(job.status, status)
+    if status in ("queued", "paused") and job.status == "cancelling":
+        status = "cancelled"
+    if status == "queued" and job.status == "pausing":
+        status = "paused"
     release_job(session, job, status, **values)
     return status

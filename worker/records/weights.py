@@ -66,8 +66,9 @@ def newest_weights_id(session: Session, job_id: str, checkpoint: str = "latest")
         found = found.where(Weights.kind == "final")
     elif checkpoint != "latest":
         found = found.where(Weights.epoch == int(checkpoint))
-    # "final" sorts before "snapshot"
-    weights_id = session.scalar(found.order_by(Weights.kind, Weights.epoch.desc()).limit(1))
+    # "final" sorts before "snapshot"; of an epoch that was asked for by its number the snapshot is meant
+    kind = Weights.kind.desc() if checkpoint.isdigit() else Weights.kind
+    weights_id = session.scalar(found.order_by(kind, Weights.epoch.desc()).limit(1))
     if weights_id is None and checkpoint.isdigit():
         raise NotFoundError(f"no weights of epoch {checkpoint} are kept")
     if weights_id is None:

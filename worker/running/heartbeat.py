@@ -5,7 +5,7 @@ import time
 
 import structlog
 
-from worker.errors import LeaseLostError, UnavailableError
+from worker.errors import LeaseLostError
 from worker.records.lease import Claim, guard, held_status
 from worker.records.sessions import Database
 from worker.running.stopping import Stopping
@@ -51,9 +51,8 @@ class Heartbeat(threading.Thread):
             except LeaseLostError:
                 self._stopping.tell_lease_lost()
                 return
-            except UnavailableError as error:
-                # the next beat tries again; past two thirds of the lease the run fences itself
-                log.warning("heartbeat_failed", error=str(error))
+            except Exception as error:  # noqa: BLE001 - the next beat tries again, or the run fences itself
+                log.warning("heartbeat_failed", error=repr(error))
 
     def _renew(self) -> None:
         began = time.monotonic()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.build import Cost, estimate_cost
+from worker.build import Cost, estimate_cost, part_rows
 from worker.data.roles import Roles, assign_roles
 from worker.records.submission import Plan
 from worker.running.tables import Tables
@@ -14,6 +14,7 @@ from worker.specs.job import Job
 class Planned:
     roles: Roles
     cost: Cost
+    parts: dict[str, int]
 
     @property
     def plan(self) -> Plan:
@@ -29,4 +30,4 @@ class Planned:
 def plan_job(spec: Job, project_id: str, tables: Tables, limits: Limits) -> Planned:
     """Raises SpecError where the specification, the table and the limits do not fit."""
     roles = assign_roles(spec, tables.profile(project_id, spec.dataset), limits)
-    return Planned(roles, estimate_cost(spec, roles, limits))
+    return Planned(roles, estimate_cost(spec, roles, limits), part_rows(spec, roles.rows))

@@ -163,10 +163,9 @@ class Recorder:
         project_id, job_id = self._claim.project_id, self._claim.job_id
         write_event(session, project_id=project_id, job_id=job_id, seq=seq, kind=kind, payload=payload)
 
-    def stage_final(self, parameters: Parameters) -> Callable[[Session], None]:
+    def stage_final(self, parameters: Parameters, epoch: int) -> Callable[[Session], None]:
         """Prepare the final weights; what it returns publishes them in the transaction that ends the job."""
         place = self._stage(to_bytes(parameters.named()))
-        epoch = self._recorded
 
         def publish(session: Session) -> None:
             publish_weights(

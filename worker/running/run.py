@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -56,17 +57,30 @@ class Runner:
         with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt, request_id=claim.request_id):
             self.announce(job_id)
             began = time.monotonic()
-            status = _Attempt(self, claim).run()
+            status = self._attempt(claim)
             self.announce(job_id)
             log.info("attempt_ended", status=status, seconds=round(time.monotonic() - began, 3))
             return status
 
+    def _attempt(self, claim: Claim) -> str | None:
+        try:
+            spec = Job.model_validate(claim.spec)
+        except ValidationError as error:
+            # stored by a version that allowed more
+            place = "/".join(map(str, error.errors()[0]["loc"]))
+            error_of_job = {
+                "code": "invalid_data",
+                "message": f"this version does not take the specification: /{place} {error.errors()[0]['msg']}",
+                "epoch": None,
+            }
+            return self.database.write(lambda session: end_attempt(session, claim, "failed", error=error_of_job))
+        return _Attempt(self, claim, spec).run()
+
 
 class _Attempt:
-    def __init__(self, runner: Runner, claim: Claim) -> None:
-        self.runner, self.claim = runner, claim
+    def __init__(self, runner: Runner, claim: Claim, spec: Job) -> None:
+        self.runner, self.claim, self.spec = runner, claim, spec
         self.database = runner.database
-        self.spec = Job.model_validate(claim.spec)
         training = self.spec.training
         self.stopping = Stopping(
             runner.shutdown, max_seconds=training.max_seconds, checkpoint_seconds=training.checkpoint_seconds
@@ -166,7 +180,7 @@ class _Attempt:
         recorder.flush()
         evaluation = evaluate(loaded)
         test = evaluation["test"]
-        publish = recorder.stage_final(loaded.training.final)
+        publish = recorder.stage_final(loaded.training.final, loaded.training.final_epoch)
 
         def work(session: Session) -> str:
             publish(session)

@@ -67,6 +67,9 @@ class Tables:
                 storage_key=dataset_id,
             )
         )
+        if dataset.id != dataset_id:
+            # another request with the same bytes was first
+            self._storage.delete(dataset_id)
         return dataset, dataset.id == dataset_id
 
     def store_inline(self, project_id: str, spec: InlineDataset, name: str) -> StoredDataset:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from worker.backprop.arrays import Floats
 from worker.build import LAYERS, build_network
-from worker.data.encoders import ClassTarget, Encoders, Matrix, encode_table
+from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, Matrix, encode_table
 from worker.errors import DataError
 from worker.serving.rows import Row, RowEncoder
 
@@ -33,6 +33,11 @@ class Predictor:
         self.parameters = self.network.parameters(np.float32)
         self.parameters.load(arrays)
         self._rows = RowEncoder(self.encoders)
+
+    @property
+    def categories(self) -> frozenset[str]:
+        """The features whose values are text, whatever they look like."""
+        return frozenset(code.name for code in self.encoders.features if isinstance(code, CategoricalCode))
 
     @property
     def nbytes(self) -> int:

@@ -103,6 +103,9 @@ def _text(value: str | float | bool | None) -> str | None:
     """A category as reading a table writes it: true, 3, 0.5; the empty cell is missing."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        # JSON has one kind of number: 3.0 is the category 3
+        return str(int(value))
     return None if value in ("", None) else str(value)
 
 

@@ -28,6 +28,8 @@ def test_a_csv_becomes_numbers_and_text_with_nulls_for_missing_cells() -> None:
         "member": ["true", "false", None],
         "born": ["2001-02-03", "2001-02-04", None],
     }
+    kept = read_table(content, CSV, LIMITS, text={"age"})
+    assert kept["age"].to_pylist() == ["31", None, "40"]
     assert [str(kind) for kind in table.schema.types] == ["int64", "double", "string", "string", "string"]
 
 
@@ -50,6 +52,7 @@ def test_the_delimiter_is_the_headers(delimiter: str) -> None:
         (b"a,b\n1,2\n2,inf\n", "must be finite", 1, "b"),
         (b"a\n" + b"1\n" * 1001, "1001 rows, more than 1000", None, None),
         (b",".join(b"c%d" % n for n in range(21)) + b"\n", "more than 20 columns", None, None),
+        (b'a,b\n1,"2\n3,4\n5,6\n', "a quote is never closed", 0, "b"),
         (b"a\n1\n" + b'"' + b"x" * 2**17, "is a quote never closed", 1, "a"),
         (b"a\n" + b"x" * (9 * 2**20) + b"\n1\n", "a cell is longer than 65536 bytes", 0, "a"),
         (b"a\x07b,c\n1,2\n", "printable", None, None),
@@ -59,6 +62,14 @@ def test_a_bad_csv_is_refused_with_its_place(content: bytes, said: str, row: int
     with pytest.raises(DataError, match=said) as caught:
         read_table(content, CSV, LIMITS)
     assert (caught.value.row, caught.value.column) == (row, column)
+
+
+def test_text_is_kept_to_the_letter_and_only_numbers_are_numbers() -> None:
+    """Leading zeros, underscores, decimal commas and other scripts' digits are text; so are quoted delimiters."""
+    table = read_table('zip,n,x,y,"a; b"\n01234,1_000,"1,5",\u0661,1e3\n77,2,3,4,-5\n'.encode(), CSV, LIMITS)
+    assert table.column_names == ["zip", "n", "x", "y", "a; b"]
+    assert [str(kind) for kind in table.schema.types] == ["string"] * 4 + ["double"]
+    assert table["zip"].to_pylist() == ["01234", "77"]
 
 
 def inline(columns: list[str], rows: list[list[object]]) -> InlineDataset:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tests.conftest import spec_of
+from worker.errors import StateError
 from worker.records.clock import seconds_from_now
 from worker.records.curves import read_curve
 from worker.records.events import happenings_after
@@ -19,7 +20,7 @@ from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Checkpoint, Job
-from worker.records.transitions import ask
+from worker.records.transitions import ask, end_attempt
 from worker.records.weights import newest_weights_id, read_weights
 from worker.running.recorder import snapshot_epochs
 from worker.running.run import Runner
@@ -155,11 +156,15 @@ def test_a_killed_attempt_goes_on_from_its_checkpoint_and_repeats_its_bits(
     database: Database, runner: Runner, submit: Submit, shutdown: ShutdownFlag
 ) -> None:
     """Epochs recorded after the last checkpoint are trained again and must be equal: no event says that they differ."""
-    training = {"epochs": 300, "batch_size": 8, "checkpoint_seconds": 0.1}
+    training = {"epochs": 1500, "batch_size": 8, "checkpoint_seconds": 0.4}
     golden, job_id = (submit(training=training)["id"] for _ in range(2))
     runner.run_job(golden)
     thread = in_background(runner, job_id)
-    wait_for_epoch(database, job_id, 60)
+    covered = 0
+    while not covered or read_job(database, job_id).epoch < covered + 5:
+        with database.reading() as session:
+            covered = session.scalar(select(func.max(Checkpoint.epoch))) or 0
+        time.sleep(0.01)
     shutdown.raise_()
     thread.join()
     shutdown.lower()
@@ -208,6 +213,49 @@ def test_a_cancel_is_seen_within_a_long_epoch(database: Database, runner: Runner
     thread.join(timeout=15)
     job = read_job(database, job_id)
     assert (job.status, job.epoch) == ("cancelled", 0)
+
+
+def test_a_cancel_that_follows_a_pause_wins(database: Database, claimed: Callable[..., Claim]) -> None:
+    """The worker was writing its checkpoint for the pause when the cancel was answered 200."""
+    claim = claimed()
+    for change in ("pause", "cancel"):
+        database.write(lambda session, change=change: ask(session, DEFAULT_PROJECT, claim.job_id, change))
+    assert database.write(lambda session: end_attempt(session, claim, "paused")) == "cancelled"
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("early_stopping", [None, {"patience": 5}])
+@pytest.mark.parametrize("fraction", [0.2, 0.0])
+def test_weights_ruined_by_the_last_step_are_not_published(
+    database: Database, runner: Runner, submit: Submit, early_stopping: object, fraction: float
+) -> None:
+    """One step is one epoch, its loss is finite, and what it leaves is not: diverged, with nothing to serve."""
+    job_id = submit(
+        dataset={"source": "builtin", "name": "diabetes"}, target="target",
+        network={"layers": [{"type": "dense", "units": 256}] * 8},
+        training={
+            "epochs": 1, "batch_size": 1000, "optimizer": {"type": "sgd", "learning_rate": 1000.0},
+            "early_stopping": early_stopping, "validation": {"fraction": fraction},
+        },
+    )["id"]  # fmt: skip
+    assert runner.run_job(job_id) == "failed"
+    job = read_job(database, job_id)
+    assert job.error is not None
+    assert (job.error["code"], job.error["epoch"]) == ("diverged", 1)
+    with database.reading() as session, pytest.raises(StateError):
+        newest_weights_id(session, job_id)
+
+
+def test_a_specification_that_this_version_refuses_fails_in_words(
+    database: Database, runner: Runner, submit: Submit
+) -> None:
+    job_id = submit()["id"]
+    spec = spec_of().model_dump(mode="json") | {"of_another_version": 1}
+    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(spec=spec)))
+    assert runner.run_job(job_id) == "failed"
+    error = read_job(database, job_id).error
+    assert error is not None
+    assert (error["code"], "/of_another_version" in error["message"]) == ("invalid_data", True)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
