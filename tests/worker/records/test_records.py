@@ -11,6 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, delete, func, select, text, update
+from sqlalchemy.orm import Session
 
 from migrations.schema import is_current, upgrade
 from worker.backprop.fit import State
@@ -91,6 +92,9 @@ def test_a_large_blob_is_chunked_and_a_damaged_one_is_not_served(database: Datab
     with database.reading() as session:
         assert read_blob(session, blob_id) == content
         assert session.scalar(select(func.count()).select_from(Chunk)) == 2
+    database.write(lambda session: session.execute(update(Chunk).where(Chunk.position == 1).values(content=bytes(17))))
+    with database.reading() as session, pytest.raises(NotFoundError, match="missing or damaged"):
+        read_blob(session, blob_id)
     database.write(lambda session: session.execute(delete(Chunk).where(Chunk.position == 1)))
     with database.reading() as session, pytest.raises(NotFoundError, match="missing or damaged"):
         read_blob(session, blob_id)
@@ -275,6 +279,21 @@ def test_a_busy_sqlite_makes_writers_wait_and_not_fail(sqlite: Database) -> None
     assert time.monotonic() - began > 0.4
     timer.join()
     other.close()
+
+
+def test_a_sqlite_writer_has_its_lock_before_its_first_statement(sqlite: Database) -> None:
+    """BEGIN IMMEDIATE: a transaction that reads before it writes can't find out too late that another wrote."""
+    path = sqlite.engine.url.database
+    assert path is not None
+
+    def look(session: Session) -> None:
+        session.connection()
+        other = sqlite3.connect(path, timeout=0, isolation_level=None)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
+
+    sqlite.write(look)
 
 
 def test_a_database_that_is_away_is_said_to_be(tmp_path: object) -> None:
