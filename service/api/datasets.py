@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from service.api.jobs import INVALID, NOT_MODIFIED, page
+from service.api.answers import INVALID, NOT_MODIFIED, page
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import REPLAYED, earlier_answer, idempotent_request

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import orjson
 from flask import Response, request, stream_with_context
 
-from service.api.jobs import FINAL, NOT_FOUND, with_links
+from service.api.answers import NOT_FOUND, with_links
 from service.context import parts, project_id
 from service.live import Watch
 from service.operations import Answer, Operations
@@ -15,6 +15,7 @@ from service.problems import RETRY_AFTER, Problem
 from service.schemas.common import ProblemDocument
 from service.schemas.jobs import EventsQuery
 from worker.records.events import Happening
+from worker.records.lease import FINAL
 from worker.records.listing import get_job
 
 operations = Operations("events")

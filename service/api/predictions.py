@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.csv
 from flask import Response, request
 
-from service.api.jobs import CONFLICT, INVALID, NOT_FOUND
+from service.api.answers import CONFLICT, INVALID, NOT_FOUND
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.parsing import JSON_TYPE, read_json, validate

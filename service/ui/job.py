@@ -9,11 +9,11 @@ import orjson
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from service.api.jobs import FINAL
 from service.context import parts, project_id
 from service.ui.network import layer_rows
 from service.ui.wording import curve_summary, took
 from worker.records.curves import Point, read_curve
+from worker.records.lease import FINAL
 from worker.records.listing import get_job, queue_positions
 from worker.records.snapshots import job_snapshot
 from worker.records.tables import Job

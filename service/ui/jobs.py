@@ -7,7 +7,7 @@ import orjson
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from service.api.jobs import submit
+from service.api.submissions import submit
 from service.context import parts, project_id
 from service.schemas.jobs import STATUSES, SubmitQuery
 from service.ui.wording import headline_metric, took

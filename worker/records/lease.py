@@ -14,6 +14,8 @@ from worker.records.tables import Job
 
 HELD = ("running", "pausing", "cancelling")
 "The states in which a job has an owner."
+FINAL = ("succeeded", "failed", "cancelled")
+"The states that nothing changes any more."
 CRASHES_LIMIT = 3
 
 
@@ -98,7 +100,7 @@ def held_job(session: Session, claim: Claim, **values: Any) -> Job:
 
 def release_job(session: Session, job: Job, status: str, **values: Any) -> None:
     """Give the job up, to this status, and tell its watchers. The caller holds the row."""
-    final = status in ("succeeded", "failed", "cancelled")
+    final = status in FINAL
     job.status = status
     job.owner = None
     job.lease_until = None
