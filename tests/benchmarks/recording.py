@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from migrations.schema import upgrade
 from tests.benchmarks.service import postgresql
 from worker.data.storage import Storage
@@ -32,10 +34,11 @@ def job_of(epochs: int) -> Job:
 
 def bare_seconds(spec: Job, tables: Tables) -> float:
     training = load(spec, tables.load(DEFAULT_PROJECT, spec.dataset), Limits()).training
-    began = time.perf_counter()
-    for _ in training.run(lambda: False):
-        pass
-    return time.perf_counter() - began
+    with threadpool_limits(spec.training.threads):
+        began = time.perf_counter()
+        for _ in training.run(lambda: False):
+            pass
+        return time.perf_counter() - began
 
 
 def recorded_seconds(spec: Job, database: Database, tables: Tables) -> float:

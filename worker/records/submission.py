@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 
 from worker.errors import StateError
 from worker.records.clock import now
-from worker.records.events import add_event
+from worker.records.events import write_event
 from worker.records.idempotency import Request, find_answer, keep_answer
 from worker.records.identifiers import new_id
 from worker.records.listing import queue_positions
-from worker.records.snapshots import Snapshot, job_snapshot
+from worker.records.snapshots import Snapshot, brief, job_snapshot
 from worker.records.tables import Job, JobDataset, JobTag
 from worker.specs.dataset import StoredDataset
 from worker.specs.job import Job as JobSpec
@@ -63,6 +63,11 @@ def submit_job(
         epochs=spec.training.epochs,
         request_id=request_id,
         retry_of=retry_of,
+        # its first event
+        seq=1,
+        attempt=0,
+        crashes=0,
+        epoch=0,
         # taken as rung: the caller rings right after the commit, and rescue looks again some seconds later
         dispatched_at=now(),
     )
@@ -71,9 +76,8 @@ def submit_job(
     session.add_all(JobTag(job_id=job.id, project_id=project_id, tag=tag) for tag in spec.tags)
     if isinstance(spec.dataset, StoredDataset):
         session.add(JobDataset(job_id=job.id, project_id=project_id, dataset_id=spec.dataset.id))
-    session.refresh(job)
-    add_event(session, job, "status")
     snapshot = job_snapshot(job) | {"queue_position": queue_positions(session, [job]).get(job.id)}
+    write_event(session, project_id=project_id, job_id=job.id, seq=job.seq, kind="status", payload=brief(snapshot))
     if request is not None:
         keep_answer(session, project_id, request, snapshot)
     return snapshot, False
