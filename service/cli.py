@@ -63,7 +63,9 @@ def _run_up(settings: ServiceSettings, *, example: bool, stay: bool) -> None:
     console = Console()
 
     def work(running: Running) -> bool:
-        console.print(f"gradmill is up at {running.url}; data in {running.settings.data_dir}.", highlight=False)
+        console.print(
+            f"gradmill is up at {running.url}; data in {running.settings.data_dir}.", highlight=False, soft_wrap=True
+        )
         if example:
             # imported late: scikit-learn takes a second, and only the example needs it
             from service.up.example import run_example
