@@ -115,7 +115,7 @@ def test_after_kill_9_a_second_start_takes_over(product: Product) -> None:
 
 def test_a_worker_child_that_is_killed_loses_no_job(product: Product) -> None:
     """kill -9 of the process that trains: the lease runs out, another attempt resumes, every epoch stands once."""
-    job = product.post("/v1/jobs", SPEC | {"training": {"epochs": 3000, "checkpoint_seconds": 0.2}}).json()
+    job = product.post("/v1/jobs", SPEC | {"training": {"epochs": 12_000, "checkpoint_seconds": 0.2}}).json()
     while product.get(job["links"]["self"]).json()["progress"]["epoch"] < 200:
         time.sleep(0.02)
     children = [pid for pid in product.processes() if is_training(pid)]
@@ -123,7 +123,7 @@ def test_a_worker_child_that_is_killed_loses_no_job(product: Product) -> None:
         os.kill(pid, signal.SIGKILL)
     done = product.wait(job["id"])
     assert (done["status"], done["attempt"] >= 2) == ("succeeded", True)
-    assert product.get(job["links"]["curve"]).json()["epochs"] == list(range(1, 3001))
+    assert product.get(job["links"]["curve"]).json()["epochs"] == list(range(1, 12_001))
     lines = product.get(job["links"]["events"], headers={"Accept": "application/x-ndjson"}).text.splitlines()
     assert "nondeterminism" not in {json.loads(line)["event"] for line in lines}
 
