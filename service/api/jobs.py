@@ -103,13 +103,18 @@ def _wait_for_change(job: Job, seconds: float) -> None:
                 return
 
 
+def change_job(job_id: str, change: str) -> Job:
+    """Carry out `cancel`, `pause` or `resume`, and tell watchers and workers of it."""
+    job = parts().database.write(lambda session: ask(session, project_id(), job_id, change))
+    parts().doorbell.announce(job_id)
+    if job.status == "queued":
+        parts().doorbell.ring(job_id)
+    return job
+
+
 def _declare_change(change: str, sentence: str) -> None:
     def handler(job_id: str) -> Response:
-        job = parts().database.write(lambda session: ask(session, project_id(), job_id, change))
-        parts().doorbell.announce(job_id)
-        if job.status == "queued":
-            parts().doorbell.ring(job_id)
-        return answer(with_links(job_snapshot(job)))
+        return answer(with_links(job_snapshot(change_job(job_id, change))))
 
     handler.__name__ = change
     handler.__doc__ = sentence

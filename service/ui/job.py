@@ -9,6 +9,7 @@ import orjson
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from service.api.jobs import change_job
 from service.context import parts, project_id
 from service.ui.network import layer_rows
 from service.ui.wording import curve_summary, took
@@ -17,7 +18,7 @@ from worker.records.lease import FINAL
 from worker.records.listing import get_job, queue_positions
 from worker.records.snapshots import job_snapshot
 from worker.records.tables import Job
-from worker.records.transitions import CHANGES, ask
+from worker.records.transitions import CHANGES
 
 TABLE_ROWS = 50
 BUTTONS = ("pause", "resume", "cancel")
@@ -33,10 +34,7 @@ def page(job_id: str) -> Response:
 
 
 def change(job_id: str, change: str) -> Response:
-    job = parts().database.write(lambda session: ask(session, project_id(), job_id, change))
-    parts().doorbell.announce(job_id)
-    if job.status == "queued":
-        parts().doorbell.ring(job_id)
+    change_job(job_id, change)
     return redirect(url_for("ui.job", job_id=job_id), 303)
 
 
