@@ -7,12 +7,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
 
-from migrations.schema import upgrade
 from service.settings import ServiceSettings
-from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, run_up, worker_command
-from worker.errors import StartError
+from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, migrated, run_up, worker_command
 from worker.records.sessions import Database
 from worker.records.workers import list_workers
 
@@ -88,14 +85,8 @@ def _settings(given: dict[str, Any]) -> ServiceSettings:
 @main.command()
 def migrate() -> None:
     """Bring the database to this version's schema."""
-    settings = ServiceSettings()
     with exiting_in_words():
-        try:
-            upgrade(Database(settings.database, pool_size=1).engine)
-        except SQLAlchemyError as error:
-            raise StartError(
-                f"The database can't be used: {type(error).__name__}. Check GRADMILL_DATABASE_URL."
-            ) from error
+        migrated(ServiceSettings())
 
 
 @main.command()

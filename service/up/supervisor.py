@@ -106,7 +106,7 @@ def _start(
         broker.wait_until_gone(own_socket)
         server = begin("broker", broker.server_command(settings.data_dir / "broker", own_socket))
         _wait(lambda: broker.answers(own_socket), server, stop)
-    database = _migrated(settings)
+    database = migrated(settings)
     worker = begin("worker", worker_command(settings))
     api = begin("api", api_command())
     url = f"http://{_printable_host(settings.host)}:{settings.port}"
@@ -166,7 +166,8 @@ def _check_port(settings: ServiceSettings) -> None:
             ) from error
 
 
-def _migrated(settings: ServiceSettings) -> Database:
+def migrated(settings: ServiceSettings) -> Database:
+    """The database, brought to this version's schema. Raises StartError."""
     database = Database(settings.database, pool_size=1)
     try:
         upgrade(database.engine)

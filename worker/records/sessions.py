@@ -19,8 +19,8 @@ T = TypeVar("T")
 ATTEMPTS = 6
 BUSY_SECONDS = 5
 POSTGRESQL_CONNECT_SECONDS = 3
-# serialization failure, deadlock, and what a restarting server says
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+# serialization failure, deadlock, and what a restarting server says
 RETRIED_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
 
 
