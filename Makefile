@@ -49,7 +49,7 @@ lint: dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-bench: dev ## Measure, with peers where they are installed.
+bench: dev ## Measure, beside scikit-learn and JAX, and PyTorch where it is installed.
 	$(BIN)/python -m tests.benchmarks
 
 lock: ## Renew the lock files; needs uv.

@@ -35,11 +35,22 @@ class ShapeError(GradmillError):
 
 
 class DivergedError(GradmillError):
-    """The training loss is not finite. Raised at the end of the epoch in which that happened."""
+    """A loss or a weight is not finite. Raised at the end of the epoch in which that happened.
 
-    def __init__(self, epoch: int) -> None:
-        super().__init__(f"loss is not finite at epoch {epoch}")
+    what: `loss`, `validation loss` or `weight`; member: of a stack, the first of which that is so.
+    """
+
+    def __init__(self, epoch: int, what: str = "loss", member: int | None = None) -> None:
+        of_member = "" if member is None else f" of member {member}"
+        super().__init__(f"{what}{of_member} is not finite at epoch {epoch}")
         self.epoch = epoch
+
+
+class FigureError(GradmillError):
+    """The figure that tells the best epoch does not exist for these rows. Raised after the first epoch.
+
+    Such as roc_auc of rows that are all of one class.
+    """
 
 
 class LeaseLostError(GradmillError):
@@ -67,6 +78,10 @@ class IdempotencyError(GradmillError):
 
 class UnavailableError(GradmillError):
     """The database can't be reached or stayed busy past its bounded retries. Raised by every read and write."""
+
+
+class StorageFullError(GradmillError):
+    """There is no room for an upload. Raised after what was written of it is gone again."""
 
 
 class StartError(GradmillError):

@@ -3,9 +3,13 @@
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import recording, service
+from tests.benchmarks import engine, recording, service
 
-MEASUREMENTS: dict[str, Callable[[], None]] = {"service": service.measure, "recording": recording.measure}
+MEASUREMENTS: dict[str, Callable[[], None]] = {
+    "engine": engine.measure,
+    "service": service.measure,
+    "recording": recording.measure,
+}
 
 for name in sys.argv[1:] or MEASUREMENTS:
     print(f"\n== {name}")

@@ -1,6 +1,7 @@
 """What recording costs: the same job by the bare engine and by a worker that writes its whole record."""
 
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from worker.records.submission import submit_job
 from worker.running.loading import load
 from worker.running.planning import plan_job
 from worker.running.run import Runner
-from worker.running.stopping import ShutdownFlag
 from worker.running.tables import Tables
 from worker.settings import Limits, Settings
 from worker.specs.job import Job
@@ -46,7 +46,7 @@ def recorded_seconds(spec: Job, database: Database, tables: Tables) -> float:
     snapshot, _ = database.write(
         lambda session: submit_job(session, DEFAULT_PROJECT, spec, planned.plan, queued_limit=100)
     )
-    runner = Runner(database, tables, Settings(), ShutdownFlag(), "wrk_bench", lambda _: None)
+    runner = Runner(database, tables, Settings(), threading.Event(), "wrk_bench", lambda _: None)
     began = time.perf_counter()
     assert runner.run_job(snapshot["id"]) == "succeeded"
     return time.perf_counter() - began

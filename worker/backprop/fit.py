@@ -1,77 +1,24 @@
 """A training run that yields one Epoch at a time, can be stopped at any step, and resumes to the bit."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from worker.backprop.arrays import Floats, Integers
-from worker.backprop.losses import Objective
+from worker.backprop.arrays import Floats, Integers, mean
+from worker.backprop.batches import Batches, Part
+from worker.backprop.best import Best
+from worker.backprop.layer_figures import dead_units, distances, layer_figures
+from worker.backprop.losses.objective import Objective
+from worker.backprop.measuring import check_finite, evaluate, measure
 from worker.backprop.metrics import Metric
 from worker.backprop.network import Network, TrainingPass
-from worker.backprop.optimizers import Optimizer
+from worker.backprop.orders import DROPOUT, INITIAL_WEIGHTS, Orders
 from worker.backprop.parameters import Parameters
+from worker.backprop.plan import Epoch, LayerFigures, Plan, State
 from worker.backprop.schedules import Schedule
-from worker.errors import DivergedError
-
-# what a generator is for; each (seed, epoch, purpose) has one of its own, so no order of use can disturb another
-INITIAL_WEIGHTS, SHUFFLE, DROPOUT = range(3)
-
-# rows of a forward pass outside training: enough for the product to run at full speed, few enough to stay small
-EVALUATION_ROWS = 4096
-
-
-class Part(NamedTuple):
-    """Rows of the table: x (rows, inputs); y labels (rows,) or targets (rows, outputs)."""
-
-    x: Floats
-    y: Floats | Integers
-
-
-@dataclass(frozen=True)
-class Patience:
-    """When to give up: after `epochs` epochs that did not improve by more than `minimum_delta`."""
-
-    epochs: int
-    minimum_delta: float = 0.0
-    restore_best: bool = True
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The numbers of a run. l2 adds l2/2 |w|^2 to what is minimised; clip_norm bounds the gradient's length."""
-
-    epochs: int
-    batch_size: int
-    seed: int = 0
-    l2: float = 0.0
-    clip_norm: float | None = None
-    monitor: str = "validation_loss"
-    patience: Patience | None = None
-
-
-class Epoch(NamedTuple):
-    """One point of the curve. train_loss: mean over the epoch's batches, as they were met, without the penalty.
-
-    gradient_norm: Euclidean, of the epoch's last step, before clipping.
-    """
-
-    epoch: int
-    train_loss: float
-    validation_loss: float | None
-    metrics: dict[str, float]
-    learning_rate: float
-    gradient_norm: float
-    is_best: bool
-
-
-class State(NamedTuple):
-    """Everything that a run needs to go on: arrays, and values that JSON keeps exactly."""
-
-    arrays: dict[str, Floats]
-    values: dict[str, Any]
+from worker.backprop.updates import MakeOptimizer, Updates
+from worker.errors import FigureError
 
 
 class Training:
@@ -81,150 +28,215 @@ class Training:
         self,
         network: Network,
         objective: Objective,
-        optimizer: Callable[[Floats], Optimizer],
+        optimizer: MakeOptimizer,
         schedule: Schedule,
         plan: Plan,
         *,
         train: Part,
         validation: Part | None = None,
-        metrics: dict[str, Metric],
+        metrics: Mapping[str, Metric],
     ) -> None:
         self.network, self.objective, self.schedule, self.plan = network, objective, schedule, plan
         self.train, self.validation, self.metrics = train, validation, metrics
-        self.parameters = network.parameters(train.x.dtype)
-        network.initialize(self.parameters, (plan.seed, INITIAL_WEIGHTS))
+        members = None if plan.seeds is None else len(plan.seeds)
+        self.parameters = network.parameters(train.x_and_ones.dtype, members)
+        self._initialize()
         self.gradients = self.parameters.like()
-        self.optimizer = optimizer(self.parameters.flat)
-        self.best = self.parameters.like()
-        self.best.flat[...] = self.parameters.flat
+        self.updates = Updates(plan, optimizer, self.parameters, self.gradients)
+        self.best = Best(plan, self.parameters)
         self.epoch = 0
-        self.best_epoch = 0
-        self.best_value = math.inf
         self._step = 0
-        self._loss_sum = 0.0
-        self._dropout_state: dict[str, Any] | None = None
-        self._passes: dict[int, TrainingPass] = {}
-        self._penalised = _weights_only(self.parameters)
+        stacked = plan.seeds is not None
+        self._orders = Orders(plan.seeds or (plan.seed,), train.rows, stacked=stacked)
+        self._dropout = np.random.default_rng((plan.seed, DROPOUT))
+        size = min(plan.batch_size, train.rows)
+        self._batches = self._batches_of(size, train.rows // size)
+        # what is left over makes a smaller last batch
+        self._rest = self._batches_of(train.rows % size, 1) if train.rows % size else None
+        self.steps = train.rows // size + (self._rest is not None)
+
+    def _initialize(self) -> None:
+        if self.plan.seeds is None:
+            self.network.initialize(self.parameters, (self.plan.seed, INITIAL_WEIGHTS))
+            return
+        for n, seed in enumerate(self.plan.seeds):
+            self.network.initialize(self.parameters.member(n), (seed, INITIAL_WEIGHTS))
+
+    def _batches_of(self, rows: int, steps: int) -> tuple[Batches, TrainingPass]:
+        units, members = self.network.outputs, self.plan.members
+        return (
+            Batches(self.train, self.objective, units, rows=rows, steps=steps, members=members),
+            TrainingPass(self.network, self.objective, self.parameters, self.gradients, rows),
+        )
 
     @property
     def finished(self) -> bool:
         """No epoch is left, or patience has run out."""
-        waited = self.epoch - self.best_epoch
-        patience = self.plan.patience
-        return self.epoch >= self.plan.epochs or (patience is not None and self.epoch > 0 and waited >= patience.epochs)
+        return self.epoch >= self.plan.epochs or (self.plan.patience is not None and bool(self.best.over.all()))
 
     @property
     def final(self) -> Parameters:
         """The parameters to keep: the best epoch's where asked for, else the last's."""
-        return self.best if self._restores_best else self.parameters
+        return self.parameters if self.best.parameters is None else self.best.parameters
 
     @property
     def final_epoch(self) -> int:
-        """The epoch whose parameters `final` has."""
-        return self.best_epoch if self._restores_best else self.epoch
-
-    @property
-    def _restores_best(self) -> bool:
-        return self.plan.patience is not None and self.plan.patience.restore_best
+        """The epoch whose parameters `final` has; of a stack, the last of its members' best."""
+        return self.epoch if self.best.parameters is None else int(self.best.epoch.max())
 
     def run(self, should_stop: Callable[[], bool]) -> Iterator[Epoch]:
         """Yield epochs until finished. `should_stop` is asked after each step; on True the run returns at once.
 
-        Raises DivergedError when an epoch's training or measured loss is not finite.
+        After an epoch's last step it yields that epoch first, and goes on if it is called on.
+        Raises DivergedError when an epoch's training or measured loss, or a weight after it, is not finite; NumPy's
+        own warnings of an overflow are off, since it ends in that. Raises FigureError if the monitored figure is none.
         """
         while not self.finished:
-            if not self._train_epoch(should_stop):
+            epoch = self._one_epoch(should_stop)
+            if epoch is None:
                 return
-            yield self._end_epoch()
+            yield epoch
 
-    def _train_epoch(self, should_stop: Callable[[], bool]) -> bool:
-        rows = len(self.train.x)
-        batch_size = min(self.plan.batch_size, rows)
-        order = self._generator(SHUFFLE).permutation(rows)
-        x, y = self.train.x[order], self.train.y[order]
-        dropout = self._generator(DROPOUT)
-        if self._dropout_state is not None:
-            dropout.bit_generator.state = self._dropout_state
-        learning_rate = self.schedule(self.epoch + 1)
-        for start in range(self._step * batch_size, rows, batch_size):
-            batch = slice(start, start + batch_size)
-            self._loss_sum += self._train_step(x[batch], y[batch], dropout, learning_rate)
-            self._step += 1
-            if should_stop() and start + batch_size < rows:
-                self._dropout_state = dict(dropout.bit_generator.state)
-                return False
+    @np.errstate(all="ignore")
+    def _one_epoch(self, should_stop: Callable[[], bool]) -> Epoch | None:
+        """The rest of the epoch under way, or None if it was stopped before its last step."""
+        order = self._orders.current()
+        kept = self._kept()
+        ended = self._train_epoch(order, should_stop)
+        if kept is not None:
+            self.parameters.flat[self.best.over] = kept
+        if not ended:
+            return None
+        epoch = self._end_epoch(order)
+        if self.validation is None and self.finished:
+            # the result's own loss, which nothing has measured yet
+            check_finite({"train_loss": self.evaluate(self.final, self.train)[0]}, self.final, self.epoch)
+        return epoch
+
+    def _kept(self) -> Floats | None:
+        """The parameters of the members that are done: batch_norm's running figures move without a gradient."""
+        has_done = self.plan.seeds is not None and self.best.over.any()
+        return self.parameters.flat[self.best.over] if has_done else None
+
+    def _train_epoch(self, order: Integers, should_stop: Callable[[], bool]) -> bool:
+        rates, dropout = self._rates(), self._dropout
+        has_figures = (self.epoch + 1) % self.plan.figures_every == 0
+        for batches, training_pass, first in self._from_step(self._step):
+            rows = batches.rows
+            for batch in batches.in_order(self._part_of(order, batches), first):
+                training_pass(*batch, dropout)
+                self._step += 1
+                last = self._step == self.steps
+                self.updates.take(rows, rates[self._step - 1], last=last, layers=has_figures)
+                if should_stop() and not last:
+                    return False
+        self._learning_rate = rates[-1]
         return True
 
-    def _train_step(self, x: Floats, y: Floats | Integers, dropout: np.random.Generator, learning_rate: float) -> float:
-        rows = len(x)
-        if rows not in self._passes:
-            self._passes[rows] = TrainingPass(self.network, self.objective, self.parameters, self.gradients, rows)
-        loss = self._passes[rows](x, y, dropout)
-        gradient = self.gradients.flat
-        if self.plan.l2:
-            gradient += self.plan.l2 * self._penalised * self.parameters.flat
-        self.gradient_norm = math.sqrt(float(np.dot(gradient, gradient)))
-        if self.plan.clip_norm is not None and self.gradient_norm > self.plan.clip_norm:
-            gradient *= self.plan.clip_norm / self.gradient_norm
-        self.optimizer.step(self.parameters.flat, gradient, learning_rate)
-        return loss * rows
+    def _from_step(self, step: int) -> Iterator[tuple[Batches, TrainingPass, int]]:
+        """The batches that are left in this epoch, with the number of the first."""
+        batches, training_pass = self._batches
+        if step < batches.steps:
+            yield batches, training_pass, step
+        if self._rest is not None:
+            yield *self._rest, 0
 
-    def _end_epoch(self) -> Epoch:
+    def _part_of(self, order: Integers, batches: Batches) -> Integers:
+        """The rows of the full batches, or of the smaller last one."""
+        whole = batches.steps * batches.rows
+        return order[..., :whole] if batches is self._batches[0] else order[..., -whole:]
+
+    def _rates(self) -> list[float | Floats]:
+        """The learning rate of each step; a member of a stack whose patience has run out stays as it is."""
+        factors = self.schedule.factors(self.epoch, self.steps)
+        if self.plan.seeds is None:
+            return [self.plan.learning_rate * factor for factor in factors]
+        goes_on = ~self.best.over
+        return [(goes_on * self.plan.learning_rate * factor)[:, None] for factor in factors]
+
+    def _end_epoch(self, order: Integers) -> Epoch:
         self.epoch += 1
-        train_loss = self._loss_sum / len(self.train.x)
-        self._step, self._loss_sum, self._dropout_state = 0, 0.0, None
-        if not math.isfinite(train_loss):
-            raise DivergedError(self.epoch)
-        # measured with the weights after the last step, which the training loss has not seen yet
-        part, name = (self.train, "train") if self.validation is None else (self.validation, "validation")
-        measured_loss, metrics = self.evaluate(self.parameters, part)
-        if not math.isfinite(measured_loss):
-            raise DivergedError(self.epoch)
-        validation_loss = None if self.validation is None else measured_loss
-        figures = {f"{name}_{metric}": value for metric, value in metrics.items()}
-        monitored = validation_loss if self.plan.monitor == "validation_loss" else train_loss
-        is_best = self._note_best(train_loss if monitored is None else monitored)
+        self._step = 0
+        self._orders.end_epoch()
+        figures = self._train_figures(order)
+        if self.validation is not None:
+            loss, metrics = self.evaluate(self.parameters, self.validation)
+            figures |= {"validation_loss": loss} | {f"validation_{name}": value for name, value in metrics.items()}
+        check_finite(figures, self.parameters, self.epoch)
+        monitored = self._monitored(figures)
+        self.schedule.observe(monitored)
+        is_best = self.best.note(self.epoch, monitored, self.parameters)
+        means = {name: mean(value) for name, value in figures.items()}
         return Epoch(
             self.epoch,
-            train_loss,
-            validation_loss,
-            figures,
-            self.schedule(self.epoch),
-            self.gradient_norm,
+            means.pop("train_loss"),
+            means.pop("validation_loss", None),
+            means,
+            mean(self._learning_rate),
+            mean(self.updates.gradient_norm),
             is_best,
+            self._layer_figures(),
+            None if self.plan.seeds is None else (monitored * (-1 if self.plan.higher_is_better else 1)).tolist(),
         )
 
-    def _note_best(self, value: float) -> bool:
-        needed = self.plan.patience.minimum_delta if self.plan.patience else 0.0
-        if not value < self.best_value - needed:
-            return False
-        self.best_value, self.best_epoch = value, self.epoch
-        self.best.flat[...] = self.parameters.flat
-        return True
+    def _train_figures(self, order: Integers) -> dict[str, Floats]:
+        """The loss and the metrics of the epoch's batches, as they were met."""
+        losses, outputs = [], []
+        for batches, _, _ in self._from_step(0):
+            losses.append(batches.losses(self._part_of(order, batches)))
+            outputs.append(batches.outputs())
+        figures: dict[str, Floats] = {"train_loss": np.sum(losses, axis=0) / self.train.rows}
+        if self.metrics:
+            a = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
+            y = self.train.y.take(order, 0)
+            stacked = self.plan.seeds is not None
+            measured = measure(self.metrics, a, list(y) if stacked else y, stacked=stacked)
+            figures |= {f"train_{name}": value for name, value in measured.items()}
+        return figures
 
-    def evaluate(self, parameters: Parameters, part: Part) -> tuple[float, dict[str, float]]:
-        """The mean loss and the metrics of these parameters on a part, in inference mode."""
-        starts = range(0, len(part.x), EVALUATION_ROWS)
-        z = np.concatenate([self.network.last_z(parameters, part.x[n : n + EVALUATION_ROWS]) for n in starts])
-        loss = self.objective.value(z, part.y)
-        outputs = self.objective.activation.value(z, out=z)
-        return loss, {name: metric(outputs, part.y) for name, metric in self.metrics.items()}
+    def evaluate(self, parameters: Parameters, part: Part) -> tuple[Floats, dict[str, Floats]]:
+        """The mean loss and the metrics of these parameters on a part, in inference mode; one number a member."""
+        return evaluate(self.network, self.objective, self.metrics, parameters, part)
 
-    def _generator(self, purpose: int) -> np.random.Generator:
-        return np.random.default_rng((self.plan.seed, purpose, self.epoch))
+    def _monitored(self, figures: Mapping[str, Floats]) -> Floats:
+        """The figure that tells the best epoch; lower is better."""
+        name = self.plan.monitor
+        if name not in figures:
+            name = name.replace("validation_", "train_")
+        if math.isnan(mean(figures[name])):
+            raise FigureError(f"{name} can't be told of these rows: monitor another figure")
+        return -figures[name] if self.plan.higher_is_better else figures[name]
+
+    def _layer_figures(self) -> list[LayerFigures] | None:
+        updates = self.updates
+        if updates.before is None:
+            return None
+        moved = distances(self.parameters, updates.before)
+        # a copy of all weights makes room for the activations of some rows
+        updates.before = None
+        dead = dead_units(self.network, self.parameters, (self.validation or self.train).x)
+        return layer_figures(self.network, self.parameters, updates.layer_norms, moved, dead)
 
     def state(self) -> State:
         """A copy of all that the next step depends on."""
-        arrays = {"parameters": self.parameters.flat.copy(), "best": self.best.flat.copy()}
-        arrays |= {f"optimizer.{name}": slot.copy() for name, slot in self.optimizer.slots.items()}
+        arrays = {"parameters": self.parameters.flat.copy()}
+        if self.best.parameters is not None:
+            arrays["best"] = self.best.parameters.flat.copy()
+        if self.updates.accumulated is not None:
+            arrays["accumulated"] = self.updates.accumulated.flat.copy()
+        if self._step:
+            # what the epoch's figures are made of
+            arrays["z"] = self._batches[0].z[: self._step].copy()
+        arrays |= {f"optimizer.{name}": slot.copy() for name, slot in self.updates.optimizer.slots.items()}
         values = {
             "epoch": self.epoch,
             "step": self._step,
-            "loss_sum": self._loss_sum,
-            "dropout": self._dropout_state,
-            "optimizer_steps": self.optimizer.steps,
-            "best_epoch": self.best_epoch,
-            "best_value": self.best_value if math.isfinite(self.best_value) else None,
+            "orders": self._orders.state(),
+            "dropout": dict(self._dropout.bit_generator.state),
+            "optimizer_steps": self.updates.optimizer.steps,
+            "accumulated": [self.updates.accumulated_batches, self.updates.accumulated_rows],
+            "best": self.best.state(),
+            "schedule": self.schedule.state(),
         }
         return State(arrays, values)
 
@@ -232,20 +244,18 @@ class Training:
         """Go on from a state that `state` gave, in this or another process."""
         arrays, values = state
         self.parameters.flat[...] = arrays["parameters"]
-        self.best.flat[...] = arrays["best"]
-        for name, slot in self.optimizer.slots.items():
+        if self.best.parameters is not None:
+            self.best.parameters.flat[...] = arrays["best"]
+        if self.updates.accumulated is not None:
+            self.updates.accumulated.flat[...] = arrays["accumulated"]
+        for name, slot in self.updates.optimizer.slots.items():
             slot[...] = arrays[f"optimizer.{name}"]
         self.epoch, self._step = values["epoch"], values["step"]
-        self._loss_sum, self._dropout_state = values["loss_sum"], values["dropout"]
-        self.optimizer.steps = values["optimizer_steps"]
-        self.best_epoch = values["best_epoch"]
-        self.best_value = math.inf if values["best_value"] is None else values["best_value"]
-
-
-def _weights_only(parameters: Parameters) -> Floats:
-    """1 where a parameter is a weight and 0 where it is a bias, in the parameters' layout."""
-    mask = parameters.like()
-    for views in mask.views:
-        if "w" in views:
-            views["w"][...] = 1
-    return mask.flat
+        self._orders.restore(values["orders"])
+        self._dropout.bit_generator.state = values["dropout"]
+        if self._step:
+            self._batches[0].z[: self._step] = arrays["z"]
+        self.updates.optimizer.steps = values["optimizer_steps"]
+        self.updates.accumulated_batches, self.updates.accumulated_rows = values["accumulated"]
+        self.best.restore(values["best"])
+        self.schedule.restore(values["schedule"])

@@ -12,24 +12,40 @@ Initializer = Callable[[np.random.Generator, int, int], Floats]
 
 def he_normal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
     """Normal with variance 2 / inputs. Source: He et al. (2015), equation 10."""
-    return generator.normal(0, math.sqrt(2 / inputs), (inputs, units))
+    return _normal(generator, inputs, units, 2 / inputs)
 
 
 def he_uniform(generator: np.random.Generator, inputs: int, units: int) -> Floats:
     """Uniform with variance 2 / inputs."""
-    bound = math.sqrt(6 / inputs)
-    return generator.uniform(-bound, bound, (inputs, units))
+    return _uniform(generator, inputs, units, 2 / inputs)
 
 
 def glorot_normal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
     """Normal with variance 2 / (inputs + units). Source: Glorot and Bengio (2010), equation 12."""
-    return generator.normal(0, math.sqrt(2 / (inputs + units)), (inputs, units))
+    return _normal(generator, inputs, units, 2 / (inputs + units))
 
 
 def glorot_uniform(generator: np.random.Generator, inputs: int, units: int) -> Floats:
     """Uniform with variance 2 / (inputs + units). Source: Glorot and Bengio (2010), equation 16."""
-    bound = math.sqrt(6 / (inputs + units))
-    return generator.uniform(-bound, bound, (inputs, units))
+    return _uniform(generator, inputs, units, 2 / (inputs + units))
+
+
+def lecun_normal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
+    """Normal with variance 1 / inputs, which selu needs. Source: LeCun et al. (1998), equation 16."""
+    return _normal(generator, inputs, units, 1 / inputs)
+
+
+def lecun_uniform(generator: np.random.Generator, inputs: int, units: int) -> Floats:
+    """Uniform with variance 1 / inputs."""
+    return _uniform(generator, inputs, units, 1 / inputs)
+
+
+def orthogonal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
+    """Orthonormal columns, or rows where there are more columns than rows. Source: Saxe et al. (2014)."""
+    q, r = np.linalg.qr(generator.normal(size=(max(inputs, units), min(inputs, units))))
+    # of the two signs that each column of q may have, the one that makes the draw uniform: Mezzadri (2007), section 5
+    q *= np.sign(np.diag(r))
+    return q if inputs >= units else q.T
 
 
 def zeros(generator: np.random.Generator, inputs: int, units: int) -> Floats:  # noqa: ARG001 - nothing is drawn
@@ -37,10 +53,22 @@ def zeros(generator: np.random.Generator, inputs: int, units: int) -> Floats:  #
     return np.zeros((inputs, units))
 
 
+def _normal(generator: np.random.Generator, inputs: int, units: int, variance: float) -> Floats:
+    return generator.normal(0, math.sqrt(variance), (inputs, units))
+
+
+def _uniform(generator: np.random.Generator, inputs: int, units: int, variance: float) -> Floats:
+    bound = math.sqrt(3 * variance)
+    return generator.uniform(-bound, bound, (inputs, units))
+
+
 INITIALIZERS: dict[str, Initializer] = {
     "he_normal": he_normal,
     "he_uniform": he_uniform,
     "glorot_normal": glorot_normal,
     "glorot_uniform": glorot_uniform,
+    "lecun_normal": lecun_normal,
+    "lecun_uniform": lecun_uniform,
+    "orthogonal": orthogonal,
     "zeros": zeros,
 }

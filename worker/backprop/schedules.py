@@ -1,10 +1,130 @@
-"""Learning-rate schedules: the rate of an epoch from the rate of the optimizer."""
+"""Learning-rate schedules: by which factor the learning rate of each step differs from the optimizer's.
 
-from collections.abc import Callable
+A schedule is a function of where in the run a step stands, but for the plateau, which also looks at how the run goes.
+"""
 
-Schedule = Callable[[int], float]
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from worker.backprop.arrays import Floats
+
+Factor = float | Floats
 
 
-def constant(learning_rate: float) -> Schedule:
-    """The same rate in every epoch."""
-    return lambda _epoch: learning_rate
+class Schedule:
+    """Base: no change."""
+
+    def factors(self, epoch: int, steps: int) -> list[Factor]:
+        """Of an epoch's steps. epoch: counted from 0. A factor is a number, or one a member of a stack."""
+        return [1.0] * steps
+
+    def observe(self, values: Floats) -> None:
+        """Take in the monitored figure of an epoch, lower being better: a number, or one a member."""
+
+    def state(self) -> dict[str, Any]:
+        """What `factors` depends on besides its arguments, as JSON keeps it."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+
+
+class Step(Schedule):
+    """The rate falls by `factor` every so many epochs."""
+
+    def __init__(self, every: int, factor: float) -> None:
+        self.every, self.factor = every, factor
+
+    def factors(self, epoch: int, steps: int) -> list[Factor]:
+        return [self.factor ** (epoch // self.every)] * steps
+
+
+class Exponential(Step):
+    """The rate falls by `factor` every epoch."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__(1, factor)
+
+
+class Cosine(Schedule):
+    """Up from `start` in a straight line over the warm-up, then down half a cosine towards `end`.
+
+    `end` would be reached by the step after the last.
+
+    Source: Loshchilov and Hutter (2017), equation 5; the warm-up: Goyal et al. (2017), section 2.2.
+    """
+
+    def __init__(self, epochs: int, *, warmup: int = 0, start: float = 0.01, end: float = 0.0) -> None:
+        self.epochs, self.warmup, self.start, self.end = epochs, warmup, start, end
+
+    def factors(self, epoch: int, steps: int) -> list[Factor]:
+        return [self._factor(epoch * steps + n, self.warmup * steps, self.epochs * steps) for n in range(steps)]
+
+    def _factor(self, step: int, warmup: int, total: int) -> float:
+        if step < warmup:
+            return self.start + (1 - self.start) * step / warmup
+        return _between(1.0, self.end, (step - warmup) / max(1, total - warmup))
+
+
+class OneCycle(Schedule):
+    """Half a cosine up from 1 / divide over the first share of all steps, then half a cosine down towards nothing.
+
+    The optimizer's rate is the peak. Momentum stays as it is. Source: Smith and Topin (2018), with cosines for lines.
+    """
+
+    def __init__(self, epochs: int, *, rise: float = 0.3, divide: float = 25.0, final_divide: float = 1e4) -> None:
+        self.epochs, self.rise = epochs, rise
+        self.first, self.last = 1 / divide, 1 / (divide * final_divide)
+
+    def factors(self, epoch: int, steps: int) -> list[Factor]:
+        total = self.epochs * steps
+        peak = int(self.rise * total)
+        return [self._factor(epoch * steps + n, peak, total) for n in range(steps)]
+
+    def _factor(self, step: int, peak: int, total: int) -> float:
+        if step < peak:
+            return _between(self.first, 1.0, step / peak)
+        return _between(1.0, self.last, (step - peak) / (total - peak))
+
+
+class Plateau(Schedule):
+    """The rate falls by `factor` when the monitored figure has not improved for more than `patience` epochs.
+
+    An improvement is one by more than the share `threshold` of the best value.
+    """
+
+    def __init__(self, factor: float, patience: int, *, threshold: float = 1e-4, floor: float = 0.0) -> None:
+        self.factor, self.patience, self.threshold, self.floor = factor, patience, threshold, floor
+        self.current: Floats = np.asarray(1.0)
+        self.best: Floats = np.asarray(math.inf)
+        self.waited: Floats = np.asarray(0)
+
+    def factors(self, epoch: int, steps: int) -> list[Factor]:
+        return [self.current if self.current.ndim else float(self.current)] * steps
+
+    def observe(self, values: Floats) -> None:
+        needed = np.where(np.isfinite(self.best), np.abs(self.best), 0) * self.threshold
+        improved = values < self.best - needed
+        self.best = np.where(improved, values, self.best)
+        self.waited = np.where(improved, 0, self.waited + 1)
+        falls = self.waited > self.patience
+        self.current = np.where(falls, np.maximum(self.current * self.factor, self.floor), self.current)
+        self.waited = np.where(falls, 0, self.waited)
+
+    def state(self) -> dict[str, Any]:
+        # JSON has no infinity; float's own words for it are exact, as for every number
+        best = [float(value).hex() for value in self.best.flat]
+        return {"current": self.current.tolist(), "best": best, "waited": self.waited.tolist()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.current = np.asarray(state["current"], np.float64)
+        self.best = np.array([float.fromhex(text) for text in state["best"]]).reshape(self.current.shape)
+        self.waited = np.asarray(state["waited"])
+
+
+def _between(first: float, last: float, share: float) -> float:
+    """Half a cosine from the first value to the last."""
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2

@@ -1,7 +1,7 @@
 """What fitting learns of each column, and the matrix it makes of a table or of rows to predict.
 
-A numeric column is imputed with its median and standardised; a category becomes one indicator a value. All of it is
-fitted on the training part only, and kept as JSON beside the weights.
+A numeric column is imputed with its median and standardised; a category becomes one indicator a value, or its number
+where an embedding takes it. All of it is fitted on the training part only, and kept as JSON beside the weights.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from pydantic import Field
 
 from worker.data.profiles import categories_of
-from worker.data.roles import Feature, Roles
+from worker.data.roles import Feature, InputColumn, Roles
 from worker.errors import DataError
 from worker.specs.base import Spec
 
-Matrix = NDArray[np.float32]
+Matrix = NDArray[np.floating[Any]]
+"float32 or float64, as the network is"
 
 
 class NumericCode(Spec):
@@ -32,7 +33,10 @@ class NumericCode(Spec):
 
 
 class CategoricalCode(Spec):
-    """One indicator a category, and one for a missing cell if training had any; else such a cell is `most_frequent`."""
+    """One indicator a category, and one for a missing cell if training had any; else such a cell is `most_frequent`.
+
+    embedded: the number of the category in their place; the number after the last is a category never seen.
+    """
 
     type: Literal["categorical"] = "categorical"
     name: str
@@ -40,16 +44,29 @@ class CategoricalCode(Spec):
     missing: bool
     most_frequent: str | None
     unknown: Literal["refuse", "pool"] = "refuse"
+    embedded: bool = False
+
+    @property
+    def numbers(self) -> int:
+        """How many categories it tells apart, missing cells included."""
+        return len(self.categories) + self.missing
 
     @property
     def width(self) -> int:
-        return len(self.categories) + self.missing
+        return 1 if self.embedded else self.numbers
 
 
 class ClassTarget(Spec):
     type: Literal["class"] = "class"
     name: str
     classes: tuple[str, ...]
+
+
+class LabelsTarget(Spec):
+    """Columns of 0 and 1: labels that are each there or not."""
+
+    type: Literal["labels"] = "labels"
+    names: tuple[str, ...]
 
 
 class NumberTarget(Spec):
@@ -61,6 +78,7 @@ class NumberTarget(Spec):
     scales: tuple[float, ...]
 
 
+Target = ClassTarget | LabelsTarget | NumberTarget
 Code = Annotated[NumericCode | CategoricalCode, Field(discriminator="type")]
 
 
@@ -68,26 +86,44 @@ class Encoders(Spec):
     """How the columns of one job became numbers; the features in the order of the network's inputs."""
 
     features: tuple[Code, ...]
-    target: Annotated[ClassTarget | NumberTarget, Field(discriminator="type")]
+    target: Annotated[Target, Field(discriminator="type")]
+
+    @property
+    def columns(self) -> tuple[InputColumn, ...]:
+        return tuple(
+            InputColumn(code.name, 1, None)
+            if isinstance(code, NumericCode)
+            else InputColumn(code.name, code.width, code.numbers)
+            for code in self.features
+        )
 
     @property
     def width(self) -> int:
-        return sum(1 if isinstance(code, NumericCode) else code.width for code in self.features)
+        return sum(column.width for column in self.columns)
 
 
-def fit_encoders(table: pa.Table, roles: Roles) -> Encoders:
-    """Encoders fitted on these rows, the training part."""
-    target: ClassTarget | NumberTarget
+def fit_encoders(table: pa.Table, roles: Roles, kind: str = "numbers", *, standardised: bool = True) -> Encoders:
+    """Encoders fitted on these rows, the training part. kind: of the target, if it is no category."""
+    return Encoders(
+        features=tuple(_fit(table[feature.name], feature) for feature in roles.features),
+        target=_fit_target(table, roles, kind, standardised=standardised),
+    )
+
+
+def _fit_target(table: pa.Table, roles: Roles, kind: str, *, standardised: bool) -> Target:
     if roles.classes is not None:
-        target = ClassTarget(name=roles.targets[0], classes=roles.classes)
-    else:
-        values = _numbers_of(table, roles.targets)
-        target = NumberTarget(
-            names=roles.targets,
-            means=tuple(values.mean(axis=0).tolist()),
-            scales=tuple(_scale(column) for column in values.T),
-        )
-    return Encoders(features=tuple(_fit(table[feature.name], feature) for feature in roles.features), target=target)
+        return ClassTarget(name=roles.targets[0], classes=roles.classes)
+    if kind == "labels":
+        return LabelsTarget(names=roles.targets)
+    if not standardised:
+        count = len(roles.targets)
+        return NumberTarget(names=roles.targets, means=(0.0,) * count, scales=(1.0,) * count)
+    values = numbers_of(table, roles.targets)
+    return NumberTarget(
+        names=roles.targets,
+        means=tuple(values.mean(axis=0).tolist()),
+        scales=tuple(_scale(column) for column in values.T),
+    )
 
 
 def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | CategoricalCode:
@@ -100,6 +136,7 @@ def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | Categorical
             missing=column.null_count > 0,
             most_frequent=_most_frequent(known),
             unknown=feature.unknown,
+            embedded=feature.embedded,
         )
     values = _floats(column)
     present = values[~np.isnan(values)]
@@ -125,29 +162,32 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return floats
 
 
-def _numbers_of(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
+def numbers_of(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
+    """Numeric columns as (rows, columns)."""
     return np.stack([_floats(table[name]) for name in names], axis=1)
 
 
-def encode_targets(table: pa.Table, target: ClassTarget | NumberTarget) -> NDArray[Any]:
-    """Labels (rows,) int64 of a category, or standardised numbers (rows, outputs) float32."""
+def encode_targets(table: pa.Table, target: Target) -> NDArray[Any]:
+    """Labels (rows,) int64 of a category, or standardised numbers, or 0 and 1: (rows, outputs) float64."""
     if isinstance(target, ClassTarget):
         labels = pc.index_in(table[target.name].cast(pa.string()), value_set=pa.array(target.classes))
         if labels.null_count:
             row = int(np.flatnonzero(np.isnan(_floats(labels)))[0])
             raise DataError("is missing, or a class that training never saw", row=row, column=target.name)
         return _floats(labels).astype(np.int64)
-    values = _numbers_of(table, target.names)
-    return ((values - target.means) / target.scales).astype(np.float32)
+    values = numbers_of(table, target.names)
+    return values if isinstance(target, LabelsTarget) else (values - target.means) / target.scales
 
 
-def encode_table(table: pa.Table, encoders: Encoders, *, pool_unknown: bool = False) -> Matrix:
-    """The features of a table as (rows, width) float32; columns are found by name.
+def encode_table(
+    table: pa.Table, encoders: Encoders, *, pool_unknown: bool = False, dtype: DTypeLike = np.float32
+) -> Matrix:
+    """The features of a table as (rows, width); columns are found by name.
 
     pool_unknown: take an unknown category as none of the known, whatever its column says; for the rows of the same
     upload that were not in the training part. Raises DataError with row and column.
     """
-    matrix = np.zeros((table.num_rows, encoders.width), np.float32)
+    matrix = np.zeros((table.num_rows, encoders.width), dtype)
     start = 0
     for code in encoders.features:
         if code.name not in table.column_names:
@@ -157,7 +197,8 @@ def encode_table(table: pa.Table, encoders: Encoders, *, pool_unknown: bool = Fa
             matrix[:, start] = _standardised(column, code)
             start += 1
         else:
-            _write_indicators(matrix[:, start : start + code.width], column.cast(pa.string()), code, pool=pool_unknown)
+            block = matrix[:, start : start + code.width]
+            _write_categories(block, column.cast(pa.string()), code, pool=pool_unknown)
             start += code.width
     _check_finite(matrix, encoders)
     return matrix
@@ -171,7 +212,7 @@ def _standardised(column: pa.ChunkedArray, code: NumericCode) -> NDArray[np.floa
     return (np.where(np.isnan(values), code.median, values) - code.mean) / code.scale
 
 
-def _write_indicators(block: Matrix, text: pa.ChunkedArray, code: CategoricalCode, *, pool: bool) -> None:
+def _write_categories(block: Matrix, text: pa.ChunkedArray, code: CategoricalCode, *, pool: bool) -> None:
     known = pa.array(code.categories, pa.string())
     if not code.missing:
         text = text.fill_null(code.most_frequent or "")
@@ -181,6 +222,9 @@ def _write_indicators(block: Matrix, text: pa.ChunkedArray, code: CategoricalCod
     unknown = np.isnan(positions)
     if unknown.any() and code.unknown == "refuse" and not pool:
         raise DataError("is a category that training never saw", row=int(unknown.argmax()), column=code.name)
+    if code.embedded:
+        block[:, 0] = np.where(unknown, code.numbers, positions)
+        return
     rows = np.flatnonzero(~unknown)
     block[rows, positions[rows].astype(np.int64)] = 1
 
@@ -190,5 +234,5 @@ def _check_finite(matrix: Matrix, encoders: Encoders) -> None:
     if finite.all():
         return
     row, position = (int(n) for n in np.argwhere(~finite)[0])
-    names = [code.name for code in encoders.features for _ in range(1 if isinstance(code, NumericCode) else code.width)]
-    raise DataError("is too large for single precision", row=row, column=names[position])
+    names = [column.name for column in encoders.columns for _ in range(column.width)]
+    raise DataError("is too large for the network's precision", row=row, column=names[position])

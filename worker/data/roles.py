@@ -1,35 +1,64 @@
 """Which columns a job learns from and which it predicts, from its specification and the table's profile."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from worker.data.profiles import ColumnProfile, TableProfile
 from worker.errors import SpecError
 from worker.settings import Limits
 from worker.specs.dataset import ColumnOverride
 from worker.specs.job import Job
+from worker.specs.network import EmbeddingLayer
 
 ColumnType = Literal["numeric", "categorical"]
 
 
+class InputColumn(NamedTuple):
+    """A feature as the network meets it.
+
+    width: how many inputs it makes; categories: of a categorical one, a missing cell counting as one, else None.
+    """
+
+    name: str
+    width: int
+    categories: int | None
+
+
 @dataclass(frozen=True)
 class Feature:
-    """width: how many inputs of the network it makes if every category of the table stands in the training part."""
+    """categories: of a categorical one, if every category of the table stands in the training part.
+
+    embedded: the network takes the category's number, not one indicator a category.
+    """
 
     name: str
     type: ColumnType
     unknown: Literal["refuse", "pool"]
-    width: int
+    categories: int | None
+    embedded: bool = False
+
+    @property
+    def width(self) -> int:
+        return 1 if self.categories is None or self.embedded else self.categories
 
 
 @dataclass(frozen=True)
 class Roles:
-    """classes: of a categorical target, in the order of the network's outputs; None for a regression."""
+    """classes: of a categorical target, in the order of the network's outputs; None for a regression.
+
+    bounds: the smallest and largest value of each numeric target. weight: the column of row weights.
+    """
 
     rows: int
     features: tuple[Feature, ...]
     targets: tuple[str, ...]
     classes: tuple[str, ...] | None
+    bounds: tuple[tuple[float, float], ...]
+    weight: str | None
+
+    @property
+    def columns(self) -> tuple[InputColumn, ...]:
+        return tuple(InputColumn(feature.name, feature.width, feature.categories) for feature in self.features)
 
     @property
     def inputs(self) -> int:
@@ -50,15 +79,36 @@ def assign_roles(spec: Job, profile: TableProfile, limits: Limits) -> Roles:
         features=_features(spec, profile, limits),
         targets=spec.targets,
         classes=_classes(spec, profile, limits),
+        bounds=tuple(
+            (column.minimum or 0.0, column.maximum or 0.0) for column in map(profile.column, spec.targets) if column
+        ),
+        weight=_weight(spec, profile),
     )
+
+
+def _weight(spec: Job, profile: TableProfile) -> str | None:
+    if spec.weight is None:
+        return None
+    column = profile.column(spec.weight)
+    if column is None:
+        raise SpecError("/weight", f"the dataset has no such column; it has {_some(profile)}")
+    if spec.weight in spec.targets:
+        raise SpecError("/weight", "is the target; it can't be the weight too")
+    if column.type != "numeric" or column.missing or column.minimum is None or column.minimum < 0:
+        raise SpecError("/weight", "must be a numeric column of 0 and more, with no missing cells")
+    if not column.maximum:
+        raise SpecError("/weight", "is 0 in every row; no row would count")
+    return spec.weight
 
 
 def _features(spec: Job, profile: TableProfile, limits: Limits) -> tuple[Feature, ...]:
     if spec.features is None:
-        names = [column.name for column in profile.columns if column.name not in spec.targets]
+        others = (*spec.targets, spec.weight)
+        names = [column.name for column in profile.columns if column.name not in others]
     else:
         names = list(spec.features)
     features = []
+    embedded = {layer.column for layer in spec.network.layers if isinstance(layer, EmbeddingLayer)}
     for position, name in enumerate(names):
         pointer = "/features" if spec.features is None else f"/features/{position}"
         column = profile.column(name)
@@ -66,23 +116,25 @@ def _features(spec: Job, profile: TableProfile, limits: Limits) -> tuple[Feature
             raise SpecError(pointer, f"the dataset has no such column; it has {_some(profile)}")
         if name in spec.targets:
             raise SpecError(pointer, "is the target; it can't be a feature too")
+        if name == spec.weight:
+            raise SpecError(pointer, "is the weight; it can't be a feature too")
         if names.index(name) != position:
             raise SpecError(pointer, "is listed twice")
         override = spec.columns.get(name)
         if override is not None and override.type == "ignore":
             continue
-        features.append(_feature(column, override, limits))
+        features.append(_feature(column, override, limits, embedded=name in embedded))
     if not features:
         raise SpecError("/features", "no column is left to learn from")
     return tuple(features)
 
 
-def _feature(column: ColumnProfile, override: ColumnOverride | None, limits: Limits) -> Feature:
+def _feature(column: ColumnProfile, override: ColumnOverride | None, limits: Limits, *, embedded: bool) -> Feature:
     kind = _type(column, override, limits)
     if kind == "numeric":
-        return Feature(column.name, "numeric", "refuse", 1)
+        return Feature(column.name, "numeric", "refuse", None)
     categories = len(column.categories or ()) + (column.missing > 0)
-    return Feature(column.name, "categorical", override.unknown if override else "refuse", categories)
+    return Feature(column.name, "categorical", override.unknown if override else "refuse", categories, embedded)
 
 
 def _classes(spec: Job, profile: TableProfile, limits: Limits) -> tuple[str, ...] | None:

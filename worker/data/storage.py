@@ -1,11 +1,16 @@
 """The bytes of uploaded tables, behind one fsspec URL: a folder, or a bucket."""
 
+import errno
 import io
 import os
 from contextlib import suppress
 from typing import Any
 
 import fsspec
+
+from worker.errors import StorageFullError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Storage:
@@ -18,15 +23,21 @@ class Storage:
         self._url = url
 
     def write(self, key: str, content: bytes) -> None:
-        """Store the bytes; durable when it returns."""
+        """Store the bytes; durable when it returns. Raises StorageFullError."""
         files, path = self._place(key)
-        files.makedirs(path.removesuffix(f"/{key}"), exist_ok=True)
-        with files.open(path, "wb") as file:
-            file.write(content)
-            file.flush()
-            # a bucket's file has no number; it is durable when it is closed
-            with suppress(io.UnsupportedOperation, AttributeError):
-                os.fsync(file.fileno())
+        try:
+            files.makedirs(path.removesuffix(f"/{key}"), exist_ok=True)
+            with files.open(path, "wb") as file:
+                file.write(content)
+                file.flush()
+                # a bucket's file has no number; it is durable when it is closed
+                with suppress(io.UnsupportedOperation, AttributeError):
+                    os.fsync(file.fileno())
+        except OSError as error:
+            self.delete(key)
+            if error.errno in FULL:
+                raise StorageFullError("there is no room left for uploads") from error
+            raise
 
     def read(self, key: str) -> bytes:
         files, path = self._place(key)
@@ -38,6 +49,13 @@ class Storage:
         files, path = self._place(key)
         if files.exists(path):
             files.rm_file(path)
+
+    def list_keys(self) -> list[str]:
+        """Of all objects."""
+        files, root = fsspec.core.url_to_fs(self._url)
+        if not files.exists(root):
+            return []
+        return [path.rsplit("/", 1)[-1] for path in files.ls(root, detail=False)]
 
     def _place(self, key: str) -> tuple[Any, str]:
         # fsspec caches file systems by their arguments; this does not connect again

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import DTypeLike
 
 from worker.data.encoders import CategoricalCode, Encoders, Matrix, NumericCode, encode_table
 from worker.errors import DataError
@@ -16,13 +17,13 @@ NUMBERS = {int, float, type(None)}
 
 
 class RowEncoder:
-    """Rows by name or by position -> (rows, width) float32. One row of 64 numbers takes about 10 us.
+    """Rows by name or by position -> (rows, width). One row of 64 numbers takes about 10 us.
 
     Numbers are imputed and standardised all at once; only categories are looked at cell by cell.
     """
 
-    def __init__(self, encoders: Encoders) -> None:
-        self._encoders = encoders
+    def __init__(self, encoders: Encoders, dtype: DTypeLike = np.float32) -> None:
+        self._encoders, self._dtype = encoders, dtype
         self._names = [code.name for code in encoders.features]
         self._known = frozenset(self._names)
         numeric = [code for code in encoders.features if isinstance(code, NumericCode)]
@@ -45,7 +46,7 @@ class RowEncoder:
         if missing.any():
             values = np.where(missing, self._medians, values)
         with np.errstate(over="ignore"):
-            matrix: Matrix = ((values - self._means) / self._scales).astype(np.float32)
+            matrix: Matrix = ((values - self._means) / self._scales).astype(self._dtype)
         self._check_finite(matrix)
         return matrix
 
@@ -82,14 +83,14 @@ class RowEncoder:
         finite = np.isfinite(matrix)
         if not finite.all():
             row, position = (int(n) for n in np.argwhere(~finite)[0])
-            raise DataError("is too large for single precision", row=row, column=self._names[position])
+            raise DataError("is too large for the network's precision", row=row, column=self._names[position])
 
     def _encode_mixed(self, cells: Sequence[Sequence[Any]]) -> Matrix:
         columns = {}
         for position, code in enumerate(self._encoders.features):
             values = [row[position] for row in cells]
             columns[code.name] = _texts(values, code) if isinstance(code, CategoricalCode) else _floats(values, code)
-        return encode_table(pa.table(columns), self._encoders)
+        return encode_table(pa.table(columns), self._encoders, dtype=self._dtype)
 
 
 def _texts(values: Sequence[Any], code: CategoricalCode) -> pa.Array:

@@ -16,6 +16,8 @@ class Job(Spec):
     dataset: Dataset
     target: Text | Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)]
     "The column to predict; a list of numeric columns for a regression with several outputs."
+    weight: Text | None = None
+    "A numeric column that says how much each row counts, relative to the others; it is not a feature."
     features: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     "The columns to predict from; null: every column that is neither a target nor ignored."
     columns: dict[str, ColumnOverride] = {}

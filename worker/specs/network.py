@@ -4,10 +4,34 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from worker.specs.base import Integer, Number, Spec
+from worker.specs.base import Integer, Number, Spec, Text
 
-Activation = Literal["identity", "relu", "tanh", "sigmoid", "softmax"]
-Initializer = Literal["auto", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "zeros"]
+Activation = Literal[
+    "identity",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "softplus",
+    "tanh",
+    "sigmoid",
+    "hard_sigmoid",
+    "softmax",
+]
+Initializer = Literal[
+    "auto",
+    "he_normal",
+    "he_uniform",
+    "glorot_normal",
+    "glorot_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "orthogonal",
+    "zeros",
+]
+Epsilon = Annotated[Number, Field(ge=1e-30, le=1)]
 
 
 class DenseLayer(Spec):
@@ -17,7 +41,8 @@ class DenseLayer(Spec):
     units: Annotated[Integer, Field(ge=1, le=65_536)]
     activation: Activation = "relu"
     initializer: Initializer = "auto"
-    "`auto` is he_normal for relu and glorot_uniform for the others. Biases start at 0."
+    """Of the weights; biases start at 0. `auto`: he_normal for relu and its kin, lecun_normal for selu, glorot_uniform
+    for the others."""
 
 
 class DropoutLayer(Spec):
@@ -27,14 +52,64 @@ class DropoutLayer(Spec):
     rate: Annotated[Number, Field(ge=0, lt=1)]
 
 
-Layer = Annotated[DenseLayer | DropoutLayer, Field(discriminator="type")]
+class BatchNormLayer(Spec):
+    """Centres and scales each unit over the batch; at prediction, over a running mean of all batches.
+
+    Put it behind a dense layer with activation `identity`, and give the activation here. A batch of one row has no
+    variance: a batch_size of 1 is refused; use layer_norm there. Source: Ioffe and Szegedy (2015).
+    """
+
+    type: Literal["batch_norm"]
+    activation: Activation = "identity"
+    momentum: Annotated[Number, Field(gt=0, le=1)] = 0.1
+    "The newest batch's share in the running mean and variance."
+    epsilon: Epsilon = 1e-5
+
+
+class LayerNormLayer(Spec):
+    """Centres and scales each row over its units, in training as at prediction. Source: Ba et al. (2016)."""
+
+    type: Literal["layer_norm"]
+    activation: Activation = "identity"
+    epsilon: Epsilon = 1e-5
+
+
+class EmbeddingLayer(Spec):
+    """A category column becomes a point that is learned, in the place of one indicator a category.
+
+    Embeddings come first, before every other layer; the points stand behind the other columns.
+    """
+
+    type: Literal["embedding"]
+    column: Text
+    "A categorical feature."
+    dimensions: Annotated[Integer, Field(ge=1, le=1024)] = 8
+
+
+InnerLayer = Annotated[DenseLayer | DropoutLayer | BatchNormLayer | LayerNormLayer, Field(discriminator="type")]
+
+
+class ResidualLayer(Spec):
+    """a = x + layers(x): a block with a way round it, so that deep networks learn. Source: He et al. (2016).
+
+    The last of its layers must have as many units as enter the block.
+    """
+
+    type: Literal["residual"]
+    layers: Annotated[tuple[InnerLayer, ...], Field(min_length=1, max_length=32)]
+
+
+Layer = Annotated[
+    DenseLayer | DropoutLayer | BatchNormLayer | LayerNormLayer | ResidualLayer | EmbeddingLayer,
+    Field(discriminator="type"),
+]
 
 
 class OutputLayer(Spec):
-    """The last dense layer. Its units follow from the target."""
+    """The last dense layer. Its units follow from the target and the loss."""
 
     activation: Literal["auto"] | Activation = "auto"
-    "`auto` is softmax for a category and identity for numbers."
+    """`auto`: softmax for a category, sigmoid for binary_cross_entropy, e^z for poisson, identity for other numbers."""
     initializer: Initializer = "auto"
 
 
@@ -42,3 +117,23 @@ class Network(Spec):
     layers: Annotated[tuple[Layer, ...], Field(max_length=256)]
     "The hidden layers; the output layer is added after them. An empty list gives a linear model."
     output: OutputLayer = OutputLayer()
+
+
+class ResolvedDense(DenseLayer):
+    """As it is built: a poisson loss gives the output an activation that a client can't ask for."""
+
+    activation: Activation | Literal["exponential"] = "relu"  # type: ignore[assignment]
+
+
+class ResolvedEmbedding(EmbeddingLayer):
+    """As it is built."""
+
+    position: int
+    "Of the category's number among the inputs of this layer."
+    categories: int
+
+
+ResolvedLayer = Annotated[
+    ResolvedDense | DropoutLayer | BatchNormLayer | LayerNormLayer | ResidualLayer | ResolvedEmbedding,
+    Field(discriminator="type"),
+]

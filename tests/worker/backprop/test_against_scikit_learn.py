@@ -9,36 +9,46 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from tests.worker.backprop.conftest import dense
 from worker.backprop.activations import ACTIVATIONS
-from worker.backprop.arrays import Floats, Integers
-from worker.backprop.fit import Part, Plan, Training
-from worker.backprop.losses import MeanSquaredError, Objective, SoftmaxCrossEntropy
+from worker.backprop.arrays import Floats, Integers, Targets
+from worker.backprop.batches import Part
+from worker.backprop.fit import Training
+from worker.backprop.losses.classes import SoftmaxCrossEntropy
+from worker.backprop.losses.numbers import MeanSquaredError
+from worker.backprop.losses.objective import Objective
 from worker.backprop.network import Network
-from worker.backprop.optimizers import Adam, Sgd
-from worker.backprop.schedules import constant
+from worker.backprop.optimizers import Adam, Momentum
+from worker.backprop.plan import Plan
+from worker.backprop.schedules import Schedule
+from worker.backprop.updates import MakeOptimizer
 
 EPOCHS = 20
 # scikit-learn adds epsilon before the bias correction and we, as the paper's algorithm 1, after it: made to vanish
 EPSILON = 1e-30
 
 
-def adam(like: Floats) -> Adam:
-    return Adam(like, epsilon=EPSILON)
+def adam(weights: Floats, gradient: Floats) -> Adam:
+    return Adam(weights, gradient, epsilon=EPSILON)
 
 
-def train_ours(x: Floats, y: Floats | Integers, peer: object, objective: Objective, optimizer: object) -> list[float]:
+class InOrder:
+    """No shuffling."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def current(self) -> Integers:
+        return np.arange(self._rows)
+
+    def end_epoch(self) -> None:
+        """The next is the same."""
+
+
+def train_ours(x: Floats, y: Targets, peer: object, objective: Objective, optimizer: MakeOptimizer) -> list[float]:
     """The curve of our run that starts at the peer's first weights, in float64, rows in order."""
-
-    class InOrder(Training):
-        def _generator(self, purpose: int) -> np.random.Generator:
-            class Ordered:
-                @staticmethod
-                def permutation(rows: int) -> Integers:
-                    return np.arange(rows)
-
-            return Ordered()  # type: ignore[return-value]
-
     network = Network([dense(x.shape[1], 7, "tanh"), dense(7, len(np.unique(y)) if y.ndim == 1 else 1)])
-    training = InOrder(network, objective, optimizer, constant(0.01), Plan(EPOCHS, 30), train=Part(x, y), metrics={})
+    plan = Plan(EPOCHS, 30, 0.01)
+    training = Training(network, objective, optimizer, Schedule(), plan, train=Part.of(x, y), metrics={})
+    training._orders = InOrder(len(x))  # type: ignore[assignment]
     training.parameters.load(
         {f"layers.{n}.w": w for n, w in enumerate(peer.coefs_)}
         | {f"layers.{n}.b": b for n, b in enumerate(peer.intercepts_)}
@@ -46,7 +56,7 @@ def train_ours(x: Floats, y: Floats | Integers, peer: object, objective: Objecti
     return [epoch.train_loss for epoch in training.run(lambda: False)]
 
 
-def peer_curve(peer: object, x: Floats, y: Floats | Integers) -> tuple[object, list[float]]:
+def peer_curve(peer: object, x: Floats, y: Targets) -> tuple[object, list[float]]:
     """The peer with its first weights, and its curve."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,7 +76,7 @@ def test_loss_curve_of_a_classifier_is_scikit_learns(solver: str) -> None:
         epsilon=EPSILON, random_state=1, n_iter_no_change=EPOCHS, **options,
     )  # fmt: skip
     first, expected = peer_curve(peer, x, y)
-    optimizer = adam if solver == "adam" else lambda like: Sgd(like, momentum=0.5)
+    optimizer = adam if solver == "adam" else lambda w, g: Momentum(w, g, momentum=0.5)
     curve = train_ours(x, y, first, SoftmaxCrossEntropy(), optimizer)
     np.testing.assert_allclose(curve, expected, rtol=1e-9)
 

@@ -4,7 +4,6 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import spec_of
-from worker.build import estimate_cost, resolve_layers
 from worker.data.profiles import profile_table
 from worker.data.roles import Roles, assign_roles
 from worker.errors import SpecError
@@ -21,7 +20,7 @@ TABLE = pa.table(
         "label": ["no", "yes"] * 15,
     }
 )
-LIMITS = Limits(categories=20, parameters=10_000, memory_bytes=10**7, flops=1e9)
+LIMITS = Limits(categories=20)
 PROFILE = profile_table(TABLE, LIMITS)
 
 
@@ -67,6 +66,11 @@ def test_the_target_decides_the_kind_of_network() -> None:
         ({"columns": {"a/b~c": {"type": "ignore"}}}, "/columns/a~1b~0c", "no such column"),
         ({"columns": {"id": {"type": "ignore"}, "x": {"type": "categorical"}}}, "/columns/x", "none with a fraction"),
         ({"columns": {"label": {"type": "ignore"}, "id": {"type": "ignore"}}}, "/columns/label", "can't be ignored"),
+        ({"weight": "nothing"}, "/weight", "no such column"),
+        ({"weight": "label"}, "/weight", "is the target"),
+        ({"weight": "holes"}, "/weight", "no missing cells"),
+        ({"weight": "kind"}, "/weight", "numeric column"),
+        ({"weight": "x", "features": ("x", "grade")}, "/features/0", "is the weight"),
     ],
 )
 def test_what_does_not_fit_is_named_by_its_pointer(changes: dict[str, object], pointer: str, said: str) -> None:
@@ -75,39 +79,17 @@ def test_what_does_not_fit_is_named_by_its_pointer(changes: dict[str, object], p
     assert caught.value.pointer == pointer
 
 
-def test_the_output_layer_follows_from_the_target() -> None:
-    spec = spec_of(network={"layers": [{"type": "dense", "units": 4}, {"type": "dropout", "rate": 0.5}]})
-    layers = [layer.model_dump() for layer in resolve_layers(spec, roles_of())]
-    assert layers == [
-        {"type": "dense", "units": 4, "activation": "relu", "initializer": "he_normal"},
-        {"type": "dropout", "rate": 0.5},
-        {"type": "dense", "units": 2, "activation": "softmax", "initializer": "glorot_uniform"},
+def test_the_weight_column_is_no_feature() -> None:
+    roles = roles_of(weight="x")
+    assert roles.weight == "x"
+    assert "x" not in [feature.name for feature in roles.features]
+
+
+def test_an_embedded_category_is_one_input() -> None:
+    """Its number takes the place of its indicators; a missing cell is one of the categories."""
+    embedding = {"type": "embedding", "column": "kind", "dimensions": 2}
+    roles = roles_of(network={"layers": [embedding]}, features=("x", "kind"))
+    assert [(column.name, column.width, column.categories) for column in roles.columns] == [
+        ("x", 1, None),
+        ("kind", 1, 3),
     ]
-
-
-def test_cost_is_the_sum_worked_by_hand() -> None:
-    """7 inputs -> 4 -> 2: 7 x 4 + 4 + 4 x 2 + 2 = 42 parameters; 6 FLOPs each a row and an epoch."""
-    spec = spec_of(network={"layers": [{"type": "dense", "units": 4}]}, training={"epochs": 10})
-    cost = estimate_cost(spec, roles_of(), LIMITS)
-    assert cost.parameters == 42
-    assert cost.flops == 6 * 42 * 30 * 10
-    assert [shape["parameters"] for shape in cost.layers] == [32, 10]
-
-
-@pytest.mark.parametrize(
-    ("layers", "training", "pointer", "said"),
-    [
-        ([{"type": "dense", "units": 65_536}] * 200, {}, "/network/layers", "parameters; the limit is 10000"),
-        ([], {"epochs": 1_000_000, "batch_size": 1}, "/training/epochs", "floating point operations"),
-        ([{"type": "dense", "units": 1000}], {"batch_size": 30}, "/network/layers", "limit"),
-        ([], {"loss": "cross_entropy"}, "/training/loss", "needs a category"),
-    ],
-)
-def test_a_job_past_a_limit_is_refused_with_the_figure(
-    layers: list[object], training: dict[str, object], pointer: str, said: str
-) -> None:
-    target = "x" if training.get("loss") else "label"
-    spec = spec_of(network={"layers": layers}, training=training, target=target)
-    with pytest.raises(SpecError, match=said) as caught:
-        estimate_cost(spec, roles_of(target=target), LIMITS)
-    assert caught.value.pointer == pointer

@@ -1,0 +1,1 @@
+"""One file an engine: `start(workload)` gives a function that trains some epochs and says how many."""

@@ -1,0 +1,83 @@
+"""Metrics against scikit-learn's, of the same outputs."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as oracle
+
+from worker.backprop.metrics import (
+    OF_CLASSES,
+    accuracy,
+    balanced_accuracy,
+    log_loss,
+    macro_f1,
+    mae,
+    r2,
+    rmse,
+    roc_auc,
+    top_k,
+)
+
+
+def probabilities(rows: int, classes: int, generator: np.random.Generator) -> np.ndarray:
+    """(rows, classes), with equal scores among them."""
+    scores = np.round(generator.random((rows, classes)), 1) + 0.05
+    return scores / scores.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_figures_of_classes(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    outputs, y = probabilities(80, 4, generator), generator.integers(0, 4, 80)
+    called = outputs.argmax(axis=1)
+    assert accuracy(outputs.T, y) == oracle.accuracy_score(y, called)
+    assert balanced_accuracy(outputs.T, y) == pytest.approx(oracle.balanced_accuracy_score(y, called))
+    assert macro_f1(outputs.T, y) == pytest.approx(oracle.f1_score(y, called, average="macro"))
+    assert roc_auc(outputs.T, y) == pytest.approx(oracle.roc_auc_score(y, outputs, multi_class="ovr"))
+    assert log_loss(outputs.T, y) == pytest.approx(oracle.log_loss(y, outputs))
+    distinct = outputs + np.arange(4) * 1e-9
+    for k in (2, 3):
+        assert top_k(distinct.T, y, k) == pytest.approx(oracle.top_k_accuracy_score(y, distinct, k=k))
+
+
+def test_figures_of_two_classes_by_one_output(generator: np.random.Generator) -> None:
+    """The output is the probability of the second."""
+    second, y = np.round(generator.random(60), 1) * 0.9 + 0.05, generator.integers(0, 2, 60)
+    a, called = second[None, :], second > 0.5
+    assert accuracy(a, y) == oracle.accuracy_score(y, called)
+    assert balanced_accuracy(a, y) == pytest.approx(oracle.balanced_accuracy_score(y, called))
+    assert macro_f1(a, y) == pytest.approx(oracle.f1_score(y, called, average="macro"))
+    assert roc_auc(a, y) == pytest.approx(oracle.roc_auc_score(y, second))
+    assert log_loss(a, y) == pytest.approx(oracle.log_loss(y, second))
+
+
+def test_figures_of_labels_that_are_there_or_not(generator: np.random.Generator) -> None:
+    outputs, y = generator.random((50, 3)), generator.integers(0, 2, (50, 3)).astype(np.float64)
+    assert accuracy(outputs.T, y) == pytest.approx(((outputs > 0.5) == y).mean())
+    assert macro_f1(outputs.T, y) == pytest.approx(oracle.f1_score(y, outputs > 0.5, average="macro"))
+    assert roc_auc(outputs.T, y) == pytest.approx(oracle.roc_auc_score(y, outputs, average="macro"))
+    expected = np.mean([oracle.log_loss(y[:, n], outputs[:, n]) for n in range(3)])
+    assert log_loss(outputs.T, y) == pytest.approx(expected)
+
+
+def test_figures_of_numbers(generator: np.random.Generator) -> None:
+    actual = generator.normal(size=(50, 2))
+    predicted = actual + generator.normal(0, 0.5, (50, 2))
+    assert r2(predicted.T, actual) == pytest.approx(oracle.r2_score(actual, predicted))
+    scales = np.array([2.0, 7.0])
+    in_units = (actual * scales, predicted * scales)
+    assert mae(predicted.T, actual, scales) == pytest.approx(oracle.mean_absolute_error(*in_units))
+    squared = oracle.mean_squared_error(*in_units)
+    assert rmse(predicted.T, actual, scales) == pytest.approx(math.sqrt(squared))
+    constant = np.ones((5, 1))
+    assert r2(constant.T, constant) == oracle.r2_score(constant, constant)
+    assert r2(constant.T * 2, constant) == oracle.r2_score(constant, constant * 2)
+
+
+def test_a_figure_that_rows_do_not_have_is_nan() -> None:
+    """Of one class alone nothing can be ranked; the others are still figures."""
+    a, y = np.full((2, 4), 0.5), np.zeros(4, int)
+    found = {name: metric(a, y) for name, metric in OF_CLASSES.items()}
+    assert math.isnan(found.pop("roc_auc"))
+    assert all(math.isfinite(value) for value in found.values())

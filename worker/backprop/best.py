@@ -1,0 +1,56 @@
+"""The best epoch so far, its weights, and whether patience has run out; of a stack, each member's own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from worker.backprop.arrays import Floats, mean
+from worker.backprop.parameters import Parameters
+from worker.backprop.plan import Plan
+
+
+class Best:
+    """value: the monitored figure at its best, sign changed where higher is better, so that lower always is.
+
+    parameters: those of the best epoch, or None where they are not to be restored. All arrays are (...), one number a
+    member. mean: of a stack's members, which tells the best epoch of the whole.
+    """
+
+    def __init__(self, plan: Plan, parameters: Parameters) -> None:
+        self.patience = plan.patience
+        self.value = np.full(plan.members, np.inf)
+        self.epoch = np.zeros(plan.members, np.int64)
+        self.over = np.zeros(plan.members, bool)
+        self.mean = np.inf
+        restores = plan.patience is not None and plan.patience.restore_best
+        self.parameters = parameters.like() if restores else None
+        if self.parameters is not None:
+            self.parameters.flat[...] = parameters.flat
+
+    def note(self, epoch: int, values: Floats, parameters: Parameters) -> bool:
+        """Take in an epoch's figure; whether it is the best of the whole. NaN is never the best."""
+        needed = self.patience.minimum_delta if self.patience else 0.0
+        improved = (values < self.value - needed) & ~self.over
+        if improved.any():
+            self.value = np.where(improved, values, self.value)
+            self.epoch = np.where(improved, epoch, self.epoch)
+            if self.parameters is not None:
+                self.parameters.flat[improved] = parameters.flat[improved]
+        if self.patience is not None:
+            self.over |= epoch - self.epoch >= self.patience.epochs
+        of_all = mean(values)
+        is_best = of_all < self.mean - needed
+        self.mean = of_all if is_best else self.mean
+        return is_best
+
+    def state(self) -> dict[str, Any]:
+        # JSON has no infinity
+        values = [float(value).hex() for value in (*self.value.flat, self.mean)]
+        return {"values": values, "epoch": self.epoch.ravel().tolist(), "over": self.over.ravel().tolist()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        *values, self.mean = map(float.fromhex, state["values"])
+        self.value = np.array(values, np.float64).reshape(self.value.shape)
+        self.epoch = np.array(state["epoch"], np.int64).reshape(self.epoch.shape)
+        self.over = np.array(state["over"], bool).reshape(self.over.shape)

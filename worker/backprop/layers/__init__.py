@@ -1,0 +1,1 @@
+"""What a layer is, and one file a kind of it."""

@@ -1,0 +1,54 @@
+"""Loss and metrics of a network's outputs, one number a member of a stack."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from worker.backprop.arrays import Floats, Targets, mean
+from worker.backprop.batches import Part
+from worker.backprop.losses.objective import Objective
+from worker.backprop.metrics import Metric
+from worker.backprop.network import Network
+from worker.backprop.parameters import Parameters
+from worker.errors import DivergedError
+
+# rows of a forward pass outside training: enough for the product to run at full speed, few enough to stay small
+EVALUATION_ROWS = 512
+
+LOSSES = {"train_loss": "loss", "validation_loss": "validation loss"}
+
+
+def evaluate(
+    network: Network, objective: Objective, metrics: Mapping[str, Metric], parameters: Parameters, part: Part
+) -> tuple[Floats, dict[str, Floats]]:
+    """The mean loss and the metrics of these parameters on a part, in inference mode."""
+    x = part.x
+    starts = range(0, len(x), EVALUATION_ROWS)
+    z = np.concatenate([network.last_z(parameters, x[n : n + EVALUATION_ROWS]) for n in starts], axis=-1)
+    measured = measure(metrics, objective.activation.value(z), part.y, stacked=parameters.members is not None)
+    return objective.mean(z, part.y, part.weights), measured
+
+
+def measure(
+    metrics: Mapping[str, Metric], a: Floats, y: Targets | list[Targets], *, stacked: bool
+) -> dict[str, Floats]:
+    """Each metric of outputs a, (..., units, rows). y: one for all members of a stack, or a list of each one's own."""
+    if not stacked:
+        return {name: np.asarray(metric(a, np.asarray(y))) for name, metric in metrics.items()}
+    own = y if isinstance(y, list) else [y] * len(a)
+    return {
+        name: np.array([metric(*member) for member in zip(a, own, strict=True)]) for name, metric in metrics.items()
+    }
+
+
+def check_finite(figures: Mapping[str, Floats], parameters: Parameters, epoch: int) -> None:
+    """Raise DivergedError for a loss, or a weight after the last step, which the training loss has not met yet."""
+    losses = [(figures[name], what) for name, what in LOSSES.items() if name in figures]
+    # a sum is finite only if all that is summed is
+    if math.isfinite(sum(mean(loss) for loss, _ in losses) + float(np.add.reduce(parameters.flat, axis=None))):
+        return
+    for values, what in (*losses, (parameters.flat.sum(axis=-1, dtype=np.float64), "weight")):
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise DivergedError(epoch, what, int(finite.argmin()) if finite.ndim else None)
