@@ -2,12 +2,15 @@
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
+from migrations.schema import check_not_newer
 from service.settings import ServiceSettings
 from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, migrated, run_up, worker_command
 from worker.records.sessions import Database
@@ -92,6 +95,7 @@ def migrate() -> None:
 @main.command()
 def api() -> None:
     """Run an API process group; for one machine of many."""
+    _refuse_newer(ServiceSettings())
     command = api_command()
     os.execv(command[0], command)  # noqa: S606 - our own command line
 
@@ -99,8 +103,17 @@ def api() -> None:
 @main.command()
 def worker() -> None:
     """Run a Celery worker; for one machine of many."""
-    command = worker_command(ServiceSettings())
+    settings = ServiceSettings()
+    _refuse_newer(settings)
+    command = worker_command(settings)
     os.execv(command[0], command)  # noqa: S606 - our own command line
+
+
+def _refuse_newer(settings: ServiceSettings) -> None:
+    """An old version beside a new one may go on with what it does; one that is started anew is not let near."""
+    with exiting_in_words(), suppress(SQLAlchemyError):
+        # a database that is away is no reason not to start: whatever asks it waits for it
+        check_not_newer(Database(settings.database, pool_size=1).engine)
 
 
 @main.command("check-worker")

@@ -9,7 +9,15 @@ import structlog
 from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException
 
-from worker.errors import DataError, IdempotencyError, NotFoundError, SpecError, StateError, UnavailableError
+from worker.errors import (
+    DataError,
+    IdempotencyError,
+    NotFoundError,
+    SpecError,
+    StateError,
+    StorageFullError,
+    UnavailableError,
+)
 
 log = structlog.get_logger()
 
@@ -71,6 +79,7 @@ CODES = {
     429: "too_many_requests",
     500: "internal",
     503: "unavailable",
+    507: "insufficient_storage",
 }
 
 DETAILS = {
@@ -127,6 +136,7 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     StateError: _of_state,
     IdempotencyError: lambda error: Problem(422, str(error), code="idempotency_key_reused"),
     UnavailableError: _of_unavailable,
+    StorageFullError: lambda error: Problem(507, str(error), headers={"Retry-After": "60"}),
     HTTPException: _of_http,
     Exception: _of_anything,
 }

@@ -47,6 +47,7 @@ def curve(job_id: str, query: schemas.CurveQuery) -> Response:
         "metrics": {name: [point.metrics.get(name) for point in points] for name in metrics},
         "learning_rate": [point.learning_rate for point in points],
         "gradient_norm": [point.gradient_norm for point in points],
+        "layers": [point.layers for point in points],
         "seconds": [point.seconds for point in points],
     }
     response = _curve_csv(columns) if as_csv else answer(columns)
@@ -56,6 +57,7 @@ def curve(job_id: str, query: schemas.CurveQuery) -> Response:
 
 def _curve_csv(columns: dict[str, Any]) -> Response:
     metrics = columns.pop("metrics")
+    del columns["layers"]
     flat = {"epoch": columns.pop("epochs")} | columns | metrics
     text = io.StringIO()
     writer = csv.writer(text)

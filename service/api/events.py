@@ -32,7 +32,12 @@ RETRY_MILLISECONDS = 2000
     query=EventsQuery,
     headers={"Last-Event-ID": "Go on after this number; `?after=` says the same."},
     answers={
-        200: Answer("status, epoch, checkpoint, heartbeat, and end last.", None, (SSE, NDJSON)),
+        200: Answer(
+            "status, epoch, checkpoint, heartbeat, and end last. elsewhere: a resume where NumPy, BLAS or threads are "
+            "others, so that bits may be; nondeterminism: epochs that came out otherwise the second time.",
+            None,
+            (SSE, NDJSON),
+        ),
         204: Answer("The job has ended and nothing is newer.", None, ()),
         404: NOT_FOUND,
         503: Answer("As many watchers as this process may have.", ProblemDocument, ("application/problem+json",)),

@@ -50,6 +50,8 @@ def predict(job_id: str) -> Response:
     }
     if prediction.classes is not None:
         document |= {"classes": prediction.classes, "probabilities": prediction.probabilities}
+    if prediction.spread is not None:
+        document["spread"] = prediction.spread
     return answer(document)
 
 
@@ -73,18 +75,21 @@ def _rows() -> list[Any]:
 
 
 def _as_csv(prediction: Prediction) -> Response:
-    rows = prediction.predictions
-    if prediction.classes is not None and prediction.probabilities is not None:
-        columns = {"prediction": rows}
-        for n, name in enumerate(prediction.classes):
-            columns[f"probability of {name}"] = [row[n] for row in prediction.probabilities]
-    elif rows and isinstance(rows[0], list):
-        columns = {f"prediction {n}": [row[n] for row in rows] for n in range(len(rows[0]))}
-    else:
-        columns = {"prediction": rows}
+    columns = _columns("prediction", prediction.predictions)
+    for n, name in enumerate(prediction.classes or ()):
+        columns[f"probability of {name}"] = [row[n] for row in prediction.probabilities or ()]
+    if prediction.spread is not None:
+        columns |= _columns("spread", prediction.spread)
     sink = pa.BufferOutputStream()
     pyarrow.csv.write_csv(pa.table(columns), sink)
     return Response(sink.getvalue().to_pybytes(), content_type="text/csv; charset=utf-8")
+
+
+def _columns(name: str, rows: list[Any]) -> dict[str, list[Any]]:
+    """One column, or one for each of the values of a row."""
+    if not rows or not isinstance(rows[0], list):
+        return {name: rows}
+    return {f"{name} {n}": [row[n] for row in rows] for n in range(len(rows[0]))}
 
 
 @operations.declare(

@@ -67,6 +67,11 @@ class JobError(Shown):
     epoch: int | None
 
 
+class Hint(Shown):
+    code: Literal["diverging", "stalled", "unfinished", "over_fitting", "dead_units"]
+    message: str
+
+
 class JobLinks(Shown):
     self: str
     curve: str
@@ -97,13 +102,25 @@ class JobBrief(Shown):
     classes: list[str] | None
     queue_position: int | None
     error: JobError | None
+    hints: list[Hint] | None
+    "What the curve says in words, at the end."
     model: None
     retry_of: str | None
     tags: list[str]
     links: JobLinks
 
 
+class LayerShape(Shown):
+    type: str
+    inputs: int
+    outputs: int
+    activation: str | None
+    parameters: int
+
+
 class Job(JobBrief):
+    layers: list[LayerShape]
+    "As built if every category stands in the training part, the output layer last."
     features: list[FeatureShown]
     metadata: dict[str, JsonValue]
     spec: JobSpec
@@ -112,13 +129,6 @@ class Job(JobBrief):
 
 class JobList(ListOf):
     data: list[JobBrief]
-
-
-class LayerShape(Shown):
-    type: str
-    inputs: int
-    outputs: int
-    parameters: int
 
 
 class PartRows(Shown):
@@ -142,6 +152,19 @@ class DryRun(Shown):
     spec: JobSpec
 
 
+class LayerFigures(Shown):
+    """Euclidean norms over a layer's weights and biases; null for a layer without."""
+
+    units: int
+    weight_norm: float | None
+    gradient_norm: float | None
+    "Of the epoch's last step, before clipping."
+    update_norm: float | None
+    "What that step moved."
+    dead_units: float | None
+    "How many units give the same for every row; of an ensemble, the mean over its members."
+
+
 class Curve(Shown):
     """Columns of equal length; a value that was not finite is null."""
 
@@ -151,6 +174,8 @@ class Curve(Shown):
     metrics: dict[str, list[float | None]]
     learning_rate: list[float]
     gradient_norm: list[float | None]
+    layers: list[list[LayerFigures] | None]
+    "Of each layer, the output layer last; null in epochs without: at most 256 epochs of a job have them."
     seconds: list[float]
 
 
@@ -158,6 +183,7 @@ class PartEvaluation(Shown):
     loss: float
     rows: int
     metrics: dict[str, float | None]
+    labels: dict[str, Any] | None = None
     confusion: dict[str, Any] | None = None
     residuals: dict[str, Any] | None = None
 

@@ -22,9 +22,14 @@ class PredictedBy(Shown):
 
 
 class Predictions(Shown):
-    """A class a row with probabilities, or a number a row (a list where there are several targets)."""
+    """A class a row with probabilities, or a number a row (a list where there are several targets).
+
+    Of several labels that are each there or not: 1 or 0 of each, `classes` their columns. spread: of an ensemble, how
+    far its members differ, as a standard deviation: of each probability, or of the number.
+    """
 
     model: PredictedBy
     predictions: list[Any]
     classes: list[str] | None = None
     probabilities: list[list[float]] | None = None
+    spread: list[Any] | None = None

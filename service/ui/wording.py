@@ -8,6 +8,7 @@ from worker.records.curves import Point
 
 NONE = "–"  # noqa: RUF001 - a figure that is not there
 
+ABBREVIATED = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "f1": "F1", "roc": "ROC", "auc": "AUC"}
 FILTERS = ("number", "count", "percent", "duration", "instant", "metric_name", "capital")
 
 
@@ -52,7 +53,7 @@ def instant(rfc3339: str | None) -> str:
 
 def metric_name(name: str) -> str:
     """validation_r2 -> validation R²."""
-    return name.replace("_", " ").replace("r2", "R²").replace("rmse", "RMSE").replace("mae", "MAE").replace("f1", "F1")
+    return " ".join(ABBREVIATED.get(word, word) for word in name.split("_"))
 
 
 def capital(text: str) -> str:

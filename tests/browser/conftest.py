@@ -89,13 +89,21 @@ def start_job(gradmill: Product) -> Iterator[StartJob]:
     """Submit a job and return it; it is cancelled at the end of the test if it still runs."""
     started = []
 
-    def start(name: str = "moons", *, rows: int = 400, units: int = 16, **training: Any) -> dict[str, Any]:
+    def start(
+        name: str = "moons",
+        *,
+        rows: int = 400,
+        units: int = 16,
+        dataset: dict[str, Any] | None = None,
+        target: str | list[str] = "label",
+        **training: Any,
+    ) -> dict[str, Any]:
         answer = gradmill.post(
             "/v1/jobs",
             {
                 "name": name,
-                "dataset": {"source": "generator", "name": "moons", "rows": rows},
-                "target": "label",
+                "dataset": dataset or {"source": "generator", "name": "moons", "rows": rows},
+                "target": target,
                 "network": {"layers": [{"type": "dense", "units": units, "activation": "tanh"}]},
                 "training": {"epochs": 5} | training,
             },

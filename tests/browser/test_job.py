@@ -31,7 +31,7 @@ def test_the_loss_is_drawn_live_from_the_event_stream(open_page: OpenPage, long_
     expect(page.locator("#loss canvas")).to_be_visible()
     expect(page.locator("#live")).to_have_text("live")
     assert [url for url in streams if f"/v1/jobs/{long_job}/events" in url]
-    for moving in ("#loss .legend output", "[data-field=epoch]", "[data-field=summary]", "[data-row=latest] td"):
+    for moving in ("#loss .legend output", "[data-field=epoch]", "[data-field=summary]", "[data-point=latest]"):
         element = page.locator(moving).first
         expect(element).not_to_have_text(element.inner_text())
 

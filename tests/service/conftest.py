@@ -16,7 +16,6 @@ from service.context import EXTENSION, Parts
 from service.settings import ServiceSettings
 from tests.conftest import SPEC
 from worker.running.run import Runner
-from worker.running.stopping import ShutdownFlag
 
 KEY = "gm_test_key"
 
@@ -54,7 +53,9 @@ def client(app: Flask, parts: Parts) -> FlaskClient:
 @pytest.fixture
 def run(parts: Parts) -> Callable[[str], str | None]:
     """Run a job here and now."""
-    runner = Runner(parts.database, parts.tables, parts.settings, ShutdownFlag(), "wrk_test", parts.doorbell.announce)
+    runner = Runner(
+        parts.database, parts.tables, parts.settings, threading.Event(), "wrk_test", parts.doorbell.announce
+    )
     return runner.run_job
 
 

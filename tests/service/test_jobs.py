@@ -90,7 +90,9 @@ def test_the_curve_is_columns_or_csv(succeeded: Callable[..., str], client: Flas
     curve = client.get(f"/v1/jobs/{job_id}/curve").get_json()
     assert curve["epochs"] == [1, 2, 3, 4, 5]
     assert {len(curve[name]) for name in ("train_loss", "validation_loss", "learning_rate", "seconds")} == {5}
-    assert list(curve["metrics"]) == ["validation_accuracy"]
+    assert list(curve["metrics"]) == ["train_accuracy", "validation_accuracy"]
+    assert [len(layers) for layers in curve["layers"]] == [2] * 5
+    assert curve["layers"][0][0]["units"] == 8
     assert client.get(f"/v1/jobs/{job_id}/curve?after_epoch=3").get_json()["epochs"] == [4, 5]
     assert client.get(f"/v1/jobs/{job_id}/curve?max_points=2").get_json()["epochs"] == [1, 5]
     answer = client.get(f"/v1/jobs/{job_id}/curve", headers={"Accept": "text/csv"})
@@ -153,7 +155,7 @@ def test_a_retry_is_a_new_job_with_members_overridden(post: Post, client: FlaskC
     assert changed["spec"]["training"]["optimizer"] == job["spec"]["training"]["optimizer"]
     sgd = {"training": {"optimizer": {"type": "sgd", "learning_rate": 0.5}}}
     other = client.post(f"/v1/jobs/{job['id']}/retry", json=sgd).get_json()["spec"]["training"]
-    assert other["optimizer"] == {"type": "sgd", "learning_rate": 0.5, "momentum": 0.0}
+    assert other["optimizer"].items() >= {"type": "sgd", "learning_rate": 0.5, "momentum": 0.0}.items()
     assert other["epochs"] == job["spec"]["training"]["epochs"]
     bad = client.post(f"/v1/jobs/{job['id']}/retry", json={"training": {"epochs": 0}})
     assert (bad.status_code, bad.get_json()["errors"][0]["pointer"]) == (422, "/training/epochs")

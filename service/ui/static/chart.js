@@ -5,8 +5,9 @@ import uPlot from "./vendor/uplot/uPlot.esm.js";
 import { count, number } from "./format.js";
 
 const HEIGHT = 260;
+const DASHES = { solid: [], dashed: [7, 5], dotted: [2, 4] };
 
-/** lines: [{name, label, className, dash}]. best: whether to mark the curve's best epoch on the last line. */
+/** lines: [{name, label, className, dash}], a dash of DASHES. best: whether to mark the best epoch on the last line. */
 export class Chart {
   constructor(figure, curve, lines, { log = false, best = false } = {}) {
     Object.assign(this, { figure, curve, lines, log, best, focus: null });
@@ -19,14 +20,27 @@ export class Chart {
 
   setLog(log) {
     this.log = log;
-    this.plot.destroy();
-    this.#makePlot();
-    this.update();
+    this.#makeAnew();
+  }
+
+  /** Draw what the curve now holds, by these lines. */
+  show(lines) {
+    const isNew = lines.length !== this.lines.length || lines.some((line, n) => line.name !== this.lines[n].name);
+    if (!isNew) return this.update();
+    this.lines = lines;
+    this.#makeLegend();
+    this.#makeAnew();
   }
 
   update() {
     this.plot.setData(this.#data());
     this.#writeLegend();
+  }
+
+  #makeAnew() {
+    this.plot.destroy();
+    this.#makePlot();
+    this.update();
   }
 
   #data() {
@@ -43,7 +57,7 @@ export class Chart {
     this.entries = this.lines.map((line) => {
       const entry = document.createElement("li");
       const swatch = document.createElement("span");
-      swatch.className = `swatch ${line.className}`;
+      swatch.className = `swatch ${line.className} ${line.dash ?? "solid"}`;
       const value = document.createElement("output");
       entry.append(swatch, `${line.label} `, value);
       return { entry, swatch, value };
@@ -68,7 +82,7 @@ export class Chart {
     const axis = { stroke: text, font: "12px system-ui, sans-serif", grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1, size: 4 } };
     const series = this.lines.map((line, n) => ({
       stroke: () => getComputedStyle(this.entries[n].swatch).color,
-      dash: line.dash,
+      dash: DASHES[line.dash],
       width: 2,
       points: { show: this.curve.length < 2 },
     }));
@@ -166,5 +180,7 @@ function linearRange(_, low, high) {
 }
 
 function logRange(_, low, high) {
-  return low === null ? [0.1, 1] : [low / 1.3, high * 1.3];
+  if (low === null) return [0.1, 1];
+  // the axis is labelled where it starts: one digit there, 0.0234 becomes 0.02
+  return [Number(low.toExponential().replace(/\.\d+/, "")), high * 1.3];
 }

@@ -5,6 +5,10 @@ const LIMIT = 4000;
 export class Curve {
   constructor(best = null) {
     this.best = best;
+    this.clear();
+  }
+
+  clear() {
     this.replace({ epochs: [], train_loss: [], validation_loss: [], metrics: {} });
   }
 

@@ -29,7 +29,7 @@ export function duration(seconds) {
 
 /** validation_r2 -> validation R². */
 export function metricName(name) {
-  const words = { r2: "R²", rmse: "RMSE", mae: "MAE", f1: "F1" };
+  const words = { r2: "R²", rmse: "RMSE", mae: "MAE", f1: "F1", roc: "ROC", auc: "AUC" };
   return name.split("_").map((word) => words[word] ?? word).join(" ");
 }
 

@@ -2,8 +2,10 @@
 
 import { Chart } from "./chart.js";
 import { Curve } from "./curve.js";
-import { count, curveSummary, duration, metricName, number, percent } from "./format.js";
+import { count, curveSummary, duration, number, percent } from "./format.js";
 import { enhanceForms } from "./forms.js";
+import { LayersChart } from "./layers.js";
+import { metricLines, metricSummary, metricsTitle } from "./metrics.js";
 import { refreshParts } from "./parts.js";
 import { call, show } from "./problems.js";
 import { JobStream } from "./stream.js";
@@ -13,8 +15,8 @@ import { keepTimes } from "./times.js";
 const MAX_POINTS = 1000;
 const REDRAW_MILLISECONDS = 250;
 const LINES = [
-  { name: "train_loss", label: "train", className: "line-1", dash: [] },
-  { name: "validation_loss", label: "validation", className: "line-2 dashed", dash: [7, 5] },
+  { name: "train_loss", label: "train", className: "line-1", dash: "solid" },
+  { name: "validation_loss", label: "validation", className: "line-2", dash: "dashed" },
 ];
 
 const job = document.getElementById("job").dataset;
@@ -22,6 +24,7 @@ const epochs = Number(job.epochs);
 // the best epoch may be one that the thinned curve leaves out
 const curve = new Curve(pointOf(JSON.parse(job.best)));
 const charts = {};
+const layers = new LayersChart(document.getElementById("layers"), JSON.parse(job.layers), announce);
 const field = (name) => document.querySelector(`[data-field="${name}"]`);
 let status = job.status;
 let ended = job.final === "true";
@@ -45,7 +48,9 @@ function showState(state) {
 
 async function loadCurve() {
   const response = await call(`/v1/jobs/${job.id}/curve?max_points=${MAX_POINTS}`);
-  curve.replace(await response.json());
+  const answer = await response.json();
+  curve.replace(answer);
+  layers.replace(answer);
   draw();
   writeNumbers();
 }
@@ -55,34 +60,29 @@ function drawLoss() {
   figure.classList.toggle("waiting", !curve.length);
   if (!curve.length) return;
   const lines = curve.columns.validation_loss.some((value) => value !== null) ? LINES : LINES.slice(0, 1);
-  if (charts.loss?.lines.length === lines.length) charts.loss.update();
-  else {
-    charts.loss?.plot.destroy();
-    charts.loss = new Chart(figure, curve, lines, { log: isLog(), best: true });
-    charts.loss.onMove = announce;
-  }
+  drawLines("loss", figure, lines, { log: isLog(), best: true });
 }
 
 function drawMetrics() {
   if (!curve.metrics.length) return;
   const figure = document.getElementById("metric");
   figure.hidden = false;
-  if (charts.metric?.lines.length === curve.metrics.length) charts.metric.update();
-  else {
-    charts.metric?.plot.destroy();
-    const lines = curve.metrics.map((name, n) => ({ name, label: metricName(name), className: `line-${(n % 4) + 3}`, dash: [[], [7, 5], [2, 4]][n % 3] }));
-    charts.metric = new Chart(figure, curve, lines);
-    charts.metric.onMove = announce;
-    figure.querySelector("h2").textContent = lines.length === 1 ? metricName(curve.metrics[0]) : "Metrics";
-  }
-  const [name] = curve.metrics;
-  figure.querySelector("figcaption").textContent = `${metricName(name)} is ${number(curve.last?.[name])} after epoch ${count(curve.last?.epoch ?? 0)}.`;
+  drawLines("metric", figure, metricLines(curve.metrics));
+  figure.querySelector("h2").textContent = metricsTitle(curve.metrics);
+  figure.querySelector("figcaption").textContent = metricSummary(curve.metrics, curve.last);
+}
+
+function drawLines(name, figure, lines, options) {
+  if (charts[name]) return charts[name].show(lines);
+  charts[name] = new Chart(figure, curve, lines, options);
+  charts[name].onMove = announce;
 }
 
 function draw() {
   timer = null;
   drawLoss();
   drawMetrics();
+  layers.draw();
 }
 
 function writeNumbers() {
@@ -95,9 +95,9 @@ function writeNumbers() {
   if (field("eta") && pace !== null) field("eta").textContent = duration((epochs - last.epoch) * pace);
   field("summary").textContent = curveSummary(curve.first, last, curve.best);
   for (const [label, point] of [["latest", last], ["best", curve.best]]) {
-    for (const cell of document.querySelectorAll(`[data-row="${label}"] [data-column]`)) {
-      const value = point[cell.dataset.column];
-      cell.textContent = cell.dataset.column === "epoch" ? count(value) : number(value);
+    for (const cell of document.querySelectorAll(`[data-point="${label}"]`)) {
+      const value = point[cell.dataset.figure];
+      cell.textContent = cell.dataset.figure === "epoch" ? count(value) : number(value);
     }
   }
   const table = document.getElementById("as-table");
@@ -112,6 +112,7 @@ function redrawSoon() {
 function onEpoch(point) {
   const first = curve.length === 0;
   if (!curve.append(point)) return;
+  layers.append(point);
   pace = pace === null ? point.seconds : 0.9 * pace + 0.1 * point.seconds;
   redrawSoon();
   // the figures' columns are known now
