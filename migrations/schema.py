@@ -18,9 +18,17 @@ def upgrade(engine: Engine) -> None:
     """Run the missing migrations in one transaction. Raises StartError if the database is of a newer version."""
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
+            # longer than another's migration takes
+            connection.execute(text("SET LOCAL lock_timeout = '60s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         _refuse_newer(connection)
         command.upgrade(configuration(connection), "head")
+
+
+def check_not_newer(engine: Engine) -> None:
+    """Raises StartError if the database is of a version that this code does not know."""
+    with engine.connect() as connection:
+        _refuse_newer(connection)
 
 
 def is_current(connection: Connection) -> bool:

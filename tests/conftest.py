@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,6 @@ from worker.records.submission import submit_job
 from worker.records.tables import Base
 from worker.running.planning import plan_job
 from worker.running.run import Runner
-from worker.running.stopping import ShutdownFlag
 from worker.running.tables import Tables
 from worker.settings import Limits, Settings
 from worker.specs.job import Job
@@ -84,15 +84,25 @@ def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def postgresql_url(_postgresql_url: str | None) -> str:
-    if _postgresql_url is None:
+    return emptied(_postgresql_url)
+
+
+@pytest.fixture(scope="module")
+def postgresql_url_of_module(_postgresql_url: str | None) -> str:
+    """The same database, emptied once: for a product that a module's tests share."""
+    return emptied(_postgresql_url)
+
+
+def emptied(url: str | None) -> str:
+    if url is None:
         missing("PostgreSQL")
         raise AssertionError
-    engine = create_engine(_postgresql_url)
+    engine = create_engine(url)
     tables = ", ".join(table.name for table in Base.metadata.sorted_tables if table.name != "projects")
     with engine.begin() as connection:
         connection.execute(text(f"TRUNCATE {tables}"))
     engine.dispose()
-    return _postgresql_url
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -175,12 +185,12 @@ def claimed(database: Database, submit: Callable[..., Snapshot]) -> Callable[...
 
 
 @pytest.fixture
-def shutdown() -> ShutdownFlag:
-    return ShutdownFlag()
+def shutdown() -> threading.Event:
+    return threading.Event()
 
 
 @pytest.fixture
-def runner(database: Database, tables: Tables, shutdown: ShutdownFlag) -> Runner:
+def runner(database: Database, tables: Tables, shutdown: threading.Event) -> Runner:
     """A real runner in this process, whose announcements nobody hears."""
     return Runner(
         database=database,

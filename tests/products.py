@@ -91,6 +91,43 @@ class Product:
                     continue
         return found
 
+    def training_processes(self) -> list[int]:
+        """Pids of those that a worker's fork server has made."""
+        return [pid for pid in self.processes() if is_forked(pid) and is_forked(parent_of(pid))]
+
+    def worker_processes(self) -> list[int]:
+        """Pids of all that belongs to the worker: its parent, the fork server, the training processes."""
+        parents = {pid for pid in self.processes() if b"worker.tasks" in command_line(pid)}
+        return [pid for pid in self.processes() if session_of(pid) in parents]
+
+
+def is_forked(pid: int) -> bool:
+    return b"multiprocessing.forkserver" in command_line(pid)
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def parent_of(pid: int) -> int:
+    return _stat(pid)[1]
+
+
+def session_of(pid: int) -> int:
+    return _stat(pid)[3]
+
+
+def _stat(pid: int) -> list[int]:
+    """Nothing, parent, group and session of a process; zeros if it is gone."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return [0, 0, 0, 0]
+    return [0, *map(int, words[1:4])]
+
 
 def free_port() -> int:
     with socket.socket() as probe:

@@ -17,8 +17,8 @@ PLANTED = [
     ("worker/data/splits.py", "import worker.records.tables", "Imports run downhill"),
     ("worker/queue.py", "import worker.running.run", "Imports run downhill"),
     ("worker/errors.py", "import worker.settings", "Imports run downhill"),
-    ("worker/backprop/losses.py", "import sqlalchemy", "Back-propagation is NumPy only"),
-    ("worker/backprop/losses.py", "import worker.specs.job", "Back-propagation is NumPy only"),
+    ("worker/backprop/losses/numbers.py", "import sqlalchemy", "Back-propagation is NumPy only"),
+    ("worker/backprop/losses/numbers.py", "import worker.specs.job", "Back-propagation is NumPy only"),
     ("worker/running/recorder.py", "import celery", "Running a job knows no Celery"),
 ]
 

@@ -39,12 +39,12 @@ def _configuration(settings: Settings) -> dict[str, object]:
         "task_acks_late": False,
         "task_publish_retry": False,
         "worker_prefetch_multiplier": 1,
+        "worker_pool": "worker.pool:TaskPool",
         # without it a job waits behind a long one in a reserved slot
         "worker_disable_prefetch": True,
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
         "worker_hijack_root_logger": False,
-        "worker_soft_shutdown_timeout": 10,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {

@@ -3,59 +3,104 @@
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 
+import psutil
 import structlog
 from sqlalchemy.orm import Session
 
-from worker.errors import GradmillError
+from worker.data.storage import Storage
+from worker.errors import GradmillError, UnavailableError
 from worker.queue import Doorbell
 from worker.records.blobs import sweep_blobs
-from worker.records.lease import expired_jobs, rescue_job
+from worker.records.lease import expire_leases, expired_jobs, holds_any, rescue_job
+from worker.records.retention import sweeps
 from worker.records.sessions import Database
 from worker.records.workers import beat, leave, queue_figures, undelivered_jobs
-from worker.settings import Settings
+from worker.running.tables import Tables
+from worker.settings import Retention, Settings
+from worker.uptime import uptime
 
 log = structlog.get_logger()
 
 # a message that was sent so long ago should have been taken, or else be in the queue
-UNDELIVERED_SECONDS = 2.0
+UNDELIVERED_SECONDS = 1.0
 RUNG_AT_ONCE = 500
 LOOKS_BETWEEN_SWEEPS = 50
+BATCHES_AT_ONCE = 50
+# a worker that takes nothing for so long though jobs wait is deaf; one that hears takes a job in milliseconds
+DEAF_SECONDS = 10.0
 
 
 class Rescue(threading.Thread):
-    """Looks every fifth of a lease."""
+    """Beats for the worker, rescues, rings again and sweeps, a few times a lease. What fails is tried again."""
 
     def __init__(self, database: Database, doorbell: Doorbell, settings: Settings, worker_id: str) -> None:
         super().__init__(name="rescue", daemon=True)
         self._database, self._doorbell, self._settings = database, doorbell, settings
         self._worker_id = worker_id
+        self._tables = Tables(database, Storage(settings.storage), settings.limits)
+        self._deaf_since: float | None = None
         self._ended = threading.Event()
 
     def ask_to_end(self) -> None:
         """Does not wait: it is called from a signal's handler."""
         self._ended.set()
 
+    def process_died(self, pid: int, crash: str) -> None:
+        """One of this worker's processes has ended: what it held is rescued at once."""
+        log.error("process_died", pid=pid, crash=crash)
+        try:
+            self._database.write(lambda session: expire_leases(session, owner=self._worker_id, pid=pid, crash=crash))
+            rescue_expired(self._database, self._doorbell)
+        except UnavailableError as error:
+            log.warning("rescue_failed", error=repr(error))
+
     def run(self) -> None:
         looks = 0
+        pause = self._settings.lease_seconds / 5
+        looked = uptime()
         while True:
             try:
                 self._beat()
-                rescue_expired(self._database, self._doorbell)
+                # a machine that slept has expired the leases of processes that are just waking up: they look first
+                if uptime() - looked < self._settings.lease_seconds / 2:
+                    rescue_expired(self._database, self._doorbell)
+                looked = uptime()
                 ring_undelivered(self._database, self._doorbell)
+                self._end_if_deaf()
                 if looks % LOOKS_BETWEEN_SWEEPS == 0:
-                    self._database.write(sweep_blobs)
+                    sweep_all(self._database, self._tables, self._settings.retention)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look must come
                 log.warning("rescue_failed", error=repr(error))
             looks += 1
-            if self._ended.wait(self._settings.lease_seconds / 5):
+            if self._ended.wait(pause):
                 break
         with suppress(GradmillError):
             # if it can't say goodbye, its silence does
             self._database.write(lambda session: leave(session, self._worker_id))
+
+    def _end_if_deaf(self) -> None:
+        """End this worker if jobs wait, the broker answers, and yet it has taken none for some seconds.
+
+        Celery's consumers that reconnected and then hear nothing recur in its issue tracker (celery#8030, celery#8091,
+        celery#9054). Whoever supervises the worker starts it anew; the jobs are rung for again.
+        """
+        with self._database.reading() as session:
+            works = holds_any(session, self._worker_id) or queue_figures(session).depth == 0
+        now = time.monotonic()
+        if works or self._doorbell.waiting() is None:
+            self._deaf_since = None
+        elif self._deaf_since is None:
+            self._deaf_since = now
+        elif now - self._deaf_since > DEAF_SECONDS:
+            log.error("worker_is_deaf", seconds=round(now - self._deaf_since, 1))
+            for child in psutil.Process().children(recursive=True):
+                child.kill()
+            os._exit(1)
 
     def _beat(self) -> None:
         self._database.write(
@@ -68,6 +113,15 @@ class Rescue(threading.Thread):
                 version=version("gradmill"),
             )
         )
+
+
+def sweep_all(database: Database, tables: Tables, retention: Retention) -> None:
+    """Delete what nobody refers to and what is kept long enough, in short transactions; the rest at the next look."""
+    for sweep in (sweep_blobs, *sweeps(retention)):
+        for _ in range(BATCHES_AT_ONCE):
+            if database.write(sweep) == 0:
+                break
+    tables.sweep()
 
 
 def rescue_expired(database: Database, doorbell: Doorbell) -> list[str]:

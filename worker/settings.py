@@ -28,6 +28,18 @@ class Limits(BaseSettings):
     "Jobs of one project that wait at the same time."
 
 
+class Retention(BaseSettings):
+    """For how many days things are kept that the record does not need; unset: for ever."""
+
+    model_config = SettingsConfigDict(env_prefix="GRADMILL_KEEP_", frozen=True)
+
+    idempotency_keys_days: Annotated[float, Field(gt=0)] | None = 1.0
+    events_days: Annotated[float, Field(gt=0)] | None = 90.0
+    "Of finished jobs, but for their last; curves stay."
+    snapshots_days: Annotated[float, Field(gt=0)] | None = None
+    "Of finished jobs, the weights along the way; final weights and what a model serves stay."
+
+
 class Settings(BaseSettings):
     """The worker's settings; the service extends them with HTTP's. Environment variables: GRADMILL_<NAME>."""
 
@@ -45,8 +57,13 @@ class Settings(BaseSettings):
     "Training processes of one Celery worker."
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
     "How long a job stays its worker's without a sign of life. Beat at a third, self-stop at two thirds."
+    stall_seconds: Annotated[float, Field(ge=1)] = 300.0
+    "A training process that makes no step for so long is ended; its job resumes from the last checkpoint."
+    job_memory_bytes: Annotated[int, Field(ge=1)] | None = None
+    "What a job may allocate before it ends as `out_of_memory`; unset: this machine's memory over the processes."
     log_level: str = "info"
     limits: Limits = Field(default_factory=Limits)
+    retention: Retention = Field(default_factory=Retention)
 
     @property
     def database(self) -> str:

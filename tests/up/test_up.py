@@ -118,8 +118,7 @@ def test_a_worker_child_that_is_killed_loses_no_job(product: Product) -> None:
     job = product.post("/v1/jobs", SPEC | {"training": {"epochs": 12_000, "checkpoint_seconds": 0.2}}).json()
     while product.get(job["links"]["self"]).json()["progress"]["epoch"] < 200:
         time.sleep(0.02)
-    children = [pid for pid in product.processes() if is_training(pid)]
-    for pid in children:
+    for pid in product.training_processes():
         os.kill(pid, signal.SIGKILL)
     done = product.wait(job["id"])
     assert (done["status"], done["attempt"] >= 2) == ("succeeded", True)
@@ -128,14 +127,20 @@ def test_a_worker_child_that_is_killed_loses_no_job(product: Product) -> None:
     assert "nondeterminism" not in {json.loads(line)["event"] for line in lines}
 
 
-def is_training(pid: int) -> bool:
-    """Whether this is a child of the Celery worker: its parent runs the same command line."""
-    own, parent = (Path(f"/proc/{number}/cmdline") for number in (pid, parent_of(pid)))
-    return b"celery" in own.read_bytes() and b"celery" in parent.read_bytes()
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+def test_a_child_that_dies_is_missed_at_once(tmp_path: Path) -> None:
+    """Its parent lives, so nobody waits for the lease, which lasts a minute: the job runs again long before."""
+    with start_product(tmp_path / "data", port=free_port(), GRADMILL_LEASE_SECONDS="60") as product:
+        job = product.post("/v1/jobs", SPEC | {"training": {"epochs": 200_000, "checkpoint_seconds": 0.2}}).json()
+        while product.get(job["links"]["self"]).json()["progress"]["epoch"] < 100:
+            time.sleep(0.02)
+        for pid in product.training_processes():
+            os.kill(pid, signal.SIGKILL)
+        until = time.monotonic() + 30
+        again = product.get(job["links"]["self"]).json()
+        while (again["attempt"], again["status"]) != (2, "running") and time.monotonic() < until:
+            time.sleep(0.05)
+            again = product.get(job["links"]["self"]).json()
+        assert (again["attempt"], again["status"]) == (2, "running")
 
 
 def test_the_key_is_its_owners_only(gradmill: Product) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
-from worker.backprop.fit import State
+from worker.backprop.plan import State
 from worker.records.blobs import delete_blobs, publish_blob, read_blob
 from worker.records.identifiers import new_id
 from worker.records.lease import Claim

@@ -12,12 +12,15 @@ from worker.records.clock import now
 from worker.records.lease import Claim, Guarded, guard
 from worker.records.tables import Epoch
 
+# of points: twice the epochs with figures of layers that a job has at most
+ROOM_FOR_LAYERS = 512
+
 FROM_JSON = text("INSERT INTO epochs SELECT * FROM json_populate_recordset(NULL::epochs, CAST(:rows AS json))")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One epoch as it is recorded; a figure that is not finite is None."""
+    """One epoch as it is recorded; a figure that is not finite is None. layers: in some epochs."""
 
     epoch: int
     train_loss: float | None
@@ -26,6 +29,7 @@ class Point:
     gradient_norm: float | None
     metrics: dict[str, float | None]
     seconds: float
+    layers: list[dict[str, float | None]] | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -35,7 +39,14 @@ class Point:
     @property
     def bits(self) -> tuple[Any, ...]:
         """What a resumed run must repeat exactly."""
-        return (self.train_loss, self.validation_loss, self.learning_rate, self.gradient_norm, self.metrics)
+        return (
+            self.train_loss,
+            self.validation_loss,
+            self.learning_rate,
+            self.gradient_norm,
+            self.metrics,
+            self.layers,
+        )
 
 
 def record_epochs(
@@ -98,16 +109,23 @@ def point_of(row: Epoch) -> Point:
         row.gradient_norm,
         row.metrics,
         row.seconds,
+        row.layers,
     )
 
 
 def read_curve(session: Session, job_id: str, *, after_epoch: int = 0, max_points: int | None = None) -> list[Point]:
-    """The curve in order of epochs; thinned to about max_points evenly spaced ones, the last always among them."""
+    """The curve in order of epochs; thinned to about max_points evenly spaced ones, the last always among them.
+
+    Where there is room, epochs with figures of layers stay too.
+    """
     found = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after_epoch)
     if max_points is not None:
         last = session.scalar(select(func.max(Epoch.epoch)).where(Epoch.job_id == job_id)) or 0
         # epochs have no gaps: every step-th counted back from the last, chosen by the database
         points = last - after_epoch
         step = 1 if points <= max_points else -(-points // (max_points - 1))
-        found = found.where(or_((last - Epoch.epoch) % step == 0, Epoch.epoch == after_epoch + 1))
+        kept = [(last - Epoch.epoch) % step == 0, Epoch.epoch == after_epoch + 1]
+        if max_points >= ROOM_FOR_LAYERS:
+            kept.append(Epoch.layers.is_not(None))
+        found = found.where(or_(*kept))
     return [point_of(row) for row in session.scalars(found.order_by(Epoch.epoch))]

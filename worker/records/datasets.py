@@ -1,5 +1,6 @@
 """Rows of uploaded tables; their bytes are in the storage."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -46,6 +47,11 @@ def add_dataset(
     session.flush()
     session.refresh(dataset)
     return dataset
+
+
+def stored_keys(session: Session, keys: Sequence[str]) -> set[str]:
+    """Those of the keys that a row names."""
+    return set(session.scalars(select(Dataset.storage_key).where(Dataset.storage_key.in_(keys))))
 
 
 def get_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset:

@@ -10,7 +10,7 @@ from worker.records.tables import Epoch, Event, Job
 
 
 class Happening(NamedTuple):
-    """kind: status, epoch, checkpoint, nondeterminism or end."""
+    """kind: status, epoch, checkpoint, elsewhere, nondeterminism or end."""
 
     seq: int
     kind: str
@@ -58,6 +58,7 @@ def point(row: Epoch) -> dict[str, Any]:
         "metrics": row.metrics,
         "learning_rate": row.learning_rate,
         "gradient_norm": row.gradient_norm,
+        "layers": row.layers,
         "seconds": row.seconds,
     }
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from worker.errors import LeaseLostError
 from worker.records.clock import now, seconds_from_now
-from worker.records.events import add_event
+from worker.records.events import add_event, write_event
 from worker.records.tables import Job
 
 HELD = ("running", "pausing", "cancelling")
@@ -39,14 +39,20 @@ class Guarded(NamedTuple):
     seq: int
 
 
-def claim_job(session: Session, job_id: str, *, owner: str, lease_seconds: float) -> Claim | None:
-    """Take a queued job; None if it is not queued, because another has it or it was ended."""
+def claim_job(
+    session: Session, job_id: str, *, owner: str, lease_seconds: float, pid: int | None = None
+) -> Claim | None:
+    """Take a queued job; None if it is not queued, because another has it or it was ended.
+
+    owner: the worker; pid: of its process that will run the job.
+    """
     claimed = update(Job).where(Job.id == job_id, Job.status == "queued")
     job = session.scalars(
         claimed.values(
             status="running",
             attempt=Job.attempt + 1,
             owner=owner,
+            owner_pid=pid,
             lease_until=seconds_from_now(lease_seconds),
             heartbeat_at=now(),
             progress_at=now(),
@@ -81,6 +87,12 @@ def guard(session: Session, claim: Claim, *, numbers: int = 0, **values: Any) ->
     return Guarded(*row)
 
 
+def add_note(session: Session, claim: Claim, kind: str, payload: dict[str, Any]) -> None:
+    """An event of a running job, under a number of its own. Raises LeaseLostError."""
+    seq = guard(session, claim, numbers=1).seq
+    write_event(session, project_id=claim.project_id, job_id=claim.job_id, seq=seq, kind=kind, payload=payload)
+
+
 def held_status(session: Session, claim: Claim) -> str:
     """The job's status, by a look that writes nothing. Raises LeaseLostError."""
     held = select(Job.status).where(Job.id == claim.job_id, Job.attempt == claim.attempt, Job.status.in_(HELD))
@@ -102,7 +114,7 @@ def release_job(session: Session, job: Job, status: str, **values: Any) -> None:
     """Give the job up, to this status, and tell its watchers. The caller holds the row."""
     final = status in FINAL
     job.status = status
-    job.owner = None
+    job.owner = job.owner_pid = None
     job.lease_until = None
     job.eta_seconds = None
     for name, value in values.items():
@@ -114,6 +126,17 @@ def release_job(session: Session, job: Job, status: str, **values: Any) -> None:
     session.flush()
     session.refresh(job)
     add_event(session, job, "end" if final else "status")
+
+
+def expire_leases(session: Session, *, owner: str, pid: int, crash: str) -> None:
+    """End the leases that a worker's process held, now that its parent has seen it die. Rescue does the rest."""
+    held = update(Job).where(Job.owner == owner, Job.owner_pid == pid, Job.status.in_(HELD))
+    session.execute(held.values(lease_until=seconds_from_now(-1), crash=crash))
+
+
+def holds_any(session: Session, owner: str) -> bool:
+    """Whether a worker has a job at all."""
+    return session.scalar(select(Job.id).where(Job.owner == owner, Job.status.in_(HELD)).limit(1)) is not None
 
 
 def expired_jobs(session: Session, *, after: str = "", limit: int = 100) -> Sequence[tuple[str, int]]:
@@ -128,8 +151,11 @@ def rescue_job(session: Session, job_id: str, attempt: int) -> str | None:
     running -> queued, or failed at the third crash without a new epoch; pausing -> paused; cancelling -> cancelled.
     """
     # the claim's condition again: between the look and this write the worker may have come back
-    expired = update(Job).where(Job.id == job_id, Job.attempt == attempt, Job.status.in_(HELD), Job.lease_until < now())
-    job = session.scalars(expired.values(heartbeat_at=now()).returning(Job)).one_or_none()
+    expired = (Job.id == job_id, Job.attempt == attempt, Job.status.in_(HELD), Job.lease_until < now())
+    # a worker that froze in the middle of a write has the row locked: the next look tries again, others go on
+    if session.scalar(select(Job.id).where(*expired).with_for_update(skip_locked=True)) is None:
+        return None
+    job = session.scalars(update(Job).where(*expired).values(heartbeat_at=now()).returning(Job)).one_or_none()
     if job is None:
         return None
     crashes = job.crashes + 1
@@ -140,7 +166,8 @@ def rescue_job(session: Session, job_id: str, attempt: int) -> str | None:
     elif crashes >= CRASHES_LIMIT:
         error = {
             "code": "crashed",
-            "message": f"the worker died {crashes} times without completing another epoch",
+            "message": f"the worker died {crashes} times without completing another epoch"
+            + (f", the last time of {job.crash}" if job.crash else ""),
             "epoch": job.epoch,
         }
         release_job(session, job, "failed", crashes=crashes, error=error)

@@ -18,10 +18,20 @@ T = TypeVar("T")
 
 ATTEMPTS = 6
 BUSY_SECONDS = 5
-POSTGRESQL_CONNECT_SECONDS = 3
+POSTGRESQL = {
+    "connect_timeout": 3,
+    # of a server without one psycopg would give bytes
+    "client_encoding": "utf8",
+    # a network that swallows packets, or a client that froze with a job's row locked, must not hold up the others
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+    "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=15s",
+}
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
-# serialization failure, deadlock, and what a restarting server says
-RETRIED_STATES = {"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
+# serialization failure, deadlock, lock not available, idle too long, and what a restarting server says
+RETRIED_STATES = {"40001", "40P01", "55P03", "25P03", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
 
 
 class Database:
@@ -87,8 +97,7 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
             max_overflow=pool_size,
             pool_pre_ping=True,
             pool_timeout=5,
-            # the encoding: of a server without one psycopg would give bytes
-            connect_args={"connect_timeout": POSTGRESQL_CONNECT_SECONDS, "client_encoding": "utf8"},
+            connect_args=POSTGRESQL,
         )
     engine = create_engine(
         url, pool_size=pool_size, max_overflow=64, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}

@@ -7,7 +7,7 @@ from worker.records.tables import Job
 
 Snapshot = dict[str, Any]
 
-OF_DETAIL = ("spec", "features", "metadata")
+OF_DETAIL = ("spec", "features", "layers", "metadata")
 "Left out of lists and events, which would repeat them many times over."
 
 
@@ -31,10 +31,12 @@ def job_snapshot(job: Job) -> Snapshot:
         "best": job.best,
         "test": job.test,
         "parameters": job.parameters,
+        "layers": job.layers,
         "features": job.features,
         "classes": job.classes,
         "queue_position": None,
         "error": job.error,
+        "hints": job.hints,
         "model": None,
         "retry_of": job.retry_of,
         "tags": job.tags,

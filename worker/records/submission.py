@@ -25,6 +25,7 @@ class Plan:
     features: list[dict[str, Any]]
     classes: list[str] | None
     parameters: int
+    layers: list[dict[str, Any]]
 
 
 def submit_job(
@@ -58,6 +59,7 @@ def submit_job(
         features=plan.features,
         classes=plan.classes,
         parameters=plan.parameters,
+        layers=plan.layers,
         meta=spec.metadata,
         tags=list(spec.tags),
         epochs=spec.training.epochs,

@@ -84,7 +84,9 @@ class LoginToken(Base, OfProject):
 class Job(Base, OfProject):
     """attempt: the fencing number, raised by each claim. seq: numbers the job's epochs and events alike.
 
-    crashes: leases lost since the last newly recorded epoch. dispatched_at: when the broker was last rung.
+    owner, owner_pid: the worker that holds it, and its process. crashes: leases lost since the last newly recorded
+    epoch; crash: how the last of these processes ended, if its parent saw it. dispatched_at: when the broker was last
+    rung.
     """
 
     __tablename__ = "jobs"
@@ -96,6 +98,7 @@ class Job(Base, OfProject):
     features: Mapped[list[Any]] = mapped_column(Json)
     classes: Mapped[list[str] | None]
     parameters: Mapped[int] = mapped_column(Big)
+    layers: Mapped[list[Any]] = mapped_column(Json, default=list, server_default="[]")
     meta: Mapped[dict[str, Any]] = mapped_column("metadata", Json)
     tags: Mapped[list[str]]
     request_id: Mapped[str | None] = mapped_column(String(64))
@@ -104,6 +107,8 @@ class Job(Base, OfProject):
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
     owner: Mapped[str | None] = mapped_column(Id)
+    owner_pid: Mapped[int | None]
+    crash: Mapped[str | None] = mapped_column(String(200))
     lease_until: Mapped[datetime | None]
     heartbeat_at: Mapped[datetime | None]
     progress_at: Mapped[datetime | None]
@@ -120,6 +125,7 @@ class Job(Base, OfProject):
     best: Mapped[dict[str, Any] | None]
     test: Mapped[dict[str, Any] | None]
     evaluation: Mapped[dict[str, Any] | None]
+    hints: Mapped[list[Any] | None] = mapped_column(Json)
     error: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
@@ -139,7 +145,10 @@ class JobTag(Base, OfProject):
 
 
 class Epoch(Base, OfProject):
-    """One point of a curve. `seconds` and `attempt` are not among the bits that a resumed run repeats."""
+    """One point of a curve. layers: figures of each layer, in some epochs.
+
+    `seconds` and `attempt` are not among the bits that a resumed run repeats.
+    """
 
     __tablename__ = "epochs"
 
@@ -152,13 +161,18 @@ class Epoch(Base, OfProject):
     learning_rate: Mapped[float] = mapped_column(Float(53))
     gradient_norm: Mapped[float | None] = mapped_column(Float(53))
     metrics: Mapped[dict[str, Any]]
+    layers: Mapped[list[Any] | None] = mapped_column(Json)
     seconds: Mapped[float] = mapped_column(Float(53))
 
     __table_args__ = (UniqueConstraint("job_id", "seq"),)
 
 
 class Event(Base, OfProject):
-    """kind: status, checkpoint, nondeterminism or end. payload: what a watcher is sent."""
+    """kind: status, checkpoint, elsewhere, nondeterminism or end. payload: what a watcher is sent.
+
+    elsewhere: a job resumed where NumPy, BLAS or the number of threads differ, so that its bits may. nondeterminism:
+    epochs that came out otherwise the second time; what stood first stands.
+    """
 
     __tablename__ = "events"
 
@@ -167,6 +181,8 @@ class Event(Base, OfProject):
     kind: Mapped[str] = mapped_column(String(32))
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now())
+
+    __table_args__ = (Index(None, "created_at"),)
 
 
 class Blob(Base, OfProject):
@@ -206,7 +222,7 @@ class Weights(Base, OfProject):
     blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"))
     created_at: Mapped[datetime] = mapped_column(default=now())
 
-    __table_args__ = (UniqueConstraint("job_id", "kind", "epoch"),)
+    __table_args__ = (UniqueConstraint("job_id", "kind", "epoch"), Index(None, "created_at"))
 
 
 class Checkpoint(Base, OfProject):
@@ -311,3 +327,5 @@ class IdempotencyKey(Base, OfProject):
     resource_id: Mapped[str] = mapped_column(Id)
     answer: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now())
+
+    __table_args__ = (Index(None, "created_at"),)

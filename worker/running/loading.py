@@ -5,15 +5,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from worker.backprop.fit import Part, Training
-from worker.build import LAYERS, build_training, objective_targets, resolve_layers
-from worker.data.encoders import ClassTarget, Encoders, encode_table, encode_targets, fit_encoders
+from worker.backprop.batches import Part
+from worker.backprop.fit import Training
+from worker.build.layers import LAYERS, build_network, resolve_layers
+from worker.build.task import build_metrics, resolve_task, row_weights
+from worker.build.training import build_training
+from worker.data.encoders import (
+    ClassTarget,
+    Encoders,
+    LabelsTarget,
+    NumberTarget,
+    encode_table,
+    encode_targets,
+    fit_encoders,
+    numbers_of,
+)
 from worker.data.profiles import profile_table
-from worker.data.roles import Roles, assign_roles
+from worker.data.roles import assign_roles
 from worker.data.splits import Split, split_rows
-from worker.insight.evaluation import evaluate_classes, evaluate_numbers
+from worker.errors import DataError
+from worker.insight.evaluation import evaluate_classes, evaluate_labels, evaluate_numbers
 from worker.records.weights import Recipe
 from worker.settings import Limits
 from worker.specs.job import Job
@@ -21,56 +33,68 @@ from worker.specs.job import Job
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that a run needs. x: the whole table, (rows, inputs); targets: encoded, not yet as the loss takes them."""
+    """All that a run needs. parts: train, validation and test, each row of the table copied into one of them."""
 
-    spec: Job
-    roles: Roles
     training: Training
     recipe: Recipe
     encoders: Encoders
     split: Split
-    x: NDArray[np.float32]
-    targets: NDArray[Any]
+    parts: dict[str, Part | None]
 
 
 def load(spec: Job, table: pa.Table, limits: Limits) -> Loaded:
     """Encoders are fitted on the training part only. Raises SpecError and DataError."""
     roles = assign_roles(spec, profile_table(table, limits), limits)
+    task = resolve_task(spec, roles)
     labels = None
     if roles.classes is not None:
         labels = encode_targets(table, ClassTarget(name=roles.targets[0], classes=roles.classes))
     split = split_rows(table.num_rows, spec.training, labels)
-    encoders = fit_encoders(table.take(split.train), roles)
-    x = encode_table(table, encoders, pool_unknown=True)
+    encoders = fit_encoders(table.take(split.train), roles, task.kind, standardised=task.standardised)
+    dtype = np.dtype(spec.training.precision)
+    x = encode_table(table, encoders, pool_unknown=True, dtype=dtype)
     targets = encode_targets(table, encoders.target)
-    layers = resolve_layers(spec, roles)
-    y = objective_targets(spec, roles, targets)
+    column = None if roles.weight is None else numbers_of(table, [roles.weight])[:, 0]
+    weights = row_weights(task, targets, split.train, column)
+    parts: dict[str, Part | None] = {}
+    for name, rows in split._asdict().items():
+        if weights is not None and rows is not None and not weights[rows].any():
+            raise DataError(f"every row of the {name} part has the weight 0")
+        parts[name] = None if rows is None else Part.of(x, targets, rows, weights=weights, dtype=dtype)
+    layers = resolve_layers(spec, task, encoders.columns)
+    target = encoders.target
+    train = parts["train"]
+    assert train is not None  # noqa: S101 - split_rows has seen to it
     training = build_training(
-        spec,
-        roles,
-        layers,
-        train=Part(x[split.train], y[split.train]),
-        validation=None if split.validation is None else Part(x[split.validation], y[split.validation]),
+        spec.training,
+        task,
+        build_network(layers, encoders.width),
+        train=train,
+        validation=parts["validation"],
+        metrics=build_metrics(spec, task, target.scales if isinstance(target, NumberTarget) else ()),
     )
     recipe = Recipe(LAYERS.dump_python(layers, mode="json"), encoders.model_dump(mode="json"))
-    return Loaded(spec, roles, training, recipe, encoders, split, x, targets)
+    return Loaded(training, recipe, encoders, split, parts)
 
 
 def evaluate(loaded: Loaded) -> dict[str, Any]:
     """The trained network on the validation and the test part: `{"validation": ... or None, "test": ... or None}`."""
-    parts = {"validation": loaded.split.validation, "test": loaded.split.test}
-    return {name: None if rows is None else _evaluate_part(loaded, rows) for name, rows in parts.items()}
+    parts = {name: loaded.parts[name] for name in ("validation", "test")}
+    return {name: None if part is None else _evaluate_part(loaded, part) for name, part in parts.items()}
 
 
-def _evaluate_part(loaded: Loaded, rows: NDArray[np.int64]) -> dict[str, Any]:
+def _evaluate_part(loaded: Loaded, part: Part) -> dict[str, Any]:
+    """An ensemble answers with the mean of its members; its loss is the mean of theirs."""
     training, target = loaded.training, loaded.encoders.target
-    y = objective_targets(loaded.spec, loaded.roles, loaded.targets[rows])
-    loss, _ = training.evaluate(training.final, Part(loaded.x[rows], y))
-    outputs = training.network.forward(training.final, loaded.x[rows])
+    with np.errstate(all="ignore"):
+        loss, _ = training.evaluate(training.final, part)
+        a = training.network.forward(training.final, part.x)
+    outputs = a if training.final.members is None else a.mean(axis=0)
     if isinstance(target, ClassTarget):
-        found = evaluate_classes(outputs, loaded.targets[rows], list(target.classes))
+        found = evaluate_classes(outputs, part.y, list(target.classes))
+    elif isinstance(target, LabelsTarget):
+        found = evaluate_labels(outputs, part.y, list(target.names))
     else:
         scales, means = np.array(target.scales), np.array(target.means)
-        actual = loaded.targets[rows] * scales + means
-        found = evaluate_numbers(outputs * scales + means, actual, list(target.names))
-    return {"loss": loss} | found
+        found = evaluate_numbers(outputs * scales + means, part.y * scales + means, list(target.names))
+    return {"loss": float(loss.mean())} | found

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.build import Cost, estimate_cost, part_rows
+from worker.build.cost import Cost, estimate_cost, part_rows
 from worker.data.roles import Roles, assign_roles
 from worker.records.submission import Plan
 from worker.running.tables import Tables
@@ -24,6 +24,7 @@ class Planned:
             features=[{"name": feature.name, "type": feature.type} for feature in roles.features],
             classes=None if roles.classes is None else list(roles.classes),
             parameters=self.cost.parameters,
+            layers=self.cost.layers,
         )
 
 

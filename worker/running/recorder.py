@@ -10,15 +10,16 @@ import numpy as np
 import structlog
 from sqlalchemy.orm import Session
 
-from worker.backprop.fit import Epoch, State
 from worker.backprop.parameters import Parameters
+from worker.backprop.plan import Epoch, LayerFigures, State
 from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
 from worker.records.curves import Point, record_epochs
 from worker.records.events import write_event
-from worker.records.lease import Claim, guard
+from worker.records.lease import Claim, add_note
 from worker.records.sessions import Database
 from worker.records.weights import Recipe, publish_weights, to_bytes
+from worker.uptime import uptime
 
 log = structlog.get_logger()
 
@@ -63,9 +64,12 @@ class Recorder:
         snapshots: set[int],
         fingerprint: dict[str, Any],
         announce: Callable[[str], None],
-        tell: Callable[[str], None],
+        tell: Callable[[str, float], None],
     ) -> None:
-        """tell: is given the job's status after each write. announce: is called with the job id after each."""
+        """tell: is given the job's status after each write, and the moment since which its lease is new.
+
+        announce: is called with the job id after each.
+        """
         self._database, self._claim, self._recipe = database, claim, recipe
         self._epochs, self._snapshots, self._fingerprint = epochs, snapshots, fingerprint
         self._announce, self._tell = announce, tell
@@ -133,9 +137,11 @@ class Recorder:
                     blob_id=self._blob(session, staged_state),
                 )
             if differing:
-                self._note_difference(session, differing)
+                payload = {"epochs": differing, "attempt": self._claim.attempt}
+                add_note(session, self._claim, "nondeterminism", payload)
             return guarded.status, differing
 
+        guarded_since = uptime()
         status, differing = self._database.write(work)
         self._pending, self._best = Pending(), None
         if pending.points:
@@ -144,7 +150,7 @@ class Recorder:
             log.error("nondeterminism", epochs=differing)
         seconds = time.monotonic() - began
         self._next_flush = time.monotonic() + max(FLUSH_SECONDS, FLUSH_SHARE * seconds)
-        self._tell(status)
+        self._tell(status, guarded_since)
         self._announce(self._claim.job_id)
 
     def _publish_snapshot(self, session: Session, epoch: int, place: "bytes | str", seq: int) -> None:
@@ -152,16 +158,8 @@ class Recorder:
             session, self._claim, self._recipe, kind="snapshot", epoch=epoch, blob_id=self._blob(session, place)
         )
         payload = {"epoch": epoch, "weights_id": weights_id}
-        self._event(session, seq, "checkpoint", payload)
-
-    def _note_difference(self, session: Session, epochs: list[int]) -> None:
-        guarded = guard(session, self._claim, numbers=1)
-        payload = {"epochs": epochs, "attempt": self._claim.attempt}
-        self._event(session, guarded.seq, "nondeterminism", payload)
-
-    def _event(self, session: Session, seq: int, kind: str, payload: dict[str, Any]) -> None:
         project_id, job_id = self._claim.project_id, self._claim.job_id
-        write_event(session, project_id=project_id, job_id=job_id, seq=seq, kind=kind, payload=payload)
+        write_event(session, project_id=project_id, job_id=job_id, seq=seq, kind="checkpoint", payload=payload)
 
     def stage_final(self, parameters: Parameters, epoch: int) -> Callable[[Session], None]:
         """Prepare the final weights; what it returns publishes them in the transaction that ends the job."""
@@ -201,7 +199,12 @@ def _point(epoch: Epoch, seconds: float) -> Point:
         gradient_norm=_finite(epoch.gradient_norm),
         metrics={name: _finite(value) for name, value in epoch.metrics.items()},
         seconds=round(seconds, 6),
+        layers=None if epoch.layers is None else [_figures(layer) for layer in epoch.layers],
     )
+
+
+def _figures(layer: LayerFigures) -> dict[str, float | None]:
+    return {name: _finite(value) for name, value in layer._asdict().items()}
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,9 +1,11 @@
 """Run one job: claim it, load it, fit it, record it, and end the attempt in exactly one way."""
 
+import os
 import re
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,34 +15,43 @@ from sqlalchemy.orm import Session
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from worker.backprop.fit import Training
-from worker.errors import DataError, DivergedError, LeaseLostError, SpecError, UnavailableError
+from worker.errors import DataError, DivergedError, FigureError, LeaseLostError, SpecError, UnavailableError
+from worker.insight.hints import hints_of
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
-from worker.records.lease import Claim, claim_job
+from worker.records.curves import read_curve
+from worker.records.lease import Claim, add_note, claim_job, guard
 from worker.records.sessions import Database
 from worker.records.transitions import end_attempt
 from worker.running.heartbeat import Heartbeat
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
-from worker.running.stopping import Reason, ShutdownFlag, Stopping
+from worker.running.stopping import Progress, Reason, Stopping
 from worker.running.tables import Tables
 from worker.settings import Settings
 from worker.specs.job import Job
+from worker.uptime import uptime
 
 log = structlog.get_logger()
 
+# of the curve, for the words about it
+HINT_POINTS = 600
 JOB_ID = re.compile(r"^job_[0-9a-f]{32}$")
 
 
 @dataclass(frozen=True)
 class Runner:
-    """What a process needs to run jobs. announce: tells watchers that a job's record changed."""
+    """What a process needs to run jobs.
+
+    announce: tells watchers that a job's record changed. progress: is moved on by every step.
+    """
 
     database: Database
     tables: Tables
     settings: Settings
-    shutdown: ShutdownFlag
+    shutdown: threading.Event
     owner: str
     announce: Callable[[str], None]
+    progress: Progress = field(default_factory=Progress)
 
     def run_job(self, job_id: str) -> str | None:
         """Run the job if it waits; the status it was left in, or None if it was not ours or the lease was lost.
@@ -51,7 +62,9 @@ class Runner:
             log.warning("not_a_job_id", length=len(job_id))
             return None
         lease = self.settings.lease_seconds
-        claim = self.database.write(lambda session: claim_job(session, job_id, owner=self.owner, lease_seconds=lease))
+        claim = self.database.write(
+            lambda session: claim_job(session, job_id, owner=self.owner, pid=os.getpid(), lease_seconds=lease)
+        )
         if claim is None:
             return None
         with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt, request_id=claim.request_id):
@@ -83,7 +96,11 @@ class _Attempt:
         self.database = runner.database
         training = self.spec.training
         self.stopping = Stopping(
-            runner.shutdown, max_seconds=training.max_seconds, checkpoint_seconds=training.checkpoint_seconds
+            runner.shutdown,
+            runner.progress,
+            max_seconds=training.max_seconds,
+            checkpoint_seconds=training.checkpoint_seconds,
+            lease_seconds=claim.lease_seconds,
         )
         self.heartbeat = Heartbeat(self.database, claim, self.stopping)
 
@@ -91,14 +108,17 @@ class _Attempt:
         """Errors of a job are translated here, and nowhere else."""
         self.heartbeat.start()
         try:
-            with threadpool_limits(self.spec.training.threads):
-                return self._train()
-        except (LeaseLostError, UnavailableError) as error:
-            # nothing can be written. If the lease was ours it runs out, and rescue gives the job to another
-            log.warning("attempt_lost", error=str(error))
-            return None
-        except Exception as error:  # noqa: BLE001 - whatever a job does, it ends in the record
-            return self._fail(*self._translated(error))
+            try:
+                with threadpool_limits(self.spec.training.threads):
+                    return self._train()
+            except (LeaseLostError, UnavailableError) as error:
+                # nothing can be written. If the lease was ours it runs out, and rescue gives the job to another
+                log.warning("attempt_lost", error=str(error))
+                return None
+            except Exception as error:  # noqa: BLE001 - whatever a job does, it ends in the record
+                failure = self._translated(error)
+            # after the except clause, which would keep the run's arrays: memory may be what was short
+            return self._fail(*failure)
         finally:
             self.heartbeat.end()
 
@@ -108,6 +128,8 @@ class _Attempt:
             case DivergedError():
                 rate = self.spec.training.optimizer.learning_rate
                 return "diverged", f"{error}; try a learning rate of {rate / 10:g} or less", error.epoch
+            case FigureError():
+                return "invalid_data", str(error), 1
             case SpecError() | DataError():
                 return "invalid_data", _said(error), None
             case MemoryError():
@@ -146,8 +168,9 @@ class _Attempt:
             tell=self._written,
         )
 
-    def _written(self, status: str) -> None:
-        self.heartbeat.renewed()
+    def _written(self, status: str, guarded_since: float) -> None:
+        self.runner.progress.steps += 1
+        self.stopping.renewed(guarded_since)
         self.stopping.tell_status(status)
 
     def _resume(self, training: Training) -> None:
@@ -157,9 +180,12 @@ class _Attempt:
             return
         row, state = newest
         training.restore(state)
-        log.info(
-            "resumed", epoch=training.epoch, same_machine=row.fingerprint == fingerprint(self.spec.training.threads)
-        )
+        here = fingerprint(self.spec.training.threads)
+        log.info("resumed", epoch=training.epoch, fingerprint=here)
+        if row.fingerprint != here:
+            # the same bits can't be promised: another kernel may round otherwise
+            payload = {"epoch": training.epoch, "attempt": self.claim.attempt, "was": row.fingerprint, "is": here}
+            self.database.write(lambda session: add_note(session, self.claim, "elsewhere", payload))
 
     def _fit(self, training: Training, recorder: Recorder) -> Reason | None:
         """Train until the end or until there is a reason to stop, taking checkpoints on the way."""
@@ -170,16 +196,30 @@ class _Attempt:
                     break
             reason = self.stopping.reason
             if reason == "checkpoint":
+                began = time.monotonic()
                 recorder.checkpoint(training.state())
-                self.stopping.checkpoint_taken()
+                self.stopping.checkpoint_taken(time.monotonic() - began)
+            elif reason == "lease_lost":
+                self._hold_on()
             elif reason is not None:
                 return reason
         return None
+
+    def _hold_on(self) -> None:
+        """The run stands still. Nobody may have taken the job: the database was away, or this machine slept.
+
+        Raises LeaseLostError if somebody has, and UnavailableError.
+        """
+        began = uptime()
+        guarded = self.database.write(lambda session: guard(session, self.claim))
+        self.stopping.renewed(began)
+        self.stopping.tell_status(guarded.status)
 
     def _succeed(self, loaded: Loaded, recorder: Recorder) -> str:
         recorder.flush()
         evaluation = evaluate(loaded)
         test = evaluation["test"]
+        hints = self._hints()
         publish = recorder.stage_final(loaded.training.final, loaded.training.final_epoch)
 
         def work(session: Session) -> str:
@@ -190,15 +230,13 @@ class _Attempt:
                 self.claim,
                 "succeeded",
                 evaluation=evaluation,
+                hints=hints,
                 test=test and {"loss": test["loss"], "metrics": test["metrics"]},
-                parameters=int(loaded.training.parameters.flat.size),
             )
 
         return self.database.write(work)
 
     def _stop(self, reason: Reason | None, training: Training, recorder: Recorder) -> str | None:
-        if reason == "lease_lost":
-            raise LeaseLostError("the lease was not renewed in time")
         if reason == "timed_out":
             recorder.flush()
             limit = self.spec.training.max_seconds
@@ -213,9 +251,21 @@ class _Attempt:
         log.info("job_failed", code=code, message=message)
         return self._end("failed", error={"code": code, "message": message, "epoch": epoch})
 
+    def _hints(self) -> list[dict[str, str]]:
+        """Words about the curve. They must not cost the job its end."""
+        try:
+            with self.database.reading() as session:
+                points = read_curve(session, self.claim.job_id, max_points=HINT_POINTS)
+            return hints_of(points)
+        except Exception as error:
+            log.exception("no_hints", error=repr(error))
+            return []
+
     def _end(self, status: str, **values: Any) -> str | None:
+        hints = self._hints() if status in ("failed", "cancelled") else None
+
         def work(session: Session) -> str:
-            left_in = end_attempt(session, self.claim, status, **values)
+            left_in = end_attempt(session, self.claim, status, hints=hints, **values)
             if left_in in ("failed", "cancelled"):
                 drop_checkpoints(session, self.claim.job_id)
             return left_in

@@ -11,13 +11,16 @@ from worker.data.readers import PARQUET, read_table
 from worker.data.sources import make_table
 from worker.data.storage import Storage
 from worker.errors import NotFoundError, SpecError
-from worker.records.datasets import add_dataset, find_same_bytes, get_dataset
-from worker.records.identifiers import new_id
+from worker.records.datasets import add_dataset, find_same_bytes, get_dataset, stored_keys
+from worker.records.identifiers import age_seconds, new_id
 from worker.records.sessions import Database
 from worker.records.tables import Dataset
 from worker.settings import Limits
 from worker.specs.dataset import BuiltinDataset, GeneratedDataset, InlineDataset, StoredDataset
 from worker.specs.dataset import Dataset as DatasetSpec
+
+ORPHAN_SECONDS = 3600
+ASKED_AT_ONCE = 500
 
 
 class Tables:
@@ -76,6 +79,18 @@ class Tables:
         """Keep inline rows as an upload; the specification that names it."""
         dataset, _ = self.store(project_id, name, table_bytes(inline_table(spec)), PARQUET)
         return StoredDataset(source="stored", id=dataset.id)
+
+    def sweep(self) -> int:
+        """Delete stored bytes that no row names, an hour after they came: of uploads that died half way. How many."""
+        old = [key for key in self._storage.list_keys() if key.startswith("dst_") and age_seconds(key) > ORPHAN_SECONDS]
+        orphans = []
+        for start in range(0, len(old), ASKED_AT_ONCE):
+            batch = old[start : start + ASKED_AT_ONCE]
+            with self._database.reading() as session:
+                orphans += sorted(set(batch) - stored_keys(session, batch))
+        for key in orphans:
+            self._storage.delete(key)
+        return len(orphans)
 
     def read(self, dataset: Dataset) -> pa.Table:
         """An uploaded table, by its row."""

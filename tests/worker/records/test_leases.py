@@ -5,14 +5,17 @@ import time
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 
 from worker.errors import LeaseLostError
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.lease import Claim, claim_job, expired_jobs, guard, held_status, rescue_job
+from worker.records.lease import Claim, claim_job, expire_leases, expired_jobs, guard, held_status, rescue_job
 from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
+from worker.records.tables import Job
 from worker.records.transitions import ask, end_attempt
 
 
@@ -108,3 +111,55 @@ def test_the_third_crash_without_an_epoch_fails_the_job(database: Database, clai
         job = get_job(session, DEFAULT_PROJECT, job_id)
         assert job.error is not None
         assert (job.error["code"], job.finished_at is not None) == ("crashed", True)
+
+
+def test_the_leases_of_a_process_that_was_seen_to_die_end_at_once(
+    database: Database, submit: Callable[..., Snapshot]
+) -> None:
+    """Those of that worker's process alone; rescue then frees them though their time has not run out."""
+
+    def claim(owner: str, pid: int) -> str:
+        job_id = submit()["id"]
+        database.write(lambda session: claim_job(session, job_id, owner=owner, pid=pid, lease_seconds=1000))
+        return job_id
+
+    dead, living, other = claim("one", 7), claim("one", 8), claim("two", 7)
+    database.write(lambda session: expire_leases(session, owner="one", pid=7, crash="signal 9 (SIGKILL)"))
+    with database.reading() as session:
+        assert [job_id for job_id, _ in expired_jobs(session)] == [dead]
+    assert database.write(lambda session: rescue_job(session, dead, 1)) == "queued"
+    assert [status_of(database, job_id) for job_id in (living, other)] == ["running", "running"]
+
+
+def test_the_third_death_is_told_with_its_cause(database: Database, claimed: Callable[..., Claim]) -> None:
+    claim = claimed()
+    for attempt in (1, 2, 3):
+        database.write(
+            lambda session: session.execute(update(Job).where(Job.id == claim.job_id).values(owner="one", owner_pid=7))
+        )
+        database.write(lambda session: expire_leases(session, owner="one", pid=7, crash="signal 11 (SIGSEGV)"))
+        database.write(lambda session, attempt=attempt: rescue_job(session, claim.job_id, attempt))  # type: ignore[misc]
+        if attempt < 3:
+            database.write(lambda session: claim_job(session, claim.job_id, owner="w", lease_seconds=30))
+    with database.reading() as session:
+        job = get_job(session, DEFAULT_PROJECT, claim.job_id)
+    assert job.error is not None
+    assert (job.status, job.error["code"]) == ("failed", "crashed")
+    assert job.error["message"].endswith("the last time of signal 11 (SIGSEGV)")
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
+def test_the_database_itself_refuses_to_change_a_final_status(
+    database: Database, claimed: Callable[..., Claim], status: str
+) -> None:
+    """Whoever asks, by whatever statement; other columns may still change."""
+    claim = claimed()
+    database.write(lambda session: end_attempt(session, claim, status))
+
+    def change(**values: object) -> None:
+        database.write(lambda session: session.execute(update(Job).where(Job.id == claim.job_id).values(**values)))
+
+    with pytest.raises(IntegrityError, match="a final job is not changed"):
+        change(status="queued")
+    change(name="renamed", status=status)
+    assert status_of(database, claim.job_id) == status

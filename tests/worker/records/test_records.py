@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, delete, func, select, text, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from migrations.schema import is_current, upgrade
+from migrations.schema import is_current
 from worker.backprop.fit import State
-from worker.errors import LeaseLostError, NotFoundError, StartError, StateError, UnavailableError
+from worker.errors import LeaseLostError, NotFoundError, StateError, UnavailableError
 from worker.records.blobs import CHUNK_BYTES, put_blob, read_blob, sweep_blobs
 from worker.records.checkpoints import newest_checkpoint, publish_checkpoint, state_from_bytes, state_to_bytes
 from worker.records.clock import now, seconds_from_now
@@ -27,7 +27,7 @@ from worker.records.lease import Claim
 from worker.records.listing import delete_job, get_job
 from worker.records.projects import new_login_token, use_login_token
 from worker.records.sessions import Database, wal_is_safe
-from worker.records.tables import Base, Blob, Checkpoint, Chunk, LoginToken, Project
+from worker.records.tables import Base, Blob, Checkpoint, Chunk, LoginToken
 from worker.records.transitions import end_attempt
 from worker.records.weights import Recipe, kept_epochs, newest_weights_id, publish_weights, read_weights, to_bytes
 
@@ -63,6 +63,22 @@ def test_epochs_are_recorded_once_and_in_order_with_events(database: Database, c
     assert [found.seq for found in happened] == list(range(1, 9))
     assert [found.payload["epoch"] for found in happened if found.kind == "epoch"] == [1, 2, 3, 4, 5, 6]
     assert (job.seq, job.epoch, job.latest, job.best) == (8, 6, points(6, 6)[0].summary, points(6, 6)[0].summary)
+
+
+def test_a_thinned_curve_keeps_the_figures_of_layers(database: Database, claimed: Callable[..., Claim]) -> None:
+    """Of 3,000 epochs with figures in every seventh hundred, where there is room; and they come back as they were."""
+    claim = claimed()
+    layers: list[dict[str, float | None]] = [{"units": 4, "weight_norm": 0.1 + 0.2, "dead_units": None}]
+    curve = [replace(point, layers=layers) if point.epoch % 700 == 3 else point for point in points(1, 3000)]
+    record(database, claim, curve)
+    with database.reading() as session:
+        roomy = read_curve(session, claim.job_id, max_points=600)
+        narrow = read_curve(session, claim.job_id, max_points=50)
+    assert {point.epoch: point.layers for point in roomy if point.layers is not None} == dict.fromkeys(
+        (3, 703, 1403, 2103, 2803), layers
+    )
+    assert len(roomy) <= 605
+    assert len(narrow) <= 51
 
 
 def test_a_repeated_epoch_is_compared_and_never_overwritten(database: Database, claimed: Callable[..., Claim]) -> None:
@@ -219,41 +235,6 @@ def test_the_migrations_make_the_tables(database: Database) -> None:
     for table in Base.metadata.tables.values():
         if table.name not in ("projects", "workers"):
             assert not table.columns["project_id"].nullable, table.name
-
-
-def test_a_database_of_a_newer_version_is_left_alone(sqlite: Database) -> None:
-    with sqlite.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(StartError, match="revision 9999"):
-        upgrade(sqlite.engine)
-
-
-def test_two_upgrades_at_once_are_one(postgresql_url: str) -> None:
-    """Both end well, and the default project is there once."""
-    engine = create_engine(postgresql_url)
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    failures: list[Exception] = []
-
-    def run() -> None:
-        database = Database(postgresql_url)
-        try:
-            upgrade(database.engine)
-        except Exception as error:  # noqa: BLE001 - the test tells of it
-            failures.append(error)
-        finally:
-            database.close()
-
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    with engine.connect() as connection:
-        assert connection.scalar(select(func.count()).select_from(Project)) == 1
-    engine.dispose()
 
 
 def test_the_clock_is_the_databases_and_moves_within_a_transaction(database: Database) -> None:

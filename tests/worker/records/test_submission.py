@@ -16,7 +16,7 @@ from worker.records.snapshots import Snapshot
 from worker.records.submission import Plan, submit_job
 from worker.records.workers import queue_figures, undelivered_jobs
 
-PLAN = Plan(features=[], classes=None, parameters=1)
+PLAN = Plan(features=[], classes=None, parameters=1, layers=[])
 
 
 def submitted(database: Database, request: Request | None, limit: int = 100) -> tuple[Snapshot, bool]:

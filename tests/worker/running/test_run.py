@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tests.conftest import spec_of
-from worker.errors import StateError
 from worker.records.clock import seconds_from_now
 from worker.records.curves import read_curve
 from worker.records.events import happenings_after
@@ -26,7 +25,6 @@ from worker.records.transitions import ask, end_attempt
 from worker.records.weights import newest_weights_id, read_weights
 from worker.running.recorder import snapshot_epochs
 from worker.running.run import Runner
-from worker.running.stopping import ShutdownFlag
 from worker.serving.predictor import Predictor
 
 Submit = Callable[..., Snapshot]
@@ -60,12 +58,12 @@ def wait_for_epoch(database: Database, job_id: str, epoch: int) -> None:
         time.sleep(0.01)
 
 
-def stop_at_the_first_flush(runner: Runner, shutdown: ShutdownFlag, job_id: str) -> None:
+def stop_at_the_first_flush(runner: Runner, shutdown: threading.Event, job_id: str) -> None:
     """Run the job, and raise the flag once its first epoch of this attempt is recorded: no matter of time."""
     announcements = itertools.count()
-    stopping = replace(runner, announce=lambda _job_id: shutdown.raise_() if next(announcements) == 1 else None)
+    stopping = replace(runner, announce=lambda _job_id: shutdown.set() if next(announcements) == 1 else None)
     assert stopping.run_job(job_id) == "queued"
-    shutdown.lower()
+    shutdown.clear()
 
 
 def test_a_job_succeeds_with_its_whole_record(database: Database, runner: Runner, submit: Submit) -> None:
@@ -139,7 +137,7 @@ def test_a_squared_error_of_a_category_trains_too(database: Database, runner: Ru
 
 
 def test_stopped_by_a_deploy_and_resumed_has_the_same_bits(
-    database: Database, runner: Runner, submit: Submit, shutdown: ShutdownFlag
+    database: Database, runner: Runner, submit: Submit, shutdown: threading.Event
 ) -> None:
     """SIGTERM checkpoints at the next batch and releases, no crash is counted, and the bits equal the golden run's."""
     training = {"epochs": 40, "batch_size": 8, "early_stopping": {"patience": 40}}
@@ -160,7 +158,7 @@ def test_stopped_by_a_deploy_and_resumed_has_the_same_bits(
 
 @pytest.mark.parametrize("forgotten", [1, 2])
 def test_a_killed_attempt_goes_on_from_its_checkpoint_and_repeats_its_bits(
-    database: Database, runner: Runner, submit: Submit, shutdown: ShutdownFlag, forgotten: int
+    database: Database, runner: Runner, submit: Submit, shutdown: threading.Event, forgotten: int
 ) -> None:
     """Epochs recorded after the last checkpoint are trained again and must be equal: no event says that they differ.
 
@@ -228,96 +226,6 @@ def test_a_cancel_that_follows_a_pause_wins(database: Database, claimed: Callabl
     for change in ("pause", "cancel"):
         database.write(lambda session, change=change: ask(session, DEFAULT_PROJECT, claim.job_id, change))
     assert database.write(lambda session: end_attempt(session, claim, "paused")) == "cancelled"
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("early_stopping", [None, {"patience": 5}])
-@pytest.mark.parametrize("fraction", [0.2, 0.0])
-def test_weights_ruined_by_the_last_step_are_not_published(
-    database: Database, runner: Runner, submit: Submit, early_stopping: object, fraction: float
-) -> None:
-    """One step is one epoch, its loss is finite, and what it leaves is not: diverged, with nothing to serve."""
-    job_id = submit(
-        dataset={"source": "builtin", "name": "diabetes"}, target="target",
-        network={"layers": [{"type": "dense", "units": 256}] * 8},
-        training={
-            "epochs": 1, "batch_size": 1000, "optimizer": {"type": "sgd", "learning_rate": 1000.0},
-            "early_stopping": early_stopping, "validation": {"fraction": fraction},
-        },
-    )["id"]  # fmt: skip
-    assert runner.run_job(job_id) == "failed"
-    job = read_job(database, job_id)
-    assert job.error is not None
-    assert (job.error["code"], job.error["epoch"]) == ("diverged", 1)
-    with database.reading() as session, pytest.raises(StateError):
-        newest_weights_id(session, job_id)
-
-
-def test_a_specification_that_this_version_refuses_fails_in_words(
-    database: Database, runner: Runner, submit: Submit
-) -> None:
-    job_id = submit()["id"]
-    spec = spec_of().model_dump(mode="json") | {"of_another_version": 1}
-    database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(spec=spec)))
-    assert runner.run_job(job_id) == "failed"
-    error = read_job(database, job_id).error
-    assert error is not None
-    assert (error["code"], "/of_another_version" in error["message"]) == ("invalid_data", True)
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_divergence_fails_the_job_with_its_epoch_and_advice(database: Database, runner: Runner, submit: Submit) -> None:
-    """The error names the epoch and a smaller rate; every epoch before it stands in the curve, finite."""
-    job_id = submit(
-        dataset={"source": "builtin", "name": "diabetes"}, target="target",
-        training={"epochs": 500, "optimizer": {"type": "sgd", "learning_rate": 2.0}},
-        network={"layers": [{"type": "dense", "units": 16}]},
-    )["id"]  # fmt: skip
-    assert runner.run_job(job_id) == "failed"
-    job = read_job(database, job_id)
-    assert job.error is not None
-    assert job.error["code"] == "diverged"
-    assert job.error["epoch"] == job.epoch + 1
-    assert job.error["message"].endswith("try a learning rate of 0.2 or less")
-
-
-def test_data_that_does_not_fit_any_more_fails_the_job_in_words(
-    database: Database, runner: Runner, submit: Submit
-) -> None:
-    """A stored specification that this table can't meet ends as invalid_data with what was wrong."""
-    job_id = submit()["id"]
-    database.write(
-        lambda session: session.execute(
-            update(Job).where(Job.id == job_id).values(spec=spec_of(target="nothing").model_dump(mode="json"))
-        )
-    )
-    assert runner.run_job(job_id) == "failed"
-    error = read_job(database, job_id).error
-    assert error is not None
-    assert error["code"] == "invalid_data"
-    assert "/target the dataset has no such column" in error["message"]
-
-
-def test_max_seconds_ends_a_job_as_timed_out(database: Database, runner: Runner, submit: Submit) -> None:
-    job_id = submit(training={"epochs": 1_000_000, "max_seconds": 0.2})["id"]
-    assert runner.run_job(job_id) == "failed"
-    error = read_job(database, job_id).error
-    assert error is not None
-    assert (error["code"], "0.2" in error["message"]) == ("timed_out", True)
-
-
-def test_an_error_of_ours_fails_the_job_without_its_text(
-    database: Database, runner: Runner, submit: Submit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("/secret/path")
-
-    monkeypatch.setattr("worker.running.run.load", broken)
-    job_id = submit()["id"]
-    assert runner.run_job(job_id) == "failed"
-    error = read_job(database, job_id).error
-    assert error is not None
-    assert (error["code"], "secret" in error["message"]) == ("internal", False)
 
 
 def test_a_worker_that_lost_its_lease_stops_and_writes_nothing(

@@ -1,0 +1,43 @@
+"""One attempt at one job, in a process of its own that a test may trace and kill."""
+
+import itertools
+import threading
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from worker.data.storage import Storage
+from worker.records.sessions import Database
+from worker.running.run import Runner
+from worker.running.tables import Tables
+from worker.settings import Limits, Settings
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Where, and at what."""
+
+    url: str
+    folder: Path
+    job_id: str
+
+
+def run(attempt: Attempt, *, stops: bool) -> str | None:
+    """stops: take a checkpoint and release the job once its first epochs are recorded."""
+    shutdown, announcements = threading.Event(), itertools.count()
+
+    def announce(_job_id: str) -> None:
+        if stops and next(announcements) == 1:
+            shutdown.set()
+
+    database = Database(attempt.url)
+    tables = Tables(database, Storage(str(attempt.folder / "storage")), Limits())
+    runner = Runner(database, tables, Settings(lease_seconds=60), shutdown, "wrk_test", announce)
+    status = runner.run_job(attempt.job_id)
+    database.close()
+    return status
+
+
+def run_when_told(go: Connection, attempt: Attempt) -> None:
+    go.recv()
+    run(attempt, stops=True)

@@ -1,0 +1,113 @@
+"""kill -9 at every system call by which an attempt writes: what stands is what stood before a commit, or after it."""
+
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, update
+
+from tests.conftest import missing
+from tests.faults.attempts import Attempt, run, run_when_told
+from tests.faults.invariants import Result, assert_invariants, result_of
+from tests.faults.kills import QUICK
+from tests.faults.workers import House
+from worker.records.checkpoints import newest_checkpoint
+from worker.records.clock import seconds_from_now
+from worker.records.lease import rescue_job
+from worker.records.sessions import Database
+from worker.records.tables import Epoch, Job
+from worker.settings import Settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+SPEC = QUICK | {"training": QUICK["training"] | {"epochs": 12}}
+CALLS = {"sqlite": ["pwrite64", "fdatasync", "ftruncate"], "postgresql": ["sendto"]}
+# the long form dies at each
+POINTS = 100_000 if os.environ.get("GRADMILL_TEST_LONG") else 10
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.faults.attempts", "worker.processes.child"])
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
+    if shutil.which("strace") is None:
+        missing("strace")
+    url = request.getfixturevalue(f"{request.param}_url")
+    return House(Database(url), Settings(data_dir=tmp_path, database_url=url), tmp_path)
+
+
+def test_a_death_at_any_write_leaves_the_old_or_the_new(house: House) -> None:
+    """Claim, epochs, snapshots, a checkpoint and the release; then another attempt ends it with the golden bits."""
+    expected = finished(house, house.submit(SPEC))
+    kind = house.database.engine.dialect.name
+    trace = house.folder / "trace"
+    assert traced(house, house.submit(SPEC), "-o", str(trace), "-e", f"trace={','.join(CALLS[kind])}") == 0
+    found = re.findall(r"^(\d+) +(\w+)\(", trace.read_text(), re.MULTILINE)
+    # strace counts for each thread: those of the one that trains, not of the one that beats
+    trains = Counter(thread for thread, _ in found).most_common(1)[0][0]
+    made = Counter(call for thread, call in found if thread == trains)
+    assert set(made) == set(CALLS[kind])
+    points = [(call, number) for call, count in made.items() for number in range(1, count + 1)]
+    chosen = random.Random(1).sample(points, min(len(points), POINTS))
+    deaths = 0
+    for call, number in chosen:
+        job_id = house.submit(SPEC)
+        injected = f"inject={call}:signal=SIGKILL:when={number}"
+        # a call or two more or less, as flushes fall: a kill that came too late is no death
+        deaths += traced(house, job_id, "-o", "/dev/null", "-e", injected) == -signal.SIGKILL
+        assert_old_or_new(house, job_id)
+        assert finished(house, job_id) == expected
+    print(f"{deaths} deaths at {len(points)} system calls")
+    assert deaths >= len(chosen) * 3 / 4
+    house.database.close()
+
+
+def traced(house: House, job_id: str, *options: str) -> int | None:
+    """Exit code of an attempt that stops after its first epochs, run under strace."""
+    go, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=run_when_told, args=(theirs, attempt_at(house, job_id)))
+    process.start()
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-p", str(process.pid), *options], stderr=subprocess.DEVNULL)
+    while "TracerPid:\t0" in Path(f"/proc/{process.pid}/status").read_text():
+        assert tracer.poll() is None
+        time.sleep(0.005)
+    go.send(None)
+    process.join(timeout=60)
+    tracer.wait(timeout=10)
+    return process.exitcode
+
+
+def attempt_at(house: House, job_id: str) -> Attempt:
+    return Attempt(house.settings.database, house.folder, job_id)
+
+
+def assert_old_or_new(house: House, job_id: str) -> None:
+    """What a dead attempt left: epochs without a gap, and a checkpoint that is whole and covered by them, or none."""
+    with house.database.reading() as session:
+        job = session.get_one(Job, job_id)
+        epochs = session.scalar(select(func.count()).where(Epoch.job_id == job_id))
+        assert epochs == job.epoch
+        if (newest := newest_checkpoint(session, job_id)) is not None:
+            row, state = newest
+            assert row.epoch == state.values["epoch"] <= job.epoch
+
+
+def finished(house: House, job_id: str) -> Result:
+    """Its lease runs out, it is rescued, and another attempt ends it."""
+    job = house.job(job_id)
+    if job.status == "running":
+        attempt = job.attempt
+        expire = update(Job).where(Job.id == job_id).values(lease_until=seconds_from_now(-1))
+        house.database.write(lambda session: session.execute(expire))
+        assert house.database.write(lambda session: rescue_job(session, job_id, attempt)) == "queued"
+    assert run(attempt_at(house, job_id), stops=False) == "succeeded"
+    assert_invariants(house.database, [job_id])
+    return result_of(house.database, job_id)

@@ -1,0 +1,86 @@
+"""A process that dies at the worst places: between a claim and its first beat, in a write, between a write and its end.
+
+Each job must end whole, with the bits of one that nobody disturbed.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.failpoints import Failpoint
+from tests.faults.invariants import Result, assert_invariants, result_of
+from tests.faults.kills import QUICK, golden
+from tests.products import Product, free_port, start_product
+from worker.records.sessions import Database
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+Stage = tuple[Product, Database, Failpoint, Result]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder: Path = tmp_path_factory.mktemp("failpoints")
+    failpoint = Failpoint(folder)
+    options = {"GRADMILL_LEASE_SECONDS": "2", "GRADMILL_STALL_SECONDS": "2", "GRADMILL_WORKERS": "1"}
+    url = f"sqlite:///{folder / 'data' / 'gradmill.db'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql_url_of_module")
+        options["GRADMILL_DATABASE_URL"] = url
+    with start_product(folder / "data", free_port(), **options, **failpoint.environment) as product:
+        database = Database(url)
+        yield product, database, failpoint, golden(product, database, QUICK)
+        database.close()
+
+
+@pytest.mark.parametrize(
+    ("point", "when"),
+    [
+        ("worker.records.lease:claim_job", "after"),  # claimed, not committed
+        ("worker.running.run:_Attempt.run", "before"),  # committed, and not one sign of life yet
+        ("worker.records.lease:guard", "after"),  # the row is locked
+        ("worker.records.curves:record_epochs", "after"),  # written, not committed
+        ("worker.records.checkpoints:publish_checkpoint", "after"),
+        ("worker.running.run:_Attempt._succeed", "before"),  # trained, and nothing of the end written
+        ("worker.records.transitions:end_attempt", "after"),  # ended, not committed
+        ("worker.running.run:Runner.run_job", "after"),  # ended, and its worker not told
+    ],
+)
+def test_a_death_at_a_named_place_costs_no_bit(stage: Stage, point: str, when: str) -> None:
+    product, database, failpoint, expected = stage
+    failpoint.set(point, when, "kill")
+    job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
+    failpoint.wait_until_hit()
+    assert product.wait(job_id)["status"] == "succeeded"
+    assert_invariants(database, [job_id])
+    assert result_of(database, job_id) == expected
+
+
+@pytest.mark.parametrize("action", ["hang", "spin"])
+def test_a_job_that_hangs_is_ended_and_goes_on(stage: Stage, action: str) -> None:
+    """In a batch, for ever: with the threads that beat alive, and with the whole interpreter standing still."""
+    product, database, failpoint, expected = stage
+    failpoint.set("worker.running.stopping:Stopping.__call__", "before", action)
+    job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
+    failpoint.wait_until_hit()
+    job = product.wait(job_id)
+    assert (job["status"], job["attempt"] >= 2) == ("succeeded", True)
+    assert_invariants(database, [job_id])
+    assert result_of(database, job_id) == expected
+
+
+def test_a_poisonous_job_fails_with_its_cause_and_others_go_on(stage: Stage) -> None:
+    """A segmentation fault in each attempt, before any epoch: three, then the job fails and says of what."""
+    product, database, failpoint, expected = stage
+    poison = product.post("/v1/jobs", QUICK | {"name": "poison"}).json()["id"]
+    for _ in range(3):
+        failpoint.set("worker.running.run:_Attempt.run", "before", "segv")
+        failpoint.wait_until_hit()
+    job = product.wait(poison)
+    assert (job["status"], job["attempt"], job["error"]["code"]) == ("failed", 3, "crashed")
+    assert "signal 11 (SIGSEGV), at " in job["error"]["message"]
+    other = product.post("/v1/jobs", QUICK).json()["id"]
+    assert product.wait(other)["status"] == "succeeded"
+    assert_invariants(database, [poison, other])
+    assert result_of(database, other) == expected

@@ -1,0 +1,108 @@
+"""Workers that are replaced, frozen, and run by a wrong clock: the job ends whole, with the same bits."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from tests.conftest import missing
+from tests.faults.kills import QUICK, SPEC
+from tests.faults.workers import House
+from worker.records.sessions import Database
+from worker.records.tables import Epoch
+from worker.settings import Settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+LEASE_SECONDS = 2
+CYCLES = 200 if os.environ.get("GRADMILL_TEST_LONG") else 1
+LONG = SPEC | {"training": SPEC["training"] | {"epochs": 100_000}}
+
+
+def house_of(url: str, redis_url: str, folder: Path) -> Iterator[House]:
+    settings = Settings(data_dir=folder, database_url=url, redis_url=redis_url, lease_seconds=LEASE_SECONDS)
+    database = Database(url)
+    yield House(database, settings, folder)
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def house(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[House]:
+    yield from house_of(request.getfixturevalue(f"{request.param}_url"), redis_url, tmp_path)
+
+
+@pytest.fixture
+def postgresql_house(postgresql_url: str, redis_url: str, tmp_path: Path) -> Iterator[House]:
+    yield from house_of(postgresql_url, redis_url, tmp_path)
+
+
+def test_a_rolling_deployment_finishes_a_job_that_no_worker_lives_long_enough_for(house: House) -> None:
+    """Each worker is told to stop after two epochs of its own; it exits 0, and no crash is counted."""
+    # two rows a batch make an epoch long enough to be stopped in, and no checkpoint is taken but that of the stop
+    training = QUICK["training"] | {"epochs": 6, "batch_size": 2, "checkpoint_seconds": 3600}
+    slow = QUICK | {"training": training, "dataset": QUICK["dataset"] | {"rows": 6000}}
+    with house.worker() as worker:
+        expected = house.result(house.submit(slow))
+        assert worker.stop() == 0
+    job_id, workers = house.submit(slow), 0
+    while house.job(job_id).status not in ("succeeded", "failed"):
+        with house.worker() as worker:
+            workers += 1
+            seen = house.job(job_id).epoch
+            house.wait(job_id, lambda job, seen=seen: job.epoch >= seen + 2 or job.status == "succeeded")  # type: ignore[misc]
+            assert worker.stop() == 0
+    assert workers >= 2
+    assert house.result(job_id) == expected
+    assert (house.job(job_id).attempt, house.job(job_id).crashes) == (workers, 0)
+
+
+def test_a_frozen_worker_that_wakes_up_writes_nothing(house: House) -> None:
+    """SIGSTOP past the lease, another resumes, SIGCONT: nothing of the old attempt stands after the new one's."""
+    with house.worker() as first, house.worker() as second:
+        expected = house.result(house.submit(SPEC))
+        for _ in range(CYCLES):
+            job_id = house.submit(SPEC)
+            owner = house.wait(job_id, lambda job: job.epoch > 20).owner_pid
+            frozen = first if owner in first.pids() else second
+            frozen.signal(signal.SIGSTOP)
+            house.wait(job_id, lambda job: job.attempt == 2 and job.epoch > 20)
+            frozen.signal(signal.SIGCONT)
+            assert house.result(job_id) == expected
+
+
+def test_a_laptop_that_slept_goes_on(house: House) -> None:
+    """Everything is frozen for longer than the lease, and wakes up: one attempt, or a resumed one; the same bits."""
+    with house.worker() as worker:
+        expected = house.result(house.submit(SPEC))
+        job_id = house.submit(SPEC)
+        house.wait(job_id, lambda job: job.epoch > 20)
+        worker.signal(signal.SIGSTOP)
+        time.sleep(LEASE_SECONDS * 2)
+        worker.signal(signal.SIGCONT)
+        assert house.result(job_id) == expected
+
+
+@pytest.mark.parametrize("skew", ["-1h", "+1h"])
+def test_a_worker_with_a_wrong_clock_neither_rescues_early_nor_never(postgresql_house: House, skew: str) -> None:
+    """Leases are decided by the database's clock alone."""
+    house = postgresql_house
+    if shutil.which("faketime") is None:
+        missing("faketime")
+    with house.worker() as right, house.worker("faketime", "-f", skew, FAKETIME_DONT_FAKE_MONOTONIC="1") as wrong:
+        job_id = house.submit(LONG)
+        owner = house.wait(job_id, lambda job: job.epoch > 5).owner_pid
+        first, other = (right, wrong) if owner in right.pids() else (wrong, right)
+        time.sleep(LEASE_SECONDS * 1.5)
+        job = house.job(job_id)
+        assert (job.attempt, job.crashes) == (1, 0)
+        first.signal(signal.SIGKILL)
+        seen = house.job(job_id).epoch
+        house.wait(job_id, lambda job: job.attempt == 2 and job.epoch > seen)
+        assert other.process.poll() is None
+        with house.database.reading() as session:
+            assert min(session.scalars(select(Epoch.seconds).where(Epoch.job_id == job_id))) >= 0

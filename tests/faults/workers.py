@@ -1,0 +1,131 @@
+"""Celery workers of a test's own, to stop, freeze and kill; jobs are submitted without an API."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.up.supervisor import worker_command
+from tests.faults.invariants import Result, assert_invariants, result_of
+from tests.products import session_of
+from worker.data.storage import Storage
+from worker.queue import Doorbell
+from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.lease import FINAL
+from worker.records.sessions import Database
+from worker.records.submission import submit_job
+from worker.records.tables import Job
+from worker.records.workers import list_workers
+from worker.running.planning import plan_job
+from worker.running.tables import Tables
+from worker.settings import Limits, Settings
+from worker.specs.job import Job as Spec
+
+
+@dataclass
+class House:
+    """A database, perhaps a broker, and what submits to them. Workers are started with its settings."""
+
+    database: Database
+    settings: Settings
+    folder: Path
+
+    def submit(self, spec: dict[str, Any]) -> str:
+        job = Spec.model_validate(spec)
+        tables = Tables(self.database, Storage(self.settings.storage), Limits())
+        plan = plan_job(job, DEFAULT_PROJECT, tables, Limits()).plan
+        snapshot, _ = self.database.write(
+            lambda session: submit_job(session, DEFAULT_PROJECT, job, plan, queued_limit=1000)
+        )
+        if self.settings.redis_url:
+            doorbell = Doorbell(self.settings)
+            doorbell.ring(snapshot["id"])
+            doorbell.close()
+        return str(snapshot["id"])
+
+    def job(self, job_id: str) -> Job:
+        with self.database.reading() as session:
+            return session.get_one(Job, job_id)
+
+    def wait(self, job_id: str, what: Callable[[Job], object], seconds: float = 60) -> Job:
+        """The job, once this is true of it."""
+        until = time.monotonic() + seconds
+        while not what(job := self.job(job_id)):
+            assert time.monotonic() < until, (job.status, job.attempt, job.epoch, job.error)
+            time.sleep(0.02)
+        return job
+
+    def result(self, job_id: str) -> Result:
+        """Of a job that has succeeded, its record whole."""
+        job = self.wait(job_id, lambda job: job.status in FINAL)
+        assert job.status == "succeeded", job.error
+        assert_invariants(self.database, [job_id])
+        return result_of(self.database, job_id)
+
+    @contextmanager
+    def worker(self, *before: str, processes: int = 1, **environment: str) -> Iterator["Worker"]:
+        """One that is ready, and gone at the end. before: a command that is to run it."""
+        worker = Worker(self, before, {"GRADMILL_WORKERS": str(processes)} | environment)
+        try:
+            worker.wait_until_ready()
+            yield worker
+        finally:
+            worker.signal(signal.SIGCONT)
+            worker.signal(signal.SIGKILL)
+            worker.process.wait()
+
+
+class Worker:
+    def __init__(self, house: House, before: tuple[str, ...], environment: dict[str, str]) -> None:
+        settings = house.settings
+        own = {
+            "GRADMILL_DATA_DIR": str(settings.data_dir),
+            "GRADMILL_DATABASE_URL": settings.database,
+            "GRADMILL_REDIS_URL": settings.redis_url,
+            "GRADMILL_LEASE_SECONDS": str(settings.lease_seconds),
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        self._database = house.database
+        with (house.folder / "worker.log").open("ab") as log:
+            # a session of its own: what belongs to it can be found, and nothing else is hit
+            self.process = subprocess.Popen(
+                [*before, *worker_command(settings)],
+                env=os.environ | own | environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self) -> None:
+        until = time.monotonic() + 60
+        while not self._beats():
+            assert self.process.poll() is None, "the worker fell"
+            assert time.monotonic() < until, "the worker was not ready"
+            time.sleep(0.05)
+
+    def _beats(self) -> bool:
+        with self._database.reading() as session:
+            return any(row.pid in self.pids() for row, _ in list_workers(session))
+
+    def pids(self) -> list[int]:
+        """All that belongs to it: its parent, the fork server, the training processes."""
+        everything = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [pid for pid in everything if session_of(pid) == self.process.pid]
+
+    def signal(self, number: signal.Signals) -> None:
+        """To all that belongs to it."""
+        for pid in self.pids():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+    def stop(self) -> int:
+        """SIGTERM to the parent alone, as a deployment does; its exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=30)

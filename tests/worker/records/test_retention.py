@@ -1,0 +1,137 @@
+"""What is forgotten after its time, and what never is."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, insert, select, update
+
+from worker.data.storage import Storage
+from worker.records.blobs import sweep_blobs
+from worker.records.events import happenings_after
+from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.retention import SWEPT_AT_ONCE, sweeps
+from worker.records.sessions import Database
+from worker.records.snapshots import Snapshot
+from worker.records.tables import Blob, Chunk, Epoch, Event, IdempotencyKey, Model, ModelVersion, Weights
+from worker.rescue import sweep_all
+from worker.running.run import Runner
+from worker.running.tables import Tables
+from worker.settings import Limits, Retention
+
+Submit = Callable[..., Snapshot]
+
+SHORT = Retention(idempotency_keys_days=1, events_days=1, snapshots_days=1)
+
+
+def age(database: Database, *tables: type[Event | Weights | IdempotencyKey | Blob]) -> None:
+    """Two days pass for these rows."""
+
+    def work(session):  # type: ignore[no-untyped-def]
+        for table in tables:
+            for key, created in session.execute(select(table.__mapper__.primary_key[0], table.created_at)).all():
+                old = created - timedelta(days=2)
+                session.execute(update(table).where(table.__mapper__.primary_key[0] == key).values(created_at=old))
+
+    database.write(work)
+
+
+def count(database: Database, table: type[Event | Weights | Blob | Chunk | Epoch | IdempotencyKey]) -> int:
+    with database.reading() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+@pytest.fixture
+def swept(database: Database, tables: Tables) -> Callable[[Retention], None]:
+    return lambda retention: sweep_all(database, tables, retention)
+
+
+def test_an_old_jobs_events_and_snapshots_go_and_its_curve_end_and_weights_stay(
+    database: Database, runner: Runner, submit: Submit, swept: Callable[[Retention], None]
+) -> None:
+    job_id = submit(training={"epochs": 20})["id"]
+    runner.run_job(job_id)
+    assert count(database, Weights) > 5
+    age(database, Event, Weights)
+    swept(SHORT)
+    with database.reading() as session:
+        kinds = [happening.kind for happening in happenings_after(session, job_id, 0, limit=100)]
+        left = list(session.scalars(select(Weights.kind)))
+    assert kinds == ["epoch"] * 20 + ["end"]
+    assert left == ["final"]
+    # no bytes without a row that names them, and none missing
+    assert (count(database, Blob), count(database, Chunk)) == (1, 1)
+
+
+def test_what_is_young_or_running_or_served_stays(
+    database: Database, runner: Runner, submit: Submit, swept: Callable[[Retention], None]
+) -> None:
+    done = submit(training={"epochs": 3})["id"]
+    runner.run_job(done)
+    before = [count(database, table) for table in (Event, Weights, Blob)]
+    swept(SHORT)
+    assert [count(database, table) for table in (Event, Weights, Blob)] == before
+    with database.reading() as session:
+        served = session.scalars(select(Weights.id).where(Weights.kind == "snapshot").order_by(Weights.id)).first()
+
+    def serve(session):  # type: ignore[no-untyped-def]
+        session.execute(insert(Model).values(id="mdl_1", project_id=DEFAULT_PROJECT, name="m"))
+        version = insert(ModelVersion).values(
+            project_id=DEFAULT_PROJECT, model_id="mdl_1", version=1, weights_id=served
+        )
+        session.execute(version)
+
+    database.write(serve)
+    waiting = submit()["id"]
+    age(database, Event, Weights)
+    swept(SHORT)
+    with database.reading() as session:
+        assert set(session.scalars(select(Weights.kind))) == {"final", "snapshot"}
+        assert list(session.scalars(select(Weights.id).where(Weights.kind == "snapshot"))) == [served]
+        assert session.scalars(select(Event.kind).where(Event.job_id == waiting)).all() == ["status"]
+
+
+def test_without_a_term_nothing_is_forgotten(
+    database: Database, runner: Runner, submit: Submit, swept: Callable[[Retention], None]
+) -> None:
+    runner.run_job(submit(training={"epochs": 3})["id"])
+    age(database, Event, Weights)
+    before = [count(database, table) for table in (Event, Weights, Blob)]
+    swept(Retention(idempotency_keys_days=None, events_days=None, snapshots_days=None))
+    assert [count(database, table) for table in (Event, Weights, Blob)] == before
+
+
+def test_keys_are_swept_a_few_at_a_time(database: Database) -> None:
+    """One transaction deletes at most SWEPT_AT_ONCE rows: it holds up nobody for long."""
+    rows = [
+        {
+            "project_id": DEFAULT_PROJECT,
+            "key": f"key-{n}",
+            "request_sha256": "0" * 64,
+            "resource_id": f"job_{n}",
+            "answer": {},
+        }
+        for n in range(SWEPT_AT_ONCE + 5)
+    ]
+    database.write(lambda session: session.execute(insert(IdempotencyKey), rows))
+    age_keys = update(IdempotencyKey).values(created_at=IdempotencyKey.created_at)
+    database.write(lambda session: session.execute(age_keys))
+    (sweep, *_) = sweeps(Retention(idempotency_keys_days=1e-9))
+    assert [database.write(sweep) for _ in range(3)] == [SWEPT_AT_ONCE, 5, 0]
+
+
+def test_an_upload_that_died_half_way_is_swept_after_an_hour(
+    database: Database, tables: Tables, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that no row names; those of a row stay, and so does what is just being written."""
+    kept, _ = tables.store(DEFAULT_PROJECT, "kept", b"x,y\n1,2\n3,4\n", "text/csv")
+    storage = Storage(f"{tmp_path}/storage")
+    torn = "dst_01938c6e9f3a7c0e8d5a4b3c2d1e0f9a"
+    storage.write(torn, b"x,")
+    assert tables.sweep() == 1
+    assert storage.list_keys() == [kept.storage_key]
+    fresh = Tables(database, storage, Limits())
+    storage.write(kept.storage_key.replace("dst_", "dst_f"), b"x,")
+    monkeypatch.setattr("worker.running.tables.age_seconds", lambda _key: 10.0)
+    assert fresh.sweep() == 0
+    assert database.write(sweep_blobs) == 0

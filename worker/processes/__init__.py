@@ -1,0 +1,1 @@
+"""Training processes: their life, and how a worker watches over them."""

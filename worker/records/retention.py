@@ -1,0 +1,79 @@
+"""What is forgotten after a while: idempotency keys, and finished jobs' events and snapshots. A few rows at a time."""
+
+from collections.abc import Callable
+from functools import partial
+
+from sqlalchemy import delete, select, tuple_
+from sqlalchemy.orm import Session
+
+from worker.records.blobs import delete_blobs
+from worker.records.clock import seconds_from_now
+from worker.records.lease import FINAL
+from worker.records.tables import Event, IdempotencyKey, Job, ModelVersion, Weights
+from worker.settings import Retention
+
+SWEPT_AT_ONCE = 100
+DAY = 86_400
+
+Sweep = Callable[[Session], int]
+"Deletes at most SWEPT_AT_ONCE rows, in one short transaction; how many it deleted."
+
+
+def sweeps(retention: Retention) -> list[Sweep]:
+    """Those that the settings ask for."""
+    asked: list[tuple[Callable[..., int], float | None]] = [
+        (sweep_idempotency_keys, retention.idempotency_keys_days),
+        (sweep_events, retention.events_days),
+        (sweep_snapshots, retention.snapshots_days),
+    ]
+    return [partial(sweep, days=days) for sweep, days in asked if days is not None]
+
+
+def sweep_idempotency_keys(session: Session, days: float) -> int:
+    old = (
+        select(IdempotencyKey.project_id, IdempotencyKey.key)
+        .where(IdempotencyKey.created_at < seconds_from_now(-days * DAY))
+        .order_by(IdempotencyKey.created_at)
+        .limit(SWEPT_AT_ONCE)
+    )
+    rows = [tuple(row) for row in session.execute(old)]
+    if rows:
+        session.execute(delete(IdempotencyKey).where(tuple_(IdempotencyKey.project_id, IdempotencyKey.key).in_(rows)))
+    return len(rows)
+
+
+def sweep_events(session: Session, days: float) -> int:
+    """Of finished jobs, all but the end, by which a stream ends: the curve is not touched."""
+    old = (
+        select(Event.job_id, Event.seq)
+        .join(Job, Job.id == Event.job_id)
+        .where(Event.created_at < seconds_from_now(-days * DAY), Event.kind != "end", Job.status.in_(FINAL))
+        .order_by(Event.created_at)
+        .limit(SWEPT_AT_ONCE)
+    )
+    rows = [tuple(row) for row in session.execute(old)]
+    if rows:
+        session.execute(delete(Event).where(tuple_(Event.job_id, Event.seq).in_(rows)))
+    return len(rows)
+
+
+def sweep_snapshots(session: Session, days: float) -> int:
+    """Of finished jobs, the weights along the way, with their bytes; never the final ones, nor what a model serves."""
+    served = select(ModelVersion.weights_id).where(ModelVersion.weights_id == Weights.id)
+    old = (
+        select(Weights.id, Weights.blob_id)
+        .join(Job, Job.id == Weights.job_id)
+        .where(
+            Weights.created_at < seconds_from_now(-days * DAY),
+            Weights.kind == "snapshot",
+            Job.status.in_(FINAL),
+            ~served.exists(),
+        )
+        .order_by(Weights.created_at)
+        .limit(SWEPT_AT_ONCE)
+    )
+    rows = session.execute(old).all()
+    if rows:
+        session.execute(delete(Weights).where(Weights.id.in_([row.id for row in rows])))
+        delete_blobs(session, [row.blob_id for row in rows])
+    return len(rows)
