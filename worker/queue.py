@@ -16,18 +16,22 @@ QUEUE = "gradmill"
 RUN = "gradmill.run"
 CHANNEL = "gradmill:changed"
 CONNECT_SECONDS = 0.5
+CONSUMER_SECONDS = 5.0
 # after a failed announcement the next ones are left out for so long: a broker that is away must not slow training
 SILENCE_SECONDS = 5.0
 
 
-def make_app(settings: Callable[[], Settings]) -> Celery:
-    """The Celery app; settings are read when it is first used, not when it is made."""
+def make_app(settings: Callable[[], Settings], *, answer_seconds: float = CONSUMER_SECONDS) -> Celery:
+    """The Celery app; settings are read when it is first used, not when it is made.
+
+    answer_seconds: how long a call of the broker may take; a consumer's waits for messages.
+    """
     app = Celery("gradmill", set_as_current=False)
-    app.add_defaults(lambda: _configuration(settings()))
+    app.add_defaults(lambda: _configuration(settings(), answer_seconds))
     return app
 
 
-def _configuration(settings: Settings) -> dict[str, object]:
+def _configuration(settings: Settings, answer_seconds: float) -> dict[str, object]:
     return {
         "broker_url": broker_url(settings.redis_url),
         "task_default_queue": QUEUE,
@@ -48,7 +52,7 @@ def _configuration(settings: Settings) -> dict[str, object]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
-            "socket_timeout": 5,
+            "socket_timeout": answer_seconds,
             "socket_connect_timeout": CONNECT_SECONDS,
             "health_check_interval": 25,
             # of one publish; the worker's own reconnecting is set above
@@ -66,7 +70,8 @@ class Doorbell:
     """Rings workers for a job, and tells watchers that a job's record changed. Never raises: both are only hints."""
 
     def __init__(self, settings: Settings) -> None:
-        self._app = make_app(lambda: settings)
+        # a client waits for its answer meanwhile: a broker that takes a message and says nothing is one that is away
+        self._app = make_app(lambda: settings, answer_seconds=CONNECT_SECONDS)
         self._redis = redis.Redis.from_url(
             settings.redis_url, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS
         )
@@ -91,8 +96,15 @@ class Doorbell:
             self._silent_until = time.monotonic() + SILENCE_SECONDS
 
     def waiting(self) -> int | None:
-        """How many messages are in the queue; None if the broker is away."""
+        """How many messages are in the queue; None if the broker is away.
+
+        What stands in the queue's place and is none is deleted: Celery's consumers die of it, and it tells nobody
+        anything, since the truth is in SQL.
+        """
         try:
+            if self._redis.type(QUEUE) not in (b"list", b"none"):
+                log.error("not_a_queue", key=QUEUE)
+                self._redis.delete(QUEUE)
             return int(self._redis.llen(QUEUE))
         except (redis.RedisError, OSError):
             return None

@@ -45,7 +45,10 @@ def _set_up_log(**_: Any) -> None:
 @signals.worker_init.connect
 def _begin(**_: Any) -> None:
     settings, worker_id = Settings(), new_id("wrk")
-    Worker.rescue = Rescue(Database(settings.database, pool_size=2), Doorbell(settings), settings, worker_id)
+    doorbell = Doorbell(settings)
+    # an impostor in the queue's place is gone before Celery reads it
+    doorbell.waiting()
+    Worker.rescue = Rescue(Database(settings.database, pool_size=2), doorbell, settings, worker_id)
     Worker.processes = TrainingProcesses(
         worker_id,
         Worker.rescue.process_died,

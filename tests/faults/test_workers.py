@@ -69,7 +69,7 @@ def test_a_frozen_worker_that_wakes_up_writes_nothing(house: House) -> None:
             job_id = house.submit(SPEC)
             owner = house.wait(job_id, lambda job: job.epoch > 20).owner_pid
             frozen = first if owner in first.pids() else second
-            frozen.signal(signal.SIGSTOP)
+            frozen.freeze()
             house.wait(job_id, lambda job: job.attempt == 2 and job.epoch > 20)
             frozen.signal(signal.SIGCONT)
             assert house.result(job_id) == expected
@@ -81,7 +81,7 @@ def test_a_laptop_that_slept_goes_on(house: House) -> None:
         expected = house.result(house.submit(SPEC))
         job_id = house.submit(SPEC)
         house.wait(job_id, lambda job: job.epoch > 20)
-        worker.signal(signal.SIGSTOP)
+        worker.freeze()
         time.sleep(LEASE_SECONDS * 2)
         worker.signal(signal.SIGCONT)
         assert house.result(job_id) == expected
