@@ -1,5 +1,8 @@
 """create_app: the WSGI application, with its parts opened in this process."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from flask import Flask
 from flask_cors import CORS
 
@@ -18,6 +21,9 @@ from worker.errors import StartError
 from worker.queue import Doorbell
 from worker.records.sessions import Database
 from worker.running.tables import Tables
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 EXPOSED = ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-Id"]
 
@@ -40,6 +46,7 @@ def create_app(settings: ServiceSettings) -> Flask:
         MAX_FORM_PARTS=8,
         TRUSTED_HOSTS=settings.hosts,
     )
+    app.wsgi_app = _measured(app.wsgi_app)  # type: ignore[assignment,method-assign]
     app.extensions[EXTENSION] = _open_parts(settings)
     app.extensions["gradmill.openapi"] = document(all_operations())
     register_request_ids(app)
@@ -50,6 +57,20 @@ def create_app(settings: ServiceSettings) -> Flask:
         # keys cross origins, cookies do not
         CORS(app, origins=list(settings.cors_origins), supports_credentials=False, expose_headers=EXPOSED)
     return app
+
+
+def _measured(wsgi_app: "WSGIApplication") -> "WSGIApplication":
+    """A body that ends before its Content-Length is refused (400): its client has died in the middle of it.
+
+    gunicorn says that it ends the stream itself, and Werkzeug then believes that what came is all.
+    """
+
+    def measured(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ.get("CONTENT_LENGTH"):
+            environ.pop("wsgi.input_terminated", None)
+        return wsgi_app(environ, start_response)
+
+    return measured
 
 
 def _open_parts(settings: ServiceSettings) -> Parts:

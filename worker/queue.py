@@ -8,6 +8,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from worker import transport
 from worker.settings import Settings
 
 log = structlog.get_logger()
@@ -26,6 +27,7 @@ def make_app(settings: Callable[[], Settings], *, answer_seconds: float = CONSUM
 
     answer_seconds: how long a call of the broker may take; a consumer's waits for messages.
     """
+    transport.register()
     app = Celery("gradmill", set_as_current=False)
     app.add_defaults(lambda: _configuration(settings(), answer_seconds))
     return app

@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,10 +75,6 @@ class PostgresServer:
         if self._as:
             user = pwd.getpwnam("postgres")
             os.chown(self._data, user.pw_uid, user.pw_gid)
-            # pytest keeps its folders to their owner
-            for parent in self._data.parents:
-                if parent.stat().st_uid == 0 and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync")
         settings = f"port={self.port}\nlisten_addresses='127.0.0.1'\nunix_socket_directories=''\n"
         self._run_shell(f"cat >> '{self._data}/postgresql.conf'", settings)
@@ -117,10 +114,13 @@ class PostgresServer:
 
 
 @contextmanager
-def postgresql_server(folder: Path) -> Iterator[PostgresServer]:
-    server = PostgresServer(folder)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop("immediate")
+def postgresql_server() -> Iterator[PostgresServer]:
+    # not in pytest's folder, which it keeps to its own user
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        server = PostgresServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop("immediate")

@@ -70,6 +70,22 @@ def test_a_death_at_any_write_leaves_the_old_or_the_new(house: House) -> None:
     house.database.close()
 
 
+def test_a_sync_that_fails_is_a_commit_that_failed(tmp_path: Path, sqlite_url: str) -> None:
+    """EIO from fdatasync, at a few places: what was to be committed is written again whole, or the attempt ends."""
+    if shutil.which("strace") is None:
+        missing("strace")
+    house = House(Database(sqlite_url), Settings(data_dir=tmp_path, database_url=sqlite_url), tmp_path)
+    expected = finished(house, house.submit(SPEC))
+    for number in range(1, 9, 3 if POINTS == 10 else 1):
+        job_id = house.submit(SPEC)
+        trace = tmp_path / f"trace-{number}"
+        traced(house, job_id, "-o", str(trace), "-e", f"inject=fdatasync:error=EIO:when={number}")
+        assert "(INJECTED)" in trace.read_text()
+        assert_old_or_new(house, job_id)
+        assert finished(house, job_id) == expected
+    house.database.close()
+
+
 def traced(house: House, job_id: str, *options: str) -> int | None:
     """Exit code of an attempt that stops after its first epochs, run under strace."""
     go, theirs = CONTEXT.Pipe()

@@ -61,6 +61,12 @@ class House:
             time.sleep(0.02)
         return job
 
+    def wait_until(self, what: Callable[[], object], seconds: float = 30) -> None:
+        until = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < until, "it did not come true"
+            time.sleep(0.02)
+
     def result(self, job_id: str) -> Result:
         """Of a job that has succeeded, its record whole."""
         job = self.wait(job_id, lambda job: job.status in FINAL)
