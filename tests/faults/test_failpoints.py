@@ -3,7 +3,11 @@
 Each job must end whole, with the bits of one that nobody disturbed.
 """
 
+import os
+import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,25 +38,57 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         database.close()
 
 
-@pytest.mark.parametrize(
-    ("point", "when"),
-    [
-        ("worker.records.lease:claim_job", "after"),  # claimed, not committed
-        ("worker.running.run:_Attempt.run", "before"),  # committed, and not one sign of life yet
-        ("worker.records.lease:guard", "after"),  # the row is locked
-        ("worker.records.curves:record_epochs", "after"),  # written, not committed
-        ("worker.records.checkpoints:publish_checkpoint", "after"),
-        ("worker.running.run:_Attempt._succeed", "before"),  # trained, and nothing of the end written
-        ("worker.records.transitions:end_attempt", "after"),  # ended, not committed
-        ("worker.running.run:Runner.run_job", "after"),  # ended, and its worker not told
-    ],
-)
+PLACES = [
+    ("worker.records.lease:claim_job", "after"),  # claimed, not committed
+    ("worker.running.run:_Attempt.run", "before"),  # committed, and not one sign of life yet
+    ("worker.records.lease:guard", "after"),  # the row is locked
+    ("worker.records.curves:record_epochs", "after"),  # written, not committed
+    ("worker.records.checkpoints:publish_checkpoint", "after"),
+    ("worker.running.run:_Attempt._succeed", "before"),  # trained, and nothing of the end written
+    ("worker.records.transitions:end_attempt", "after"),  # ended, not committed
+    ("worker.running.run:Runner.run_job", "after"),  # ended, and its worker not told
+]
+
+
+@pytest.mark.parametrize(("point", "when"), PLACES)
 def test_a_death_at_a_named_place_costs_no_bit(stage: Stage, point: str, when: str) -> None:
     product, database, failpoint, expected = stage
     failpoint.set(point, when, "kill")
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
     failpoint.wait_until_hit()
     assert product.wait(job_id)["status"] == "succeeded"
+    assert_invariants(database, [job_id])
+    assert result_of(database, job_id) == expected
+
+
+@pytest.mark.parametrize(("point", "when"), PLACES)
+def test_a_cancel_at_a_named_place_has_one_outcome(stage: Stage, point: str, when: str) -> None:
+    """The process stands still there while it is asked for: the job is cancelled, or has succeeded before."""
+    product, database, failpoint, _ = stage
+    failpoint.set(point, when, "stop")
+    job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
+    pid = failpoint.wait_until_hit()
+    with ThreadPoolExecutor(1) as thread:
+        # it may have to wait for the row that the process has locked
+        asked = thread.submit(product.post, f"/v1/jobs/{job_id}/cancel")
+        time.sleep(0.2)
+        os.kill(pid, signal.SIGCONT)
+    ended = product.wait(job_id)["status"]
+    assert (asked.result().status_code, ended) in ((200, "cancelled"), (200, "succeeded"), (409, "succeeded"))
+    assert_invariants(database, [job_id])
+
+
+def test_a_process_that_freezes_in_the_middle_of_a_write_is_given_up(stage: Stage) -> None:
+    """With the row locked, and on SQLite the whole database: it is ended, and the job goes on."""
+    product, database, failpoint, expected = stage
+    failpoint.set("worker.records.lease:guard", "after", "stop")
+    job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
+    failpoint.wait_until_hit()
+    until = time.monotonic() + 60
+    while product.get(f"/v1/jobs/{job_id}").json().get("status") != "succeeded":
+        # a reader of SQLite may be told to come back: 503
+        assert time.monotonic() < until
+        time.sleep(0.2)
     assert_invariants(database, [job_id])
     assert result_of(database, job_id) == expected
 

@@ -9,6 +9,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from worker.errors import LeaseLostError
+from worker.records.clock import seconds_from_now
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import Claim, claim_job, expire_leases, expired_jobs, guard, held_status, rescue_job
@@ -87,6 +88,39 @@ def test_a_renewed_lease_is_left_alone(database: Database, claimed: Callable[...
     database.write(lambda session: guard(session, renewed))
     assert database.write(lambda session: rescue_job(session, *found[0])) is None
     assert status_of(database, claim.job_id) == "running"
+
+
+@pytest.mark.parametrize("finishes", [False, True])
+def test_of_many_rescuers_and_its_owner_one_moves_the_job(
+    database: Database, claimed: Callable[..., Claim], finishes: bool
+) -> None:
+    """Its lease has run out; several rescue it at once, perhaps while its owner ends it: one of them does."""
+    for _ in range(5):
+        claim = claimed()
+        expire = update(Job).where(Job.id == claim.job_id).values(lease_until=seconds_from_now(-1))
+        database.write(lambda session, expire=expire: session.execute(expire))  # type: ignore[misc]
+        barrier, moved = threading.Barrier(5), []
+
+        def rescue(claim: Claim = claim, barrier: threading.Barrier = barrier, moved: list[object] = moved) -> None:
+            barrier.wait()
+            moved.append(database.write(lambda session: rescue_job(session, claim.job_id, claim.attempt)))
+
+        def finish(claim: Claim = claim, barrier: threading.Barrier = barrier, moved: list[object] = moved) -> None:
+            barrier.wait()
+            try:
+                moved.append(database.write(lambda session: end_attempt(session, claim, "succeeded")))
+            except LeaseLostError:
+                moved.append(None)
+
+        threads = [threading.Thread(target=rescue) for _ in range(4)]
+        threads.append(threading.Thread(target=finish if finishes else rescue))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        moves = [status for status in moved if status is not None]
+        assert (len(moved), len(moves)) == (5, 1)
+        assert moves[0] == status_of(database, claim.job_id)
 
 
 @pytest.mark.parametrize(("change", "left_in"), [("cancel", "cancelled"), ("pause", "paused")])
