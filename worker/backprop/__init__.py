@@ -8,5 +8,6 @@ Where it stands: dL/da x da/dz in `Activation.grad_z` (activation.py), x dz/dw i
 (layers/dense.py), the walk from the loss back to the first layer in `TrainingPass` (network.py), and the step in
 `Optimizer` (optimizers.py).
 
-`x` is what enters a layer, `z` its weighted sum, `a = f(z)` its activation; `grad_w` is dL/dw, and so on.
+`x` is what enters a layer, `z` its weighted sum (of a norm layer what it stretched and shifted), `a = f(z)` its
+activation; `grad_w` is dL/dw, and so on.
 """

@@ -103,7 +103,7 @@ class Silu(Activation):
 
 
 class Softplus(Activation):
-    """log(1 + e^z). da/dz = sigmoid(z) = 1 - e^-a. Source: Glorot et al. (2011)."""
+    """log(1 + e^z). da/dz = sigmoid(z) = 1 - e^-a. Source: Dugas et al. (2001)."""
 
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         return np.logaddexp(z, z.dtype.type(0), out=out)

@@ -80,6 +80,7 @@ class Batches:
         for start in range(first - first % self._block, self.steps, self._block):
             stop = min(start + self._block, self.steps)
             rows = order[..., start * self.rows : stop * self.rows]
+            # "clip": the default checks the numbers, and copies the output to be able to take it back
             self._part.x_and_ones.take(rows, 0, self._x[..., : rows.shape[-1], :], "clip")
             targets = self._objective.encode(self._steps_first(self._part.y.take(rows, 0)), self._units, self.z.dtype)
             weights = self._weights_of(rows)
@@ -96,11 +97,10 @@ class Batches:
         summed: Floats = losses.sum(axis=(0, -1), dtype=np.float64)
         return summed
 
-    def outputs(self) -> Floats:
-        """The last activation of this epoch's rows, in its order: (..., units, rows)."""
-        a = self._objective.activation.value(self.z)
-        *members, units, rows = range(1, a.ndim)
-        return a.transpose(*members, units, 0, rows).reshape(*a.shape[1:-1], self.steps * self.rows)
+    def last_z(self) -> Floats:
+        """z of this epoch's rows, in its order: (..., units, rows)."""
+        *members, units, rows = range(1, self.z.ndim)
+        return self.z.transpose(*members, units, 0, rows).reshape(*self.z.shape[1:-1], self.steps * self.rows)
 
     def _weights_of(self, rows: Integers) -> Floats | None:
         weights = self._part.weights

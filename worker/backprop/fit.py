@@ -46,6 +46,7 @@ class Training:
         self.best = Best(plan, self.parameters)
         self.epoch = 0
         self._step = 0
+        self._learning_rate: float | Floats = 0.0
         stacked = plan.seeds is not None
         self._orders = Orders(plan.seeds or (plan.seed,), train.rows, stacked=stacked)
         self._dropout = np.random.default_rng((plan.seed, DROPOUT))
@@ -105,6 +106,9 @@ class Training:
         ended = self._train_epoch(order, should_stop)
         if kept is not None:
             self.parameters.flat[self.best.over] = kept
+            if self.updates.before is not None:
+                # what is taken back is no update
+                self.updates.before[self.best.over] = kept
         if not ended:
             return None
         epoch = self._end_epoch(order)
@@ -181,16 +185,16 @@ class Training:
 
     def _train_figures(self, order: Integers) -> dict[str, Floats]:
         """The loss and the metrics of the epoch's batches, as they were met."""
-        losses, outputs = [], []
+        losses, sums = [], []
         for batches, _, _ in self._from_step(0):
             losses.append(batches.losses(self._part_of(order, batches)))
-            outputs.append(batches.outputs())
+            sums.append(batches.last_z())
         figures: dict[str, Floats] = {"train_loss": np.sum(losses, axis=0) / self.train.rows}
         if self.metrics:
-            a = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
+            z = sums[0] if len(sums) == 1 else np.concatenate(sums, axis=-1)
             y = self.train.y.take(order, 0)
             stacked = self.plan.seeds is not None
-            measured = measure(self.metrics, a, list(y) if stacked else y, stacked=stacked)
+            measured = measure(self.metrics, self.objective, z, list(y) if stacked else y, stacked=stacked)
             figures |= {f"train_{name}": value for name, value in measured.items()}
         return figures
 

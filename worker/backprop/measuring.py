@@ -8,7 +8,7 @@ import numpy as np
 from worker.backprop.arrays import Floats, Targets, mean
 from worker.backprop.batches import Part
 from worker.backprop.losses.objective import Objective
-from worker.backprop.metrics import Metric
+from worker.backprop.metrics import OF_Z, Metric
 from worker.backprop.network import Network
 from worker.backprop.parameters import Parameters
 from worker.errors import DivergedError
@@ -26,20 +26,23 @@ def evaluate(
     x = part.x
     starts = range(0, len(x), EVALUATION_ROWS)
     z = np.concatenate([network.last_z(parameters, x[n : n + EVALUATION_ROWS]) for n in starts], axis=-1)
-    measured = measure(metrics, objective.activation.value(z), part.y, stacked=parameters.members is not None)
+    measured = measure(metrics, objective, z, part.y, stacked=parameters.members is not None)
     return objective.mean(z, part.y, part.weights), measured
 
 
 def measure(
-    metrics: Mapping[str, Metric], a: Floats, y: Targets | list[Targets], *, stacked: bool
+    metrics: Mapping[str, Metric], objective: Objective, z: Floats, y: Targets | list[Targets], *, stacked: bool
 ) -> dict[str, Floats]:
-    """Each metric of outputs a, (..., units, rows). y: one for all members of a stack, or a list of each one's own."""
-    if not stacked:
-        return {name: np.asarray(metric(a, np.asarray(y))) for name, metric in metrics.items()}
-    own = y if isinstance(y, list) else [y] * len(a)
-    return {
-        name: np.array([metric(*member) for member in zip(a, own, strict=True)]) for name, metric in metrics.items()
-    }
+    """Each metric of the last z, (..., units, rows). y: one for all members of a stack, or a list of each one's own."""
+    a, found = objective.activation.value(z), {}
+    for name, metric in metrics.items():
+        outputs = z if name in OF_Z else a
+        if stacked:
+            own = y if isinstance(y, list) else [y] * len(outputs)
+            found[name] = np.array([metric(*member) for member in zip(outputs, own, strict=True)])
+        else:
+            found[name] = np.asarray(metric(outputs, np.asarray(y)))
+    return found
 
 
 def check_finite(figures: Mapping[str, Floats], parameters: Parameters, epoch: int) -> None:

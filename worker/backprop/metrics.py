@@ -1,7 +1,8 @@
 """The figures that are recorded each epoch beside the loss. scikit-learn's are the oracle in tests.
 
 A metric takes the outputs a, (units, rows), and the targets y: labels, integers (rows,), or numbers (rows, outputs),
-each 0 or 1 where they are labels that are there or not. A figure that these rows don't have is NaN.
+each 0 or 1 where they are labels that are there or not. Those of OF_Z take z instead: where a is rounded to 0 or 1, z
+still tells how far off it is, and which of two is the larger. A figure that these rows don't have is NaN.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from worker.backprop.arrays import Floats, Integers, Targets
+from worker.backprop.losses.classes import BinaryCrossEntropy, SoftmaxCrossEntropy
 
 Metric = Callable[[Floats, Targets], float]
 
@@ -20,10 +22,10 @@ def accuracy(a: Floats, y: Targets) -> float:
     return np.count_nonzero(right) / right.size
 
 
-def top_k(a: Floats, y: Targets, k: int) -> float:
+def top_k(z: Floats, y: Targets, k: int) -> float:
     """Share of rows whose label is among the k largest outputs."""
-    of_label = np.take_along_axis(a, y[None, :], axis=0)
-    return float(((a > of_label).sum(axis=0) < k).mean())
+    of_label = np.take_along_axis(z, y[None, :], axis=0)
+    return float(((z > of_label).sum(axis=0) < k).mean())
 
 
 def balanced_accuracy(a: Floats, y: Targets) -> float:
@@ -49,13 +51,11 @@ def roc_auc(a: Floats, y: Targets) -> float:
     return float(np.mean([_ranked_above(score, wanted) for score, wanted in zip(scores, truth, strict=True)]))
 
 
-def log_loss(a: Floats, y: Targets) -> float:
+def log_loss(z: Floats, y: Targets) -> float:
     """The cross-entropy in nats, without smoothing and weights."""
-    tiny = np.finfo(a.dtype).tiny
-    if y.ndim == 1 and len(a) > 1:
-        return float(-np.log(np.maximum(np.take_along_axis(a, y[None, :], axis=0), tiny)).mean(dtype=np.float64))
-    truth = np.atleast_2d(_labels(y))
-    return float(-np.log(np.maximum(np.where(truth, a, 1 - a), tiny)).mean(dtype=np.float64))
+    objective = SoftmaxCrossEntropy() if y.ndim == 1 and len(z) > 1 else BinaryCrossEntropy()
+    # plus 0: the mean of a perfect answer is -0.0
+    return float(objective.losses(z, y).mean(dtype=np.float64)) + 0.0
 
 
 def r2(a: Floats, y: Targets) -> float:
@@ -117,6 +117,7 @@ def _ranked_above(score: Floats, wanted: Integers) -> float:
     return float(above / (positive * (len(wanted) - positive)))
 
 
+OF_Z = frozenset({"log_loss", "top_2", "top_3", "top_5"})
 HIGHER_IS_BETTER = frozenset({"accuracy", "top_2", "top_3", "top_5", "balanced_accuracy", "macro_f1", "roc_auc", "r2"})
 
 OF_CLASSES: dict[str, Metric] = {

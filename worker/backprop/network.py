@@ -38,7 +38,11 @@ class Network:
             layer.initialize(views, np.random.default_rng([*seed, n]))
 
     def trace(self, parameters: Parameters, x: Floats) -> list[Activity]:
-        """z and a of every layer, each (rows, units). Before a stack's first weights all members share one."""
+        """z and a of every layer, each (rows, units).
+
+        Of a stack (members, rows, units), but for layers before the first that has weights: members differ in nothing
+        there, and there is no first axis.
+        """
         return [Activity(transposed(z), transposed(a)) for z, a in self.activities(parameters, x)]
 
     def forward(self, parameters: Parameters, x: Floats) -> Floats:
@@ -88,7 +92,7 @@ class TrainingPass:
     def __call__(
         self, x: Floats, targets: Floats, weights: Floats | None, z: Floats, generator: np.random.Generator
     ) -> None:
-        """Leave the gradient of the batch's mean loss in the gradients' arrays, and the last z in `z`.
+        """Leave the gradient of the loss (see `losses/objective.py`) in the gradients' arrays, and the last z in `z`.
 
         x: (inputs + 1, rows), a row of ones last; targets: as the objective encodes them; weights: of the rows.
         Forward keeps each layer's x and a; then the chain rule runs from the loss back to the first layer,

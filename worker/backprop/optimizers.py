@@ -72,9 +72,11 @@ class Sgd(Optimizer):
 
 
 class Momentum(Optimizer):
-    """velocity <- momentum velocity + dL/dw; w <- w - learning_rate velocity. Source: Sutskever et al. (2013).
+    """velocity <- momentum velocity + dL/dw; w <- w - learning_rate velocity. As PyTorch and Optax have it.
 
-    nesterov: w <- w - learning_rate (dL/dw + momentum velocity), its look ahead as PyTorch and Optax have it.
+    Sutskever et al. (2013) put the rate into the velocity: the same for a constant rate.
+
+    nesterov: w <- w - learning_rate (dL/dw + momentum velocity), its look ahead likewise.
     """
 
     slot_names = ("velocity",)

@@ -50,7 +50,8 @@ class Plan:
 
 
 class LayerFigures(NamedTuple):
-    """Of one layer at the end of an epoch. Norms are Euclidean, over all its weights and biases.
+    """Of one layer at the end of an epoch. Norms are Euclidean, over all its weights and biases, and batch_norm's
+    running figures among them.
 
     units: how many. gradient_norm: of the last step, before clipping; update_norm: what that step moved. dead_units:
     how many give the same for every row; such a unit tells nothing and learns little. None where a layer has no such
@@ -68,8 +69,9 @@ class Epoch(NamedTuple):
     """One point of the curve. train_loss: mean over the epoch's batches, as they were met, without penalties.
 
     metrics: `train_...` as they were met likewise, `validation_...` with the weights after the last step.
-    gradient_norm: of the epoch's last step, before clipping. layers: in some epochs. Of a stack, each figure is the
-    mean over the members, and `members` has the monitored figure of each.
+    learning_rate, gradient_norm: of the epoch's last step, the norm before clipping. layers: in some epochs. Of a
+    stack, each figure is the mean over the members, the rate of a member that is done being 0, and `members` has the
+    monitored figure of each.
     """
 
     epoch: int

@@ -60,7 +60,8 @@ class Updates:
         if self.plan.clip_norm is not None or self.plan.clip_value is not None:
             self._clip()
         if self._decays:
-            # source: Loshchilov and Hutter (2019), algorithm 2
+            # as in PyTorch and Optax: times the whole rate, where the paper (Loshchilov and Hutter (2019), algorithm 2)
+            # takes the schedule's factor alone
             for w, _ in self._weights:
                 np.multiply(w, _of(1 - np.ravel(learning_rate) * self.plan.decay, w), out=w)
         self.optimizer.step(learning_rate)

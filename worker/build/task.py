@@ -43,6 +43,11 @@ class Task:
     classes: tuple[str, ...] | None
 
     @property
+    def is_probable(self) -> bool:
+        """Whether the outputs of a category are probabilities; those of a squared error need not be."""
+        return self.activation == "softmax" or self.loss == "binary_cross_entropy"
+
+    @property
     def standardised(self) -> bool:
         """Whether the network learns (target - mean) / scale; counts and labels stay what they are."""
         return self.kind == "numbers" and self.loss != "poisson"
@@ -108,6 +113,8 @@ def _check_metrics(spec: Job, task: Task) -> None:
         if name not in known:
             of = {"classes": "a category", "labels": "labels of 0 and 1", "numbers": "numbers"}[task.kind]
             raise SpecError(f"/training/metrics/{n}", f"is not a figure of {of}; these are: {', '.join(known)}")
+        if name in ("log_loss", "roc_auc") and task.kind == "classes" and not task.is_probable:
+            raise SpecError(f"/training/metrics/{n}", f"needs probabilities, which {task.activation} does not give")
         if task.classes is not None and name.startswith("top_") and int(name[4:]) >= len(task.classes):
             raise SpecError(f"/training/metrics/{n}", f"is always 1 of {len(task.classes)} classes")
     stopping = spec.training.early_stopping

@@ -119,11 +119,9 @@ def _fit_target(table: pa.Table, roles: Roles, kind: str, *, standardised: bool)
         count = len(roles.targets)
         return NumberTarget(names=roles.targets, means=(0.0,) * count, scales=(1.0,) * count)
     values = numbers_of(table, roles.targets)
-    return NumberTarget(
-        names=roles.targets,
-        means=tuple(values.mean(axis=0).tolist()),
-        scales=tuple(_scale(column) for column in values.T),
-    )
+    found = [_mean_and_scale(column, name) for column, name in zip(values.T, roles.targets, strict=True)]
+    means, scales = zip(*found, strict=True)
+    return NumberTarget(names=roles.targets, means=means, scales=scales)
 
 
 def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | CategoricalCode:
@@ -142,7 +140,8 @@ def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | Categorical
     present = values[~np.isnan(values)]
     median = float(np.median(present)) if len(present) else 0.0
     filled = np.where(np.isnan(values), median, values)
-    return NumericCode(name=feature.name, median=median, mean=float(filled.mean()), scale=_scale(filled))
+    mean, scale = _mean_and_scale(filled, feature.name)
+    return NumericCode(name=feature.name, median=median, mean=mean, scale=scale)
 
 
 def _most_frequent(text: pa.ChunkedArray) -> str | None:
@@ -150,10 +149,13 @@ def _most_frequent(text: pa.ChunkedArray) -> str | None:
     return min(counts, key=lambda entry: (-entry["counts"], entry["values"]))["values"] if counts else None
 
 
-def _scale(values: NDArray[np.float64]) -> float:
-    deviation = float(values.std())
+def _mean_and_scale(values: NDArray[np.float64], name: str) -> tuple[float, float]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = float(values.mean()), float(values.std())
+    if not np.isfinite(deviation):
+        raise DataError("spreads so far that its variance is no number: use another unit", column=name)
     # a constant column's deviation is round-off of its mean, not exactly 0
-    return deviation if deviation > 1e-9 * max(1.0, float(np.abs(values).max())) else 1.0
+    return mean, deviation if deviation > 1e-9 * max(1.0, float(np.abs(values).max())) else 1.0
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -168,6 +168,8 @@ def _type(column: ColumnProfile, override: ColumnOverride | None, limits: Limits
             raise SpecError(pointer, "has text in it; it can't be numeric")
         return "numeric"
     if column.categories is None:
+        if not column.distinct:
+            raise SpecError(pointer, 'has no values at all: declare it {"type": "ignore"}')
         raise SpecError(
             pointer,
             f"has {column.distinct} distinct values; a category has at most {limits.categories}, none with a fraction: "

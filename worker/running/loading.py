@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from worker.backprop.arrays import Floats
 from worker.backprop.batches import Part
 from worker.backprop.fit import Training
 from worker.build.layers import LAYERS, build_network, resolve_layers
@@ -25,7 +26,13 @@ from worker.data.profiles import profile_table
 from worker.data.roles import assign_roles
 from worker.data.splits import Split, split_rows
 from worker.errors import DataError
-from worker.insight.evaluation import evaluate_classes, evaluate_labels, evaluate_numbers
+from worker.insight.evaluation import (
+    evaluate_classes,
+    evaluate_labels,
+    evaluate_numbers,
+    logs_of_classes,
+    logs_of_labels,
+)
 from worker.records.weights import Recipe
 from worker.settings import Limits
 from worker.specs.job import Job
@@ -33,13 +40,17 @@ from worker.specs.job import Job
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that a run needs. parts: train, validation and test, each row of the table copied into one of them."""
+    """All that a run needs. parts: train, validation and test, each row of the table copied into one of them.
+
+    is_probable: whether the outputs of a category are probabilities.
+    """
 
     training: Training
     recipe: Recipe
     encoders: Encoders
     split: Split
     parts: dict[str, Part | None]
+    is_probable: bool
 
 
 def load(spec: Job, table: pa.Table, limits: Limits) -> Loaded:
@@ -54,7 +65,11 @@ def load(spec: Job, table: pa.Table, limits: Limits) -> Loaded:
     dtype = np.dtype(spec.training.precision)
     x = encode_table(table, encoders, pool_unknown=True, dtype=dtype)
     targets = encode_targets(table, encoders.target)
-    column = None if roles.weight is None else numbers_of(table, [roles.weight])[:, 0]
+    column = None
+    if roles.weight is not None:
+        column = numbers_of(table, [roles.weight])[:, 0]
+        # only ratios count, and a huge one times its class's may not be finite
+        column = column / (column.max() or 1)
     weights = row_weights(task, targets, split.train, column)
     parts: dict[str, Part | None] = {}
     for name, rows in split._asdict().items():
@@ -74,7 +89,7 @@ def load(spec: Job, table: pa.Table, limits: Limits) -> Loaded:
         metrics=build_metrics(spec, task, target.scales if isinstance(target, NumberTarget) else ()),
     )
     recipe = Recipe(LAYERS.dump_python(layers, mode="json"), encoders.model_dump(mode="json"))
-    return Loaded(training, recipe, encoders, split, parts)
+    return Loaded(training, recipe, encoders, split, parts, task.is_probable)
 
 
 def evaluate(loaded: Loaded) -> dict[str, Any]:
@@ -88,13 +103,23 @@ def _evaluate_part(loaded: Loaded, part: Part) -> dict[str, Any]:
     training, target = loaded.training, loaded.encoders.target
     with np.errstate(all="ignore"):
         loss, _ = training.evaluate(training.final, part)
-        a = training.network.forward(training.final, part.x)
-    outputs = a if training.final.members is None else a.mean(axis=0)
+        z = training.network.last_z(training.final, part.x)
     if isinstance(target, ClassTarget):
-        found = evaluate_classes(outputs, part.y, list(target.classes))
+        classes = list(target.classes)
+        if loaded.is_probable:
+            found = evaluate_classes(logs_of_classes(z), part.y, classes)
+        else:
+            found = evaluate_classes(_outputs(training, z), part.y, classes, are_logs=False)
     elif isinstance(target, LabelsTarget):
-        found = evaluate_labels(outputs, part.y, list(target.names))
+        found = evaluate_labels(logs_of_labels(z), part.y, list(target.names))
     else:
+        outputs = _outputs(training, z)
         scales, means = np.array(target.scales), np.array(target.means)
         found = evaluate_numbers(outputs * scales + means, part.y * scales + means, list(target.names))
     return {"loss": float(loss.mean())} | found
+
+
+def _outputs(training: Training, z: Floats) -> Floats:
+    """(rows, outputs); of an ensemble the mean of its members'."""
+    a = training.objective.activation.value(z).swapaxes(-1, -2)
+    return a if training.final.members is None else a.mean(axis=0)

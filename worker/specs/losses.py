@@ -43,7 +43,7 @@ class Huber(Spec):
     """Squared up to delta and straight beyond: a far-off row pulls no harder than a near one. Source: Huber (1964)."""
 
     type: Literal["huber"]
-    delta: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
+    delta: Annotated[Number, Field(ge=1e-30, le=1e6)] = 1.0
     "In standard deviations of the target."
 
 

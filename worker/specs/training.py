@@ -83,9 +83,9 @@ class Training(Spec):
     "Adds l1 times the sum of the weights' magnitudes (not biases') to what is minimised: many become nearly 0."
     l2: Annotated[Number, Field(ge=0, le=1000)] = 0.0
     "Adds l2/2 times the sum of the squared weights (not biases) to the loss that is minimised."
-    clip_norm: Annotated[Number, Field(gt=0)] | None = None
+    clip_norm: Annotated[Number, Field(ge=1e-30)] | None = None
     "Scale a gradient down to this Euclidean norm if it is longer."
-    clip_value: Annotated[Number, Field(gt=0)] | None = None
+    clip_value: Annotated[Number, Field(ge=1e-30)] | None = None
     "Cut each element of a gradient at this magnitude."
     validation: Validation = Validation()
     test: Test | None = None

@@ -16,11 +16,6 @@ from worker.backprop.network import Network, TrainingPass
 from worker.backprop.parameters import Parameters
 
 
-@pytest.fixture
-def generator() -> np.random.Generator:
-    return np.random.default_rng(7)
-
-
 def dense(inputs: int, units: int, activation: str = "identity") -> Dense:
     return Dense(inputs, units, ACTIVATIONS[activation], INITIALIZERS["glorot_normal"])
 

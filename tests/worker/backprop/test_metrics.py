@@ -35,7 +35,7 @@ def test_figures_of_classes(seed: int) -> None:
     assert balanced_accuracy(outputs.T, y) == pytest.approx(oracle.balanced_accuracy_score(y, called))
     assert macro_f1(outputs.T, y) == pytest.approx(oracle.f1_score(y, called, average="macro"))
     assert roc_auc(outputs.T, y) == pytest.approx(oracle.roc_auc_score(y, outputs, multi_class="ovr"))
-    assert log_loss(outputs.T, y) == pytest.approx(oracle.log_loss(y, outputs))
+    assert log_loss(np.log(outputs.T), y) == pytest.approx(oracle.log_loss(y, outputs))
     distinct = outputs + np.arange(4) * 1e-9
     for k in (2, 3):
         assert top_k(distinct.T, y, k) == pytest.approx(oracle.top_k_accuracy_score(y, distinct, k=k))
@@ -49,7 +49,7 @@ def test_figures_of_two_classes_by_one_output(generator: np.random.Generator) ->
     assert balanced_accuracy(a, y) == pytest.approx(oracle.balanced_accuracy_score(y, called))
     assert macro_f1(a, y) == pytest.approx(oracle.f1_score(y, called, average="macro"))
     assert roc_auc(a, y) == pytest.approx(oracle.roc_auc_score(y, second))
-    assert log_loss(a, y) == pytest.approx(oracle.log_loss(y, second))
+    assert log_loss(np.log(a / (1 - a)), y) == pytest.approx(oracle.log_loss(y, second))
 
 
 def test_figures_of_labels_that_are_there_or_not(generator: np.random.Generator) -> None:
@@ -58,7 +58,17 @@ def test_figures_of_labels_that_are_there_or_not(generator: np.random.Generator)
     assert macro_f1(outputs.T, y) == pytest.approx(oracle.f1_score(y, outputs > 0.5, average="macro"))
     assert roc_auc(outputs.T, y) == pytest.approx(oracle.roc_auc_score(y, outputs, average="macro"))
     expected = np.mean([oracle.log_loss(y[:, n], outputs[:, n]) for n in range(3)])
-    assert log_loss(outputs.T, y) == pytest.approx(expected)
+    assert log_loss(np.log(outputs / (1 - outputs)).T, y) == pytest.approx(expected)
+
+
+def test_a_confidently_wrong_answer_is_told_by_how_much() -> None:
+    """Where float32 has rounded a to 0 or 1: the log loss is that of z, and wrong rows are no ties of the right one."""
+    wrong = np.array([[-20.0, -50.0]], np.float32)
+    assert log_loss(wrong, np.array([1, 1])) == pytest.approx(35)
+    of_three = np.array([[500.0, 900.0], [100.0, 0.0], [0.0, 300.0]], np.float32)
+    assert log_loss(of_three, np.array([2, 1])) == pytest.approx(700)
+    assert top_k(of_three, np.array([2, 1]), 2) == 0
+    assert str(log_loss(np.array([[900.0], [0.0]], np.float32), np.array([0]))) == "0.0"
 
 
 def test_figures_of_numbers(generator: np.random.Generator) -> None:

@@ -120,3 +120,13 @@ def test_a_bad_row_is_refused_with_row_and_column(
     with pytest.raises(DataError, match=said) as caught:
         rows.encode([good, row])  # type: ignore[list-item]
     assert (caught.value.row, caught.value.column) == (1, column)
+
+
+@pytest.mark.parametrize("column", ["x", "label"])
+def test_a_spread_whose_variance_is_no_number_is_refused(column: str) -> None:
+    """A feature or a target whose squares overflow can't be standardised."""
+    table = pa.table({"x": [1.5, 2.5, 3.5, 4.5], "label": [1.5, 2.5, 3.5, 4.5]} | {column: [-1e160, 1e160, 2e160, 0.5]})
+    roles = assign_roles(spec_of(), profile_table(table, Limits()), Limits())
+    with pytest.raises(DataError, match="use another unit") as caught:
+        fit_encoders(table, roles)
+    assert caught.value.column == column

@@ -17,7 +17,7 @@ from worker.errors import ShapeError
 
 
 class Activity(NamedTuple):
-    """What one layer did with a batch: z and a, each (..., units, rows). z is a where there is no weighted sum."""
+    """What one layer did with a batch, each (..., units, rows): a = f(z), or z and a the same where there is no f."""
 
     z: Floats
     a: Floats

@@ -1,4 +1,7 @@
-"""What an objective is. The loss L of a batch is the mean over its rows; a row's loss is the mean over its outputs.
+"""What an objective is. The loss L of a batch is the mean over its rows; a row's is one cross-entropy, or the mean over
+its outputs. Rows that weigh more or less have weights of mean 1 over the whole part: L is the sum of their weighted
+losses over the count of the batch's rows, so that all batches together weigh each row rightly. (PyTorch's weighted
+mean divides by the batch's own weights, by which a rare class counts differently from batch to batch.)
 
 z: (..., units, rows), any real numbers. y: labels, integers (..., rows) in [0, classes), or numbers
 (..., rows, outputs).

@@ -1,0 +1,46 @@
+"""Final figures, of networks so sure of themselves that float32 has rounded their probabilities to 0 and 1."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, logsumexp
+from sklearn import metrics as oracle
+
+from worker.insight.evaluation import evaluate_classes, evaluate_labels, logs_of_classes, logs_of_labels
+
+
+def test_figures_of_a_sure_network_are_those_of_its_z(generator: np.random.Generator) -> None:
+    """Cross-entropy is linear in a z that is far off; the class that is called is the one with the largest z."""
+    z, labels = generator.normal(0, 200, (3, 50)).astype(np.float32), generator.integers(0, 3, 50)
+    found = evaluate_classes(logs_of_classes(z), labels, ["a", "b", "c"])["metrics"]
+    exact = log_softmax(z.T.astype(np.float64), axis=1)
+    assert found["log_loss"] == pytest.approx(-exact[np.arange(50), labels].mean())
+    assert found["top_2"] == oracle.top_k_accuracy_score(labels, z.T, k=2)
+    assert found["accuracy"] == oracle.accuracy_score(labels, z.argmax(axis=0))
+
+
+def test_one_output_is_the_second_of_two_classes(generator: np.random.Generator) -> None:
+    z = generator.normal(0, 100, (1, 20))
+    np.testing.assert_allclose(logs_of_classes(z)[:, 1], -np.logaddexp(0, -z[0]), atol=1e-12)
+    np.testing.assert_allclose(np.exp(logs_of_classes(z)).sum(axis=1), 1)
+
+
+def test_an_ensemble_gives_the_mean_of_its_members_probabilities(generator: np.random.Generator) -> None:
+    z = generator.normal(0, 50, (4, 3, 20))
+    expected = logsumexp(log_softmax(z, axis=1), axis=0, b=1 / 4).T
+    np.testing.assert_allclose(logs_of_classes(z), expected, atol=1e-12)
+
+
+def test_labels_that_are_surely_wrong_count_by_how_much() -> None:
+    z = np.array([[-80.0, 3.0, -2.0], [60.0, -2.0, 1.0]], np.float32)
+    truth = np.array([[1, 0], [1, 0], [0, 1]])
+    found = evaluate_labels(logs_of_labels(z), truth, ["a", "b"])["metrics"]
+    signs = 2 * truth.T - 1
+    assert found["log_loss"] == pytest.approx(np.logaddexp(0, -signs * z.astype(np.float64)).mean())
+    assert found["accuracy"] == pytest.approx(4 / 6)
+
+
+def test_scores_that_are_no_probabilities_have_no_figures_of_such() -> None:
+    """A squared error of a category may end in any activation."""
+    scores = np.array([[2.0, -1.0], [-3.0, 0.5], [0.1, 0.2]])
+    found = evaluate_classes(scores, np.array([0, 1, 0]), ["a", "b"], are_logs=False)["metrics"]
+    assert (found["accuracy"], found["log_loss"], found["roc_auc"]) == (pytest.approx(2 / 3), None, None)
