@@ -9,7 +9,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := $(VENV)/.installed-$(VERSION)
 DEV_STAMP := $(VENV)/.installed-dev-$(VERSION)
 
-.PHONY: help setup dev run demo test check lint lock bench image clean
+.PHONY: help setup dev run demo test check lint lock bench faults image clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -51,6 +51,10 @@ lint: dev
 
 bench: dev ## Measure, beside scikit-learn and JAX, and PyTorch where it is installed.
 	$(BIN)/python -m tests.benchmarks
+
+faults: dev ## Inject faults for hours, and print what came of it.
+	GRADMILL_TEST_LONG=1 $(BIN)/python -m pytest tests/faults --timeout 7200
+	$(BIN)/python -m tests.faults
 
 lock: ## Renew the lock files; needs uv.
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -o requirements-dev.lock

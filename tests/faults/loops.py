@@ -1,0 +1,114 @@
+"""Faults again and again, at random moments, against workers of a test's own; after each the record must be whole."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from tests.faults.invariants import Result
+from tests.faults.kills import SPEC
+from tests.faults.workers import House, Worker
+from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.lease import FINAL
+from worker.records.transitions import ask
+
+Strike = Callable[[Worker, int], None]
+"Done to the worker that holds the job, and the pid of its process that trains."
+
+
+@dataclass
+class Tally:
+    """seconds: from each fault to the next attempt, or to what was asked for."""
+
+    cycles: int = 0
+    jobs: int = 0
+    wrong_bits: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+
+def kill_child(_worker: Worker, pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def kill_worker(worker: Worker, _pid: int) -> None:
+    worker.signal(signal.SIGKILL)
+
+
+def freeze(worker: Worker, _pid: int) -> None:
+    worker.freeze()
+
+
+def strike_loop(house: House, cycles: int, strike: Strike, *, seed: int = 1) -> Tally:
+    """Two workers: the one that trains is struck at a random moment of each job; the other goes on."""
+    tally, chance = Tally(), random.Random(seed)
+    with ExitStack() as workers:
+        both = [workers.enter_context(house.worker()) for _ in range(2)]
+        expected = house.result(house.submit(SPEC))
+        while tally.cycles < cycles:
+            job_id = house.submit(SPEC)
+            seen = chance.randrange(5, 300)
+            job = house.wait(job_id, lambda job, seen=seen: job.epoch > seen or job.status in FINAL)  # type: ignore[misc]
+            if job.owner_pid is not None:
+                struck = next(n for n, worker in enumerate(both) if job.owner_pid in worker.pids())
+                strike(both[struck], job.owner_pid)
+                tally.seconds.append(_until_next_attempt(house, job_id, job.attempt))
+                both[struck].signal(signal.SIGCONT)
+                tally.cycles += 1
+                if both[struck].process.poll() is not None:
+                    both[struck] = workers.enter_context(house.worker())
+            _count(tally, house, job_id, expected)
+    return tally
+
+
+def _until_next_attempt(house: House, job_id: str, attempt: int) -> float:
+    began = time.monotonic()
+    house.wait(job_id, lambda job: job.attempt > attempt or job.status in FINAL)
+    return time.monotonic() - began
+
+
+def _count(tally: Tally, house: House, job_id: str, expected: Result) -> None:
+    tally.wrong_bits += house.result(job_id) != expected
+    tally.jobs += 1
+
+
+def cancel_loop(house: House, cycles: int) -> Tally:
+    """From the answer of a cancel to the job's end."""
+    tally = Tally()
+    with house.worker():
+        for _ in range(cycles):
+            job_id = house.submit(SPEC)
+            house.wait(job_id, lambda job: job.epoch > 5)
+            house.database.write(lambda session, job_id=job_id: ask(session, DEFAULT_PROJECT, job_id, "cancel"))  # type: ignore[misc]
+            began = time.monotonic()
+            job = house.wait(job_id, lambda job: job.status in FINAL)
+            tally.seconds.append(time.monotonic() - began)
+            assert job.status == "cancelled"
+            tally.cycles += 1
+            tally.jobs += 1
+    return tally
+
+
+def deploy_loop(house: House, cycles: int) -> Tally:
+    """From SIGTERM to a worker's end, its job released with a checkpoint; the next worker goes on. No crash counts."""
+    tally = Tally()
+    with house.worker():
+        expected = house.result(house.submit(SPEC))
+    job_id = house.submit(SPEC)
+    while tally.cycles < cycles:
+        with house.worker() as worker:
+            seen = house.job(job_id).epoch
+            house.wait(job_id, lambda job, seen=seen: job.epoch > seen or job.status in FINAL)  # type: ignore[misc]
+            began = time.monotonic()
+            assert worker.stop() == 0
+            tally.seconds.append(time.monotonic() - began)
+        tally.cycles += 1
+        if house.job(job_id).status in FINAL:
+            assert house.job(job_id).crashes == 0
+            _count(tally, house, job_id, expected)
+            job_id = house.submit(SPEC)
+    with house.worker():
+        _count(tally, house, job_id, expected)
+    return tally
