@@ -8,20 +8,20 @@ import pyarrow.csv
 from flask import Response, request
 
 from service.api.answers import CONFLICT, INVALID, NOT_FOUND
+from service.api.exports import BINARY, exported
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer, conditional
+from service.operations import Answer, Operations, answer
 from service.parsing import JSON_TYPE, read_json, validate
 from service.problems import Problem
 from service.schemas import predictions as schemas
 from service.schemas.jobs import WeightsQuery
 from worker.data.readers import CSV, read_table
 from worker.records.listing import get_job
-from worker.records.weights import newest_weights_id, read_weights, to_bytes
+from worker.records.weights import newest_weights_id
+from worker.serving.export.trained import read_trained
 from worker.serving.predictor import Prediction
 
 operations = Operations("predictions")
-
-SAFETENSORS = "application/octet-stream"
 
 
 @operations.declare(
@@ -98,7 +98,7 @@ def _columns(name: str, rows: list[Any]) -> dict[str, list[Any]]:
     policy="jobs:read",
     query=WeightsQuery,
     answers={
-        200: Answer("A safetensors file; the network and the encoders are in its metadata.", None, (SAFETENSORS,)),
+        200: Answer("A safetensors file; the network and the encoders are in its metadata.", None, (BINARY,)),
         404: NOT_FOUND,
         409: CONFLICT,
     },
@@ -106,17 +106,6 @@ def _columns(name: str, rows: list[Any]) -> dict[str, list[Any]]:
 def weights(job_id: str, query: WeightsQuery) -> Response:
     """The weights as safetensors: final, latest, or of an epoch that was kept."""
     with parts().database.reading() as session:
-        job = get_job(session, project_id(), job_id)
-        row, arrays = read_weights(session, newest_weights_id(session, job_id, query.checkpoint))
-    metadata = {
-        "format": "gradmill",
-        "job_id": job_id,
-        "epoch": str(row.epoch),
-        "spec": orjson.dumps(job.spec).decode(),
-        "network": orjson.dumps(row.network).decode(),
-        "encoders": orjson.dumps(row.encoders).decode(),
-    }
-    response = Response(to_bytes(arrays, metadata), content_type=SAFETENSORS)
-    response.headers["Content-Disposition"] = f'attachment; filename="{job_id}-{row.epoch}.safetensors"'
-    # weak: the file's metadata is written in any order, so that equal files may differ in bytes
-    return conditional(response, row.id, weak=True)
+        get_job(session, project_id(), job_id)
+        trained = read_trained(session, newest_weights_id(session, job_id, query.checkpoint))
+    return exported(trained, "safetensors", f"{job_id}-{trained.epoch}")
