@@ -272,6 +272,15 @@ class JobDataset(Base, OfProject):
     dataset_id: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"), primary_key=True, index=True)
 
 
+class JobSource(Base, OfProject):
+    """Which jobs start from which weights: they stay until such a job is over."""
+
+    __tablename__ = "job_sources"
+
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    weights_id: Mapped[str] = mapped_column(Id, ForeignKey("weights.id", ondelete="CASCADE"), index=True)
+
+
 class Model(Base, OfProject):
     """last_version: the highest number given so far, so that the number of a deleted version is not given again."""
 

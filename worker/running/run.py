@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from worker.backprop.fit import Training
+from worker.build.warm_start import Source
 from worker.errors import DataError, DivergedError, FigureError, LeaseLostError, SpecError, UnavailableError
 from worker.insight.hints import hints_of
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
@@ -25,6 +26,7 @@ from worker.records.transitions import end_attempt
 from worker.running.heartbeat import Heartbeat
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
+from worker.running.starting import read_start
 from worker.running.stopping import Progress, Reason, Stopping
 from worker.running.tables import Tables
 from worker.settings import Settings
@@ -139,9 +141,8 @@ class _Attempt:
                 return "internal", "an error of ours; the worker's log has it under this job's id", None
 
     def _train(self) -> str | None:
-        loaded = load(
-            self.spec, self.runner.tables.load(self.claim.project_id, self.spec.dataset), self.runner.settings.limits
-        )
+        table = self.runner.tables.load(self.claim.project_id, self.spec.dataset)
+        loaded = load(self.spec, table, self.runner.settings.limits, self._source())
         training = loaded.training
         recorder = self._recorder(loaded)
         self._resume(training)
@@ -153,6 +154,12 @@ class _Attempt:
         if training.finished:
             return self._succeed(loaded, recorder)
         return self._stop(reason, training, recorder)
+
+    def _source(self) -> Source | None:
+        if self.spec.start_from is None:
+            return None
+        with self.database.reading() as session:
+            return read_start(session, self.claim.job_id)
 
     def _recorder(self, loaded: Loaded) -> Recorder:
         spec = self.spec.training

@@ -25,7 +25,7 @@ ASKED_AT_ONCE = 500
 
 class Tables:
     def __init__(self, database: Database, storage: Storage, limits: Limits) -> None:
-        self._database, self._storage, self._limits = database, storage, limits
+        self.database, self._storage, self._limits = database, storage, limits
         # a made table is the same each time, so its profile is too
         self._profile_made = lru_cache(maxsize=64)(lambda spec: profile_table(make_table(spec), limits))
 
@@ -49,14 +49,14 @@ class Tables:
     def store(self, project_id: str, name: str, content: bytes, media_type: str) -> tuple[Dataset, bool]:
         """Keep an upload; its row, and whether it is new: the same bytes have the same id. Raises DataError."""
         sha256 = hashlib.sha256(content).hexdigest()
-        with self._database.reading() as session:
+        with self.database.reading() as session:
             known = find_same_bytes(session, project_id, sha256)
         if known is not None:
             return known, False
         profile = profile_table(read_table(content, media_type, self._limits), self._limits)
         dataset_id = new_id("dst")
         self._storage.write(dataset_id, content)
-        dataset = self._database.write(
+        dataset = self.database.write(
             lambda session: add_dataset(
                 session,
                 project_id,
@@ -86,7 +86,7 @@ class Tables:
         orphans = []
         for start in range(0, len(old), ASKED_AT_ONCE):
             batch = old[start : start + ASKED_AT_ONCE]
-            with self._database.reading() as session:
+            with self.database.reading() as session:
                 orphans += sorted(set(batch) - stored_keys(session, batch))
         for key in orphans:
             self._storage.delete(key)
@@ -98,7 +98,7 @@ class Tables:
 
     def _stored(self, project_id: str, spec: StoredDataset) -> Dataset:
         try:
-            with self._database.reading() as session:
+            with self.database.reading() as session:
                 return get_dataset(session, project_id, spec.id)
         except NotFoundError as error:
             raise SpecError("/dataset/id", "there is no such dataset") from error
