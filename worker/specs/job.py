@@ -24,6 +24,8 @@ class Job(Spec):
     "Overrides of what was inferred, by column name."
     network: Network
     training: Training = Training()
+    model: Name | None = None
+    "The result becomes the next version of the model of this name when the job succeeds."
     tags: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
     metadata: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
     "Yours; kept and returned as it is."
