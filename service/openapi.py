@@ -80,7 +80,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     if operation.query is not None:
         schema = operation.query.model_json_schema()
         found += [
-            {"name": name, "in": "query", "required": False, "schema": described}
+            {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": described}
             for name, described in schema["properties"].items()
         ]
     found += [

@@ -84,7 +84,9 @@ def show(job_id: str) -> Response:
 
 
 def _tag(job: Job, position: int | None) -> str:
-    return str(job.seq) if position is None else f"{job.seq}-{position}"
+    """All that the document shows of the job: its events, its place in the queue, and its model, named later."""
+    model = None if job.model is None else f"{job.model['name']}.{job.model['version']}"
+    return "-".join(str(part) for part in (job.seq, position, model) if part is not None)
 
 
 def _job_and_position(job_id: str) -> tuple[Job, int | None]:

@@ -23,13 +23,18 @@ Matrix = NDArray[np.floating[Any]]
 
 
 class NumericCode(Spec):
-    """(value - mean) / scale; a missing cell counts as the median. A constant column has scale 1."""
+    """(value - mean) / scale; a missing cell counts as the median. A constant column has scale 1.
+
+    minimum, maximum: of the values that training saw; None if it saw none, and of weights from before these were kept.
+    """
 
     type: Literal["numeric"] = "numeric"
     name: str
     median: float
     mean: float
     scale: float
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 class CategoricalCode(Spec):
@@ -142,7 +147,8 @@ def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | Categorical
     present = values[~np.isnan(values)]
     median = float(np.median(present)) if len(present) else 0.0
     filled = np.where(np.isnan(values), median, values)
-    return NumericCode(name=feature.name, median=median, mean=float(filled.mean()), scale=_scale(filled))
+    bounds = {"minimum": float(present.min()), "maximum": float(present.max())} if len(present) else {}
+    return NumericCode(name=feature.name, median=median, mean=float(filled.mean()), scale=_scale(filled), **bounds)
 
 
 def _most_frequent(text: pa.ChunkedArray) -> str | None:

@@ -21,8 +21,10 @@ from worker.insight.hints import hints_of
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.curves import read_curve
 from worker.records.lease import Claim, add_note, claim_job, guard
+from worker.records.models import register_version
 from worker.records.sessions import Database
 from worker.records.transitions import end_attempt
+from worker.records.weights import newest_weights_id
 from worker.running.heartbeat import Heartbeat
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
@@ -231,6 +233,9 @@ class _Attempt:
 
         def work(session: Session) -> str:
             publish(session)
+            if self.spec.model is not None:
+                weights_id = newest_weights_id(session, self.claim.job_id, "final")
+                register_version(session, self.claim.project_id, self.spec.model, weights_id)
             drop_checkpoints(session, self.claim.job_id)
             return end_attempt(
                 session,

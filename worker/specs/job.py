@@ -31,6 +31,8 @@ class Job(Spec):
     network: Annotated[Network, Field(validate_default=True)] = OF_THE_SOURCE
     "Left out with start_from: the source's."
     training: Training = Training()
+    model: Name | None = None
+    "The result becomes the next version of the model of this name when the job succeeds."
     tags: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
     metadata: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
     "Yours; kept and returned as it is."
