@@ -10,6 +10,7 @@ from service.api import (
     datasets,
     events,
     exports,
+    imports,
     jobs,
     models,
     predictions,
@@ -33,7 +34,20 @@ from worker.running.tables import Tables
 
 EXPOSED = ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-Id"]
 
-RESOURCES = (submissions, jobs, curves, events, predictions, datasets, models, versions, aliases, exports, system)
+RESOURCES = (
+    submissions,
+    jobs,
+    curves,
+    events,
+    predictions,
+    datasets,
+    models,
+    versions,
+    aliases,
+    exports,
+    imports,
+    system,
+)
 
 
 def all_operations() -> list[Operation]:

@@ -30,7 +30,11 @@ def read_json() -> Any:
     """The body as JSON. Refused: another type, NaN, duplicate names, numbers of thousands of digits, deep nesting."""
     if request.mimetype != JSON_TYPE or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise Problem(415, f"the body must be {JSON_TYPE} in UTF-8")
-    content = request.get_data(cache=True)
+    return parse_json(request.get_data(cache=True))
+
+
+def parse_json(content: bytes) -> Any:
+    """JSON, as strictly. Raises Problem."""
     if not content:
         raise Problem(400, "the body is empty")
     try:

@@ -57,6 +57,10 @@ class LeaseLostError(GradmillError):
     """Another attempt owns the job, or it was ended. Raised by a guarded write that changed no row."""
 
 
+class WeightsFileError(GradmillError):
+    """A file of weights can't be imported. Raised with what is wrong, the file being the sentence's subject."""
+
+
 class NotFoundError(GradmillError):
     """No such object in this project. Raised alike for a foreign, a deleted and an unknown id."""
 

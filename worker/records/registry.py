@@ -6,6 +6,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from worker.errors import NotFoundError, StateError
+from worker.records.imports import delete_unserved_imports
 from worker.records.models import VERSION_LIMIT, askable, tell_job
 from worker.records.tables import Alias, Dataset, Job, JobDataset, Model, ModelVersion, Weights
 
@@ -133,3 +134,4 @@ def _delete(session: Session, model: Model, rows: list[ModelVersion]) -> None:
     for job_id in jobs:
         if job_id is not None:
             tell_job(session, job_id)
+    delete_unserved_imports(session, weights_ids)
