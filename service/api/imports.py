@@ -96,5 +96,6 @@ def _sent() -> tuple[bytes, Description | None]:
     if file is None or unknown or len(request.files) + len(request.form) != 1 + (text is not None):
         raise Problem(400, f"a multipart import has the parts {FILE}, and {DESCRIPTION} if need be")
     # its name and type are the client's word; the bytes are what counts
-    content: bytes = file.read()
+    with file.stream as stream:
+        content: bytes = stream.read()
     return content, None if text is None else validate(Description, parse_json(text.encode()))

@@ -34,8 +34,9 @@ def from_chain(found: Sequence[DenseFound], description: Description, limits: Li
     arrays: dict[str, Floats] = {}
     layers = []
     for n, (layer, name) in enumerate(zip(found, activations, strict=True)):
-        # a float16 is kept as the float32 of the same value
-        arrays |= {f"layers.{n}.w": layer.w.astype(dtype), f"layers.{n}.b": layer.b.astype(dtype)}
+        # a float16 is kept as the float32 of the same value; a transposed matrix as rows, which a file is made of
+        for part, array in (("w", layer.w), ("b", layer.b)):
+            arrays[f"layers.{n}.{part}"] = np.ascontiguousarray(array, dtype)
         units = layer.w.shape[1]
         layers.append(
             ResolvedDense.model_validate(

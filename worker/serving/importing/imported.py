@@ -11,15 +11,13 @@ from worker.backprop.arrays import Floats
 from worker.backprop.network import Network
 from worker.build.layers import LAYERS, build_network, resolve_embeddings
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, NumberTarget, NumericCode
-from worker.data.readers import check_names
+from worker.data.readers import CELL_BYTES_LIMIT, check_names
 from worker.errors import DataError, ShapeError, SpecError, WeightsFileError
 from worker.records.weights import Recipe
 from worker.settings import Limits
 from worker.specs.network import EmbeddingLayer, ResolvedEmbedding, ResolvedLayer
 
 MEMBERS_LIMIT = 64
-TEXT_LIMIT = 1000
-"Letters of a category, a class or a target's name."
 LAYERS_LIMIT = 257
 "As many hidden layers as a job may have, and the output layer."
 
@@ -82,7 +80,7 @@ def _categories_fit(code: CategoricalCode, limits: Limits) -> bool:
 
 
 def _texts_fit(texts: Sequence[str]) -> bool:
-    return all(len(text) <= TEXT_LIMIT and "\0" not in text for text in texts)
+    return all(len(text) <= CELL_BYTES_LIMIT and "\0" not in text for text in texts)
 
 
 def _check_embeddings(layers: Sequence[ResolvedLayer], encoders: Encoders) -> None:

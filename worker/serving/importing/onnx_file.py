@@ -112,7 +112,7 @@ class _Chain:
             raise WeightsFileError(f"has too many parameters: {named} is past the limit")
         # of Gemm; a MatMul has none of these
         w = w * w.dtype.type(_number(attributes, "alpha", named))
-        b = np.zeros(units, w.dtype)
+        b: Floats = np.zeros(units, w.dtype)
         if len(node.input) > 2 and node.input[2]:
             given = self._array(node.input[2], named)
             b = self._row(given * given.dtype.type(_number(attributes, "beta", named)), units, named)
