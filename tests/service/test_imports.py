@@ -89,8 +89,8 @@ def test_an_import_can_be_trained_further(
 
 def test_an_imports_weights_go_with_its_last_version(client: FlaskClient, parts: Parts) -> None:
     """And a large file is written in several pieces, none of which stays."""
-    wide = {"0.weight": np.ones((1000, 1500), np.float32), "1.weight": np.ones((2, 1000), np.float32)}
-    assert send(client, safetensors.save(wide), TOLD, "wide").status_code == 201
+    content = model_of(then("Relu"), {"w": np.ones((1500, 1000), np.float32)})
+    assert client.post("/v1/models/wide/versions?format=onnx", data=content, content_type=BINARY).status_code == 201
 
     def left() -> list[Any]:
         with parts.database.reading() as session:
