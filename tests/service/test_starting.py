@@ -80,7 +80,7 @@ def test_a_version_is_a_source(source_id: str, parts: Parts, post_started: Calla
         (None, {}, "/network", "required"),
         ("OWN", {"freeze": 2}, "/start_from/freeze", "1 or less"),
         ("OWN", {"network": {"layers": [{"type": "dense", "units": 9}]}}, "/network/layers/0", "source's shape"),
-        ("OWN", {"features": ["sepal length"]}, "/network/layers/0", "got 1 and 8"),
+        ("OWN", {"features": ["sepal length"]}, "/network/layers/0", "got dense of 1 inputs and 8 units"),
     ],
 )
 def test_what_can_not_be_started_is_named(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from worker.backprop.arrays import Floats
+from worker.backprop.layers.layer import Layer
 from worker.backprop.network import Network
 from worker.build.layers import build_network
 from worker.build.task import Task
@@ -88,8 +89,7 @@ def start_arrays(
     """
     if source.members != spec.training.ensemble:
         raise SpecError("/training/ensemble", f"must be {source.members}, as many networks as the source has")
-    given = build_network(source.layers, source.encoders.width)
-    _check_shapes(build_network(layers, inputs), given)
+    _check_hidden(layers, build_network(layers, inputs), source)
     freeze = 0 if spec.start_from is None else spec.start_from.freeze
     if freeze >= len(layers):
         raise SpecError("/start_from/freeze", f"must leave the output layer to train: {len(layers) - 1} or less")
@@ -104,19 +104,20 @@ def _of_network(name: str) -> str:
     return name.split(".", 2)[2] if name.startswith("members.") else name
 
 
-def _check_shapes(network: Network, source: Network) -> None:
-    """Every hidden layer in turn: the first that differs is named."""
-    if len(network.layers) != len(source.layers):
-        hidden = len(source.layers) - 1
-        raise SpecError("/network/layers", f"must be {hidden} layers, as the source has, got {len(network.layers) - 1}")
-    for n, (layer, given) in enumerate(zip(network.layers[:-1], source.layers[:-1], strict=True)):
-        if dict(layer.shapes) != dict(given.shapes):
-            raise SpecError(
-                f"/network/layers/{n}",
-                f"must have the source's shape: {given.inputs} inputs and {given.units} units, got {layer.inputs} "
-                f"and {layer.units}",
-            )
-    if network.output.inputs != source.output.inputs:
-        raise SpecError(
-            "/features", f"must make {source.output.inputs} inputs, as the source's do, got {network.output.inputs}"
-        )
+def _check_hidden(layers: Sequence[ResolvedLayer], network: Network, source: Source) -> None:
+    """Every hidden layer in turn: the first whose arrays are not of the source's shapes is named."""
+    if len(layers) != len(source.layers):
+        needed, given = len(source.layers) - 1, len(layers) - 1
+        raise SpecError("/network/layers", f"must be {needed} layers, as the source has, got {given}")
+    theirs = build_network(source.layers, source.encoders.width)
+    for n in range(len(layers) - 1):
+        if dict(network.layers[n].shapes) != dict(theirs.layers[n].shapes):
+            wanted, got = _said(source.layers[n], theirs.layers[n]), _said(layers[n], network.layers[n])
+            raise SpecError(f"/network/layers/{n}", f"must have the source's shape: {wanted}, got {got}")
+    if network.output.inputs != theirs.output.inputs:
+        needed, given = theirs.output.inputs, network.output.inputs
+        raise SpecError("/features", f"must make {needed} inputs, as the source's do, got {given}")
+
+
+def _said(spec: ResolvedLayer, layer: Layer) -> str:
+    return f"{spec.type} of {layer.inputs} inputs and {layer.units} units"

@@ -222,9 +222,9 @@ def test_other_features_have_encoders_of_their_own() -> None:
         (
             {"network": {"layers": [SMALL["network"]["layers"][0], {"type": "dense", "units": 4}]}},
             "/network/layers/1",
-            "got 5 and 4",
+            "must have the source's shape: residual of 5 inputs and 5 units, got dense of 5 inputs and 4 units",
         ),
-        ({"features": ("size",)}, "/network/layers/0", "5 inputs and 5 units, got 1 and 5"),
+        ({"features": ("size",)}, "/network/layers/0", "of 5 inputs and 5 units, got dense of 1 inputs and 5"),
         ({"training": {"ensemble": 3}}, "/training/ensemble", "must be 1"),
         ({"start_from": {"job": "job_" + "0" * 32, "freeze": 3}}, "/start_from/freeze", "2 or less"),
     ],
