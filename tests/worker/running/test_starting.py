@@ -196,6 +196,17 @@ def test_another_target_has_an_output_layer_of_its_own(target: str, kept: bool) 
         assert np.array_equal(array, (source.arrays if kept or not of_output else fresh)[name]), name
 
 
+def test_a_residual_blocks_inner_layer_is_not_the_output() -> None:
+    """Though it bears the output layer's number within its block."""
+    network = {
+        "layers": [{"type": "residual", "layers": [{"type": "dense", "units": 5}, {"type": "dense", "units": 5}]}]
+    }
+    source = source_of(spec_of(**SMALL | {"network": network}))
+    begun = loaded(started(target="colour", network=network), source).training.parameters.named()
+    assert np.array_equal(begun["layers.0.layers.1.w"], source.arrays["layers.0.layers.1.w"])
+    assert begun["layers.1.w"].shape == (5, 3)
+
+
 def test_a_numeric_target_keeps_the_sources_unit() -> None:
     """Mean and scale belong to the output layer that learned them."""
     source = source_of(spec_of(**SMALL | {"target": "price"}))
