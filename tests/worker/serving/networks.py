@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tests.conftest import spec_of
 from worker.backprop.arrays import Floats
 from worker.build.layers import LAYERS, build_network
-from worker.data.encoders import Encoders
+from worker.data.encoders import Encoders, fit_encoders
+from worker.data.profiles import profile_table
+from worker.data.roles import assign_roles
 from worker.running.loading import load
 from worker.serving.export.trained import Trained
 from worker.serving.predictor import Predictor
@@ -30,6 +33,23 @@ MIXED = pa.table(
     }
 )
 FEATURES = ("size", "kind", "day", "grade")
+
+EVERY_LAYER: list[dict[str, Any]] = [
+    {"type": "dense", "units": 6, "activation": "identity"},
+    {"type": "batch_norm", "activation": "relu"},
+    {"type": "dropout", "rate": 0.5},
+    {
+        "type": "residual",
+        "layers": [
+            {"type": "dense", "units": 9, "activation": "tanh"},
+            {"type": "dropout", "rate": 0.1},
+            {"type": "batch_norm"},
+            {"type": "dense", "units": 6, "activation": "identity"},
+            {"type": "layer_norm", "activation": "silu"},
+        ],
+    },
+    {"type": "layer_norm", "epsilon": 1e-3},
+]
 
 
 def trained(spec: Job, table: pa.Table) -> Trained:
@@ -89,3 +109,13 @@ def column(rows: pa.Table, name: str) -> Floats:
         return np.array([[value or ""] for value in values.to_pylist()], object)  # type: ignore[return-value]
     floats: Floats = values.cast(pa.float64()).to_numpy().reshape(-1, 1)
     return floats
+
+
+def mixed(**changes: Any) -> Job:
+    """A job on the mixed table: kind takes unknown categories, and is embedded."""
+    columns = {"kind": {"type": "categorical", "unknown": "pool"}, "grade": {"type": "categorical", "unknown": "pool"}}
+    return spec_of(**{"features": FEATURES, "columns": columns} | changes)
+
+
+def encoders_of(spec: Job) -> Encoders:
+    return fit_encoders(MIXED, assign_roles(spec, profile_table(MIXED, Limits()), Limits()))

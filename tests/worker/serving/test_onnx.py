@@ -9,35 +9,25 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import spec_of
-from tests.worker.serving.networks import FEATURES, MIXED, column, expected, predictor, random_network, trained
+from tests.worker.serving.networks import (
+    EVERY_LAYER,
+    FEATURES,
+    MIXED,
+    column,
+    encoders_of,
+    expected,
+    mixed,
+    predictor,
+    random_network,
+    trained,
+)
 from worker.backprop.activations import ACTIVATIONS
-from worker.data.encoders import ClassTarget, Encoders, NumberTarget, fit_encoders
-from worker.data.profiles import profile_table
-from worker.data.roles import assign_roles
+from worker.data.encoders import ClassTarget, Encoders, NumberTarget
 from worker.data.sources import make_table
 from worker.errors import DataError
 from worker.serving.export.onnx_file import to_onnx
 from worker.serving.export.trained import Trained
-from worker.settings import Limits
 from worker.specs.dataset import BuiltinDataset
-from worker.specs.job import Job
-
-EVERY_LAYER: list[dict[str, Any]] = [
-    {"type": "dense", "units": 6, "activation": "identity"},
-    {"type": "batch_norm", "activation": "relu"},
-    {"type": "dropout", "rate": 0.5},
-    {
-        "type": "residual",
-        "layers": [
-            {"type": "dense", "units": 9, "activation": "tanh"},
-            {"type": "dropout", "rate": 0.1},
-            {"type": "batch_norm"},
-            {"type": "dense", "units": 6, "activation": "identity"},
-            {"type": "layer_norm", "activation": "silu"},
-        ],
-    },
-    {"type": "layer_norm", "epsilon": 1e-3},
-]
 
 
 def run(content: bytes, rows: pa.Table) -> dict[str, Any]:
@@ -59,16 +49,6 @@ def assert_same(of: Trained, rows: pa.Table, tolerance: float = 1e-5) -> None:
             assert found[name].tolist() == value
             continue
         np.testing.assert_allclose(found[name], np.reshape(value, found[name].shape), rtol=tolerance, atol=tolerance)
-
-
-def mixed(**changes: Any) -> Job:
-    """A job on the mixed table: kind takes unknown categories, and is embedded."""
-    columns = {"kind": {"type": "categorical", "unknown": "pool"}, "grade": {"type": "categorical", "unknown": "pool"}}
-    return spec_of(**{"features": FEATURES, "columns": columns} | changes)
-
-
-def encoders_of(spec: Job) -> Encoders:
-    return fit_encoders(MIXED, assign_roles(spec, profile_table(MIXED, Limits()), Limits()))
 
 
 @pytest.mark.parametrize("name", ["xor", "digits", "iris", "wine", "breast_cancer", "diabetes"])

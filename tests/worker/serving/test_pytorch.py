@@ -12,8 +12,16 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import missing, spec_of
-from tests.worker.serving.networks import FEATURES, MIXED, expected, random_network, trained
-from tests.worker.serving.test_onnx import EVERY_LAYER, encoders_of, mixed
+from tests.worker.serving.networks import (
+    EVERY_LAYER,
+    FEATURES,
+    MIXED,
+    encoders_of,
+    expected,
+    mixed,
+    random_network,
+    trained,
+)
 from worker.backprop.activations import ACTIVATIONS
 from worker.data.sources import make_table
 from worker.serving.export.pytorch import to_pytorch
