@@ -13,6 +13,7 @@ from service.operations import JSON, Answer, Operation
 from service.schemas.common import ProblemDocument
 
 PARAMETER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
+FORM = "multipart/form-data"
 REFERENCE = "#/components/schemas/{model}"
 Documented = tuple[type[BaseModel], JsonSchemaMode]
 
@@ -66,10 +67,21 @@ def _operation(operation: Operation, references: dict[Any, Any]) -> dict[str, An
     if accepts:
         content = {}
         for media_type in accepts:
-            schema = references[body, "validation"] if media_type == JSON and body else {}
-            content[media_type] = {"schema": schema}
+            content[media_type] = {"schema": _body(media_type, references[body, "validation"] if body else None)}
         described["requestBody"] = {"required": body is not None, "content": content}
     return described
+
+
+def _body(media_type: str, described: dict[str, Any] | None) -> dict[str, Any]:
+    """A form has a file, and where it is described a part of JSON beside it."""
+    if media_type == FORM:
+        parts: dict[str, Any] = {"file": {"type": "string", "contentMediaType": "application/octet-stream"}}
+        return {
+            "type": "object",
+            "required": ["file"],
+            "properties": parts | ({"description": described} if described else {}),
+        }
+    return described if media_type == JSON and described else {}
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:

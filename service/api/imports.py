@@ -37,6 +37,7 @@ FILE, DESCRIPTION = "file", "description"
     policy="models:write",
     query=schemas.ImportQuery,
     accepts=(BINARY, MULTIPART),
+    documented_body=Description,
     headers=IDEMPOTENCY,
     answers={
         201: Answer("The new version.", Version, headers={"Location": "The version."}),

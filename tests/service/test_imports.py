@@ -160,3 +160,12 @@ def test_a_bad_request_is_refused(client: FlaskClient) -> None:
         (send(client, content, '{"activations": [' + "[" * 100), 400),
     ):
         assert (refused.status_code, refused.mimetype) == (status, "application/problem+json"), refused.get_json()
+
+
+def test_the_document_says_what_a_description_is(client: FlaskClient) -> None:
+    """The form's parts: the file, and JSON by the validator's own model."""
+    document = client.get("/v1/openapi.json").get_json()
+    sent = document["paths"]["/v1/models/{name}/versions"]["post"]["requestBody"]["content"]
+    form = sent["multipart/form-data"]["schema"]["properties"]
+    assert form["description"] == {"$ref": "#/components/schemas/Description"}
+    assert "activations" in document["components"]["schemas"]["Description"]["properties"]

@@ -1,7 +1,7 @@
 """What every export starts from: one set of published weights, with all that turns it into predictions."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,7 @@ class Trained:
     layers: Sequence[ResolvedLayer]
     encoders: Encoders
     arrays: Mapping[str, Floats]
-    spec: Mapping[str, Any] | None = field(default=None)
+    spec: Mapping[str, Any] | None = None
 
     @cached_property
     def network(self) -> Network:
