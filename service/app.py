@@ -4,7 +4,19 @@ from flask import Flask
 from flask_cors import CORS
 
 from service.access import register_access
-from service.api import aliases, curves, datasets, events, jobs, models, predictions, submissions, system, versions
+from service.api import (
+    aliases,
+    curves,
+    datasets,
+    events,
+    jobs,
+    models,
+    predictions,
+    submissions,
+    system,
+    table_predictions,
+    versions,
+)
 from service.context import EXTENSION, Parts, register_request_ids
 from service.live import Live
 from service.openapi import document
@@ -21,7 +33,19 @@ from worker.running.tables import Tables
 
 EXPOSED = ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-Id"]
 
-RESOURCES = (submissions, jobs, curves, events, predictions, datasets, models, versions, aliases, system)
+RESOURCES = (
+    submissions,
+    jobs,
+    curves,
+    events,
+    predictions,
+    table_predictions,
+    datasets,
+    models,
+    versions,
+    aliases,
+    system,
+)
 
 
 def all_operations() -> list[Operation]:
