@@ -16,6 +16,7 @@ from service.api import (
     predictions,
     submissions,
     system,
+    table_predictions,
     versions,
 )
 from service.context import EXTENSION, Parts, register_request_ids
@@ -40,6 +41,7 @@ RESOURCES = (
     curves,
     events,
     predictions,
+    table_predictions,
     datasets,
     models,
     versions,

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from worker.errors import StateError
 from worker.records.blobs import delete_blobs, publish_blob
 from worker.records.identifiers import new_id
+from worker.records.predictions import check_unused
 from worker.records.sources import are_needed
 from worker.records.tables import ModelVersion, Weights
 from worker.records.weights import Recipe
@@ -35,7 +36,7 @@ def publish_import(session: Session, project_id: str, recipe: Recipe, blob_id: s
 def delete_unserved_imports(session: Session, weights_ids: Sequence[str]) -> None:
     """Of these weights, those that were imported and that no version serves any more.
 
-    Raises StateError while a job that is not over starts from them.
+    Raises StateError while a job or a prediction that is not over needs them.
     """
     served = select(ModelVersion.version).where(ModelVersion.weights_id == Weights.id).exists()
     found = select(Weights.id, Weights.blob_id).where(Weights.id.in_(weights_ids), Weights.kind == "imported", ~served)
@@ -44,5 +45,6 @@ def delete_unserved_imports(session: Session, weights_ids: Sequence[str]) -> Non
     unserved = [row.id for row in rows]
     if are_needed(session, unserved):
         raise StateError("a job that is not over starts from it")
+    check_unused(session, unserved)
     session.execute(delete(Weights).where(Weights.id.in_(unserved)))
     delete_blobs(session, [row.blob_id for row in rows])

@@ -1,5 +1,7 @@
 """Imported weights in the record: served, needed, and gone with their last version."""
 
+from typing import Any
+
 import pytest
 from sqlalchemy import func, select
 
@@ -9,6 +11,7 @@ from worker.records.blobs import CHUNK_BYTES, read_blob, write_blob
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.imports import publish_import
 from worker.records.models import find_version, register_version
+from worker.records.predictions import delete_prediction, submit_prediction
 from worker.records.registry import delete_model, delete_version
 from worker.records.sessions import Database
 from worker.records.submission import Plan, submit_job
@@ -55,7 +58,7 @@ def test_they_go_with_the_last_version_that_serves_them(database: Database, weig
     assert left(database) == [0, 0, 0]
 
 
-def test_they_stay_while_a_job_is_to_start_from_them(database: Database, weights_id: str) -> None:
+def test_they_stay_while_a_job_or_a_prediction_needs_them(database: Database, weights_id: str) -> None:
     """A job that is over needs them no more, and its row outlives them."""
     plan = Plan(features=[], classes=None, parameters=1, layers=[], source=weights_id)
     submitted, _ = database.write(lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), plan, queued_limit=9))
@@ -64,5 +67,12 @@ def test_they_stay_while_a_job_is_to_start_from_them(database: Database, weights
     with database.reading() as session:
         assert find_version(session, DEFAULT_PROJECT, "a").version == 1
     database.write(lambda session: ask(session, DEFAULT_PROJECT, submitted["id"], "cancel"))
+    predicted: dict[str, Any] = {"weights_id": weights_id, "served": {}, "dataset": {}, "options": {}}
+    waiting, _ = database.write(
+        lambda session: submit_prediction(session, DEFAULT_PROJECT, **predicted, waiting_limit=9)
+    )
+    with pytest.raises(StateError, match="needs these weights"):
+        database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
+    database.write(lambda session: delete_prediction(session, DEFAULT_PROJECT, waiting["id"]))
     database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
     assert left(database) == [0, 0, 0]
