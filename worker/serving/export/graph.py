@@ -1,5 +1,6 @@
 """An ONNX graph under construction: nodes, constants, and names that never meet a column's."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,7 @@ class Graph:
         self.inputs: list[ValueInfoProto] = []
         self.outputs: list[ValueInfoProto] = []
         self._taken: set[str] = set()
+        self._repeats: Counter[str] = Counter()
         self._numbers: dict[float, str] = {}
 
     def column(self, name: str, kind: int) -> str:
@@ -64,8 +66,9 @@ class Graph:
         self.outputs.append(helper.make_tensor_value_info(self.add("Identity", value, named=name), kind, shape))
 
     def _fresh(self, name: str) -> str:
-        candidate, n = name, 1
+        candidate = name
         while candidate in self._taken:
-            candidate, n = f"{name}_{n}", n + 1
+            self._repeats[name] += 1
+            candidate = f"{name}_{self._repeats[name]}"
         self._taken.add(candidate)
         return candidate
