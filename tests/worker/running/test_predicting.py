@@ -185,12 +185,12 @@ def test_a_category_is_read_alike_whatever_stands_beside_it(
     tables: Tables,
 ) -> None:
     """A table in which every category looks like a number: it stays the text that training saw."""
-    lines = [f"{('01', '02', 'x')[n % 3]},{n},{'ab'[n % 2]}" for n in range(30)]
-    job_id = submit(dataset=upload(tables, "\n".join(["zip,n,label", *lines]) + "\n"))["id"]
+    lines = [f"{('1.50', '2.50', 'x')[n % 3]},{n},{'ab'[n % 2]}" for n in range(30)]
+    job_id = submit(dataset=upload(tables, "\n".join(["size,n,label", *lines]) + "\n"))["id"]
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:
         weights_id = newest_weights_id(session, job_id)
-    prediction_id = ask(upload(tables, "zip,n\n01,1\n02,2\n"), weights_id=weights_id)
+    prediction_id = ask(upload(tables, "size,n\n1.50,1\n2.50,2\n"), weights_id=weights_id)
     assert predictor.run_prediction(prediction_id) == "succeeded"
 
 
