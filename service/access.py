@@ -17,7 +17,16 @@ OPEN = "open"
 SESSION = "session"
 "The policy of a page that any logged-in user may see."
 
-SCOPES = ("jobs:read", "jobs:write", "datasets:read", "datasets:write", "models:predict", "system:read")
+SCOPES = (
+    "jobs:read",
+    "jobs:write",
+    "datasets:read",
+    "datasets:write",
+    "models:read",
+    "models:write",
+    "models:predict",
+    "system:read",
+)
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 LOGGED_IN = "key"

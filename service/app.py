@@ -7,7 +7,21 @@ from flask import Flask
 from flask_cors import CORS
 
 from service.access import register_access
-from service.api import curves, datasets, events, jobs, predictions, submissions, system
+from service.api import (
+    aliases,
+    curves,
+    datasets,
+    events,
+    exports,
+    imports,
+    jobs,
+    models,
+    predictions,
+    submissions,
+    system,
+    table_predictions,
+    versions,
+)
 from service.context import EXTENSION, Parts, register_request_ids
 from service.live import Live
 from service.openapi import document
@@ -27,7 +41,21 @@ if TYPE_CHECKING:
 
 EXPOSED = ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-Id"]
 
-RESOURCES = (submissions, jobs, curves, events, predictions, datasets, system)
+RESOURCES = (
+    submissions,
+    jobs,
+    curves,
+    events,
+    predictions,
+    table_predictions,
+    datasets,
+    models,
+    versions,
+    aliases,
+    exports,
+    imports,
+    system,
+)
 
 
 def all_operations() -> list[Operation]:

@@ -49,6 +49,11 @@ def project_id() -> str:
     return cast(Principal, g.principal).project_id
 
 
+def caller() -> str:
+    """Who is asking, for a history: which way in was used, as long as there is one key."""
+    return "dashboard" if cast(Principal, g.principal).by_cookie else "key"
+
+
 def register_request_ids(app: Flask) -> None:
     """Take or make X-Request-Id, return it, and bind it to every log line of the request."""
 

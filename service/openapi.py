@@ -12,7 +12,9 @@ from service.access import OPEN
 from service.operations import JSON, Answer, Operation
 from service.schemas.common import ProblemDocument
 
-PARAMETER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
+FORM = "multipart/form-data"
+PARAMETER = re.compile(r"<(?:([a-z]+):)?([a-z_]+)>")
+CONVERTERS = {"": "string", "int": "integer"}
 REFERENCE = "#/components/schemas/{model}"
 Documented = tuple[type[BaseModel], JsonSchemaMode]
 
@@ -26,7 +28,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     references, definitions = models_json_schema(list(dict.fromkeys(used)), ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        path = PARAMETER.sub(r"{\1}", operation.path)
+        path = PARAMETER.sub(r"{\2}", operation.path)
         paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, references)
     return {
         "openapi": "3.1.0",
@@ -66,21 +68,32 @@ def _operation(operation: Operation, references: dict[Any, Any]) -> dict[str, An
     if accepts:
         content = {}
         for media_type in accepts:
-            schema = references[body, "validation"] if media_type == JSON and body else {}
-            content[media_type] = {"schema": schema}
+            content[media_type] = {"schema": _body(media_type, references[body, "validation"] if body else None)}
         described["requestBody"] = {"required": body is not None, "content": content}
     return described
 
 
+def _body(media_type: str, described: dict[str, Any] | None) -> dict[str, Any]:
+    """A form has a file, and where it is described a part of JSON beside it."""
+    if media_type == FORM:
+        parts: dict[str, Any] = {"file": {"type": "string", "contentMediaType": "application/octet-stream"}}
+        return {
+            "type": "object",
+            "required": ["file"],
+            "properties": parts | ({"description": described} if described else {}),
+        }
+    return described if media_type == JSON and described else {}
+
+
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in PARAMETER.findall(operation.path)
+        {"name": name, "in": "path", "required": True, "schema": {"type": CONVERTERS[converter]}}
+        for converter, name in PARAMETER.findall(operation.path)
     ]
     if operation.query is not None:
         schema = operation.query.model_json_schema()
         found += [
-            {"name": name, "in": "query", "required": False, "schema": described}
+            {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": described}
             for name, described in schema["properties"].items()
         ]
     found += [

@@ -17,6 +17,7 @@ from worker.errors import (
     StateError,
     StorageFullError,
     UnavailableError,
+    WeightsFileError,
 )
 
 log = structlog.get_logger()
@@ -105,6 +106,10 @@ def _of_spec(error: SpecError) -> Problem:
     return Problem(422, "the specification can't be built", errors=errors)
 
 
+def _of_weights_file(error: WeightsFileError) -> Problem:
+    return Problem(422, "the file can't be imported", errors=[{"pointer": "", "detail": str(error)}])
+
+
 def _of_state(error: StateError) -> Problem:
     if error.code == "queue_full":
         return Problem(429, str(error), code=error.code, headers={"Retry-After": "30"})
@@ -131,6 +136,7 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda problem: problem,
     SpecError: _of_spec,
     DataError: of_data,
+    WeightsFileError: _of_weights_file,
     # the same bytes for a foreign, a deleted and an unknown id
     NotFoundError: lambda _error: Problem(404, DETAILS[404]),
     StateError: _of_state,

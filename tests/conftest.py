@@ -163,7 +163,7 @@ def submit(database: Database, tables: Tables) -> Callable[..., Snapshot]:
         spec = spec_of(**changes)
         planned = plan_job(spec, DEFAULT_PROJECT, tables, Limits())
         return database.write(
-            lambda session: submit_job(session, DEFAULT_PROJECT, spec, planned.plan, queued_limit=1000)
+            lambda session: submit_job(session, DEFAULT_PROJECT, planned.spec, planned.plan, queued_limit=1000)
         )[0]
 
     return submit

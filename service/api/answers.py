@@ -15,12 +15,12 @@ INVALID = Answer("The body does not fit; `errors` point at the members.", Proble
 NOT_MODIFIED = Answer("Unchanged since the given ETag.", None, ())
 
 
-def page(data: list[dict[str, Any]], more: bool) -> Response:
-    """A page of a list, with a Link to the next and an ETag of its content."""
-    cursor = data[-1]["id"] if more else None
+def page(data: list[dict[str, Any]], more: bool, *, by: str = "id") -> Response:
+    """A page of a list, with a Link to the next and an ETag of its content. by: the member that is the cursor."""
+    cursor = str(data[-1][by]) if more else None
     response = answer({"data": data, "has_more": more, "next_cursor": cursor})
     if cursor is not None:
-        arguments = request.args.to_dict() | {"cursor": cursor}
+        arguments = (request.view_args or {}) | request.args.to_dict() | {"cursor": cursor}
         response.headers["Link"] = f'<{url_for(request.endpoint or "", **arguments)}>; rel="next"'
     return conditional(response)
 

@@ -10,7 +10,7 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.problems import Problem
 from service.schemas import jobs as schemas
-from worker.records.lease import FINAL
+from worker.records.holding import FINAL
 from worker.records.listing import delete_job, get_job, list_jobs, queue_positions
 from worker.records.snapshots import brief, job_snapshot
 from worker.records.tables import Job
@@ -84,7 +84,9 @@ def show(job_id: str) -> Response:
 
 
 def _tag(job: Job, position: int | None) -> str:
-    return str(job.seq) if position is None else f"{job.seq}-{position}"
+    """All that the document shows of the job: its events, its place in the queue, and its model, named later."""
+    model = None if job.model is None else f"{job.model['name']}.{job.model['version']}"
+    return "-".join(str(part) for part in (job.seq, position, model) if part is not None)
 
 
 def _job_and_position(job_id: str) -> tuple[Job, int | None]:

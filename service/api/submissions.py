@@ -38,7 +38,7 @@ operations = Operations("jobs")
 def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
     """Submit a job."""
     if query.dry_run:
-        return answer(_dry_run(body, plan_job(body, project_id(), parts().tables, parts().settings.limits)))
+        return answer(_dry_run(plan_job(body, project_id(), parts().tables, parts().settings.limits)))
     known = idempotent_request()
     before = earlier_answer(known)
     return _accept(body, known) if before is None else _accepted(before, replayed=True)
@@ -87,6 +87,7 @@ def merge_patch(document: Any, patch: Any) -> Any:
 def _accept(spec: JobSpec, known: Request | None, *, retry_of: str | None = None) -> Response:
     """Commit, then ring: a broker that is away delays the job and loses nothing."""
     planned = plan_job(spec, project_id(), parts().tables, parts().settings.limits)
+    spec = planned.spec
     if isinstance(spec.dataset, InlineDataset):
         stored = parts().tables.store_inline(project_id(), spec.dataset, f"rows of {spec.name}"[:200])
         spec = spec.model_copy(update={"dataset": stored})
@@ -114,7 +115,7 @@ def _accepted(snapshot: Snapshot, *, replayed: bool) -> Response:
     return answer(with_links(snapshot), 202, headers)
 
 
-def _dry_run(spec: JobSpec, planned: Planned) -> dict[str, Any]:
+def _dry_run(planned: Planned) -> dict[str, Any]:
     roles, cost = planned.roles, planned.cost
     return {
         "features": planned.plan.features,
@@ -126,5 +127,5 @@ def _dry_run(spec: JobSpec, planned: Planned) -> dict[str, Any]:
         "parameters": cost.parameters,
         "memory_bytes": cost.memory_bytes,
         "flops": cost.flops,
-        "spec": spec.model_dump(mode="json"),
+        "spec": planned.spec.model_dump(mode="json"),
     }

@@ -82,6 +82,11 @@ class JobLinks(Shown):
     page: str
 
 
+class ModelOfJob(Shown):
+    name: str
+    version: int
+
+
 class JobBrief(Shown):
     """A job in a list or an event."""
 
@@ -104,7 +109,8 @@ class JobBrief(Shown):
     error: JobError | None
     hints: list[Hint] | None
     "What the curve says in words, at the end."
-    model: None
+    model: ModelOfJob | None
+    "The newest version that was made of its final weights."
     retry_of: str | None
     tags: list[str]
     links: JobLinks

@@ -35,12 +35,15 @@ class Training:
         train: Part,
         validation: Part | None = None,
         metrics: Mapping[str, Metric],
+        start: Mapping[str, Floats] | None = None,
     ) -> None:
+        """start: arrays by their names in a weights file, which the first weights have in place of random ones."""
         self.network, self.objective, self.schedule, self.plan = network, objective, schedule, plan
         self.train, self.validation, self.metrics = train, validation, metrics
         members = None if plan.seeds is None else len(plan.seeds)
         self.parameters = network.parameters(train.x_and_ones.dtype, members)
         self._initialize()
+        self.parameters.overwrite(start or {})
         self.gradients = self.parameters.like()
         self.updates = Updates(plan, optimizer, self.parameters, self.gradients)
         self.best = Best(plan, self.parameters)
@@ -67,7 +70,7 @@ class Training:
         units, members = self.network.outputs, self.plan.members
         return (
             Batches(self.train, self.objective, units, rows=rows, steps=steps, members=members),
-            TrainingPass(self.network, self.objective, self.parameters, self.gradients, rows),
+            TrainingPass(self.network, self.objective, self.parameters, self.gradients, rows, frozen=self.plan.frozen),
         )
 
     @property

@@ -7,6 +7,7 @@ from numpy.typing import DTypeLike
 
 from worker.backprop.arrays import Floats, transposed
 from worker.backprop.layers.dense import Dense, DensePass
+from worker.backprop.layers.frozen import FrozenPass
 from worker.backprop.layers.layer import Activity, Layer, Pass, check_widths
 from worker.backprop.losses.objective import Objective
 from worker.backprop.parameters import Parameters
@@ -74,14 +75,25 @@ class TrainingPass:
     """Forward and backward through a network on batches of a fixed number of rows, in arrays made once."""
 
     def __init__(
-        self, network: Network, objective: Objective, parameters: Parameters, gradients: Parameters, rows: int
+        self,
+        network: Network,
+        objective: Objective,
+        parameters: Parameters,
+        gradients: Parameters,
+        rows: int,
+        *,
+        frozen: int = 0,
     ) -> None:
+        """frozen: so many of the first layers compute as at prediction, and have no gradient."""
         self.objective = objective
-        # the layers before the first that has weights are the data's, whose gradient nobody asks for
-        trained = next(n for n, layer in enumerate(network.layers) if layer.shapes)
+        # the layers before the first whose weights are trained are the data's, whose gradient nobody asks for
+        trained = next(n for n, layer in enumerate(network.layers) if layer.shapes and n >= frozen)
         views = zip(network.layers, parameters.views, gradients.views, strict=True)
-        passes = [layer.training_pass(w, g, rows, first=n == trained) for n, (layer, w, g) in enumerate(views)]
-        self.hidden: list[Pass] = passes[:-1]
+        passes: list[Pass] = [
+            FrozenPass(layer, w, rows) if n < frozen else layer.training_pass(w, g, rows, first=n == trained)
+            for n, (layer, w, g) in enumerate(views)
+        ]
+        self.hidden = passes[:-1]
         self.hidden_backward = self.hidden[trained:][::-1]
         output = passes[-1]
         assert isinstance(output, DensePass)  # noqa: S101 - Network has seen to it

@@ -70,12 +70,22 @@ class Parameters:
         one.views = windows(one.flat, self.shapes)
         return one
 
+    def size_of_first(self, layers: int) -> int:
+        """How many numbers the first so many layers have, of one network or member."""
+        return sum(prod(shape) for layer in self.shapes[:layers] for shape in layer.values())
+
     def load(self, arrays: Mapping[str, Floats]) -> None:
         """Copy in a weights file's arrays. Raises ShapeError if one is missing, unknown or of another shape."""
+        names = self.named().keys()
+        if names != arrays.keys():
+            raise ShapeError(f"arrays must be {sorted(names)}, got {sorted(arrays)}")
+        self.overwrite(arrays)
+
+    def overwrite(self, arrays: Mapping[str, Floats]) -> None:
+        """Copy in some arrays under their names, and leave the others. Raises ShapeError likewise."""
         own = self.named()
-        if own.keys() != arrays.keys():
-            raise ShapeError(f"arrays must be {sorted(own)}, got {sorted(arrays)}")
-        for name, view in own.items():
-            if view.shape != arrays[name].shape:
-                raise ShapeError(f"{name} must be of shape {view.shape}, got {arrays[name].shape}")
-            view[...] = arrays[name]
+        for name, array in arrays.items():
+            if name not in own or own[name].shape != array.shape:
+                needed = f"must be of shape {own[name].shape}, got {array.shape}" if name in own else "is unknown"
+                raise ShapeError(f"{name} {needed}")
+            own[name][...] = array

@@ -23,8 +23,9 @@ class Plan:
     are drawn for all members together; else None.
     learning_rate, l1, l2 and decay may be arrays, one number a member. l1 and l2 add l1 |w| and l2/2 |w|^2 to what is
     minimised; decay takes the share learning_rate x decay from the weights at each step; none of them touches biases.
-    clip_norm bounds the gradient's length, clip_value each of its elements. accumulate: batches to one step.
-    monitor: the figure that tells the best epoch. figures_every: epochs between those with figures of each layer.
+    clip_norm bounds the gradient's length, clip_value each of its elements. accumulate: batches to one step. frozen: so
+    many of the first layers keep their weights. monitor: the figure that tells the best epoch. figures_every: epochs
+    between those with figures of each layer.
     """
 
     epochs: int
@@ -38,6 +39,7 @@ class Plan:
     clip_norm: float | None = None
     clip_value: float | None = None
     accumulate: int = 1
+    frozen: int = 0
     monitor: str = "validation_loss"
     higher_is_better: bool = False
     patience: Patience | None = None

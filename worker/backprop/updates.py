@@ -21,16 +21,18 @@ class Updates:
 
     def __init__(self, plan: Plan, make: MakeOptimizer, parameters: Parameters, gradients: Parameters) -> None:
         self.plan, self.parameters, self.gradients = plan, parameters, gradients
-        self.optimizer = make(parameters.flat, gradients.flat)
+        # frozen layers are the first, so that what is trained is one piece of the flat arrays, and a step costs less
+        trained = slice(parameters.size_of_first(plan.frozen), None)
+        self.optimizer = make(parameters.flat[..., trained], gradients.flat[..., trained])
         self.gradient_norm: Floats = np.zeros(plan.members)
         self.layer_norms: list[Floats] = []
         self.before: Floats | None = None
         self.accumulated = gradients.like() if plan.accumulate > 1 else None
         self.accumulated_batches = self.accumulated_rows = 0
-        # the weights, without biases, with their gradients
+        # the weights that are trained, without biases, with their gradients
         self._weights = [
             (w[name], grad[name])
-            for w, grad in zip(parameters.views, gradients.views, strict=True)
+            for w, grad in zip(parameters.views[plan.frozen :], gradients.views[plan.frozen :], strict=True)
             for name in w
             if name.rpartition(".")[2] == "w"
         ]

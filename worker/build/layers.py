@@ -38,14 +38,15 @@ def resolve_layers(spec: Job, task: Task, columns: Sequence[InputColumn]) -> lis
         if not isinstance(layer, specs.EmbeddingLayer):
             raise SpecError(f"/network/layers/{n}", "must come after the embeddings")
     others = spec.network.layers[len(embeddings) :]
-    resolved = [*_resolved_embeddings(embeddings, columns), *(_resolved(layer) for layer in others), _resolved(output)]
+    resolved = [*resolve_embeddings(embeddings, columns), *(_resolved(layer) for layer in others), _resolved(output)]
     _check_residuals(resolved, sum(column.width for column in columns))
     return resolved
 
 
-def _resolved_embeddings(
+def resolve_embeddings(
     layers: Sequence[specs.EmbeddingLayer], columns: Sequence[InputColumn]
 ) -> list[specs.ResolvedEmbedding]:
+    """Each with the place and the number of its column's categories. Raises SpecError."""
     # what each input of the next layer is: a column's name, or nothing that an embedding could ask for
     inputs = [column.name if column.categories is not None else "" for column in columns for _ in range(column.width)]
     found = []

@@ -1,8 +1,11 @@
 """A whole training run from a specification."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from worker.backprop import optimizers, schedules
+from worker.backprop.arrays import Floats
 from worker.backprop.batches import Part
 from worker.backprop.fit import Training
 from worker.backprop.metrics import HIGHER_IS_BETTER, Metric
@@ -40,17 +43,20 @@ def build_training(
     train: Part,
     validation: Part | None,
     metrics: dict[str, Metric],
+    start: Mapping[str, Floats] | None = None,
+    frozen: int = 0,
 ) -> Training:
-    """A training run that has not begun."""
+    """A training run that has not begun. start: arrays in place of random ones; frozen: layers that keep theirs."""
     return Training(
         network,
         build_objective(task),
         make_optimizer(spec.optimizer),
         make_schedule(spec.schedule, spec.epochs),
-        make_plan(spec),
+        replace(make_plan(spec), frozen=frozen),
         train=train,
         validation=validation,
         metrics=metrics,
+        start=start,
     )
 
 

@@ -23,13 +23,18 @@ Matrix = NDArray[np.floating[Any]]
 
 
 class NumericCode(Spec):
-    """(value - mean) / scale; a missing cell counts as the median. A constant column has scale 1."""
+    """(value - mean) / scale; a missing cell counts as the median. A constant column has scale 1.
+
+    minimum, maximum: of the values that training saw; None if it saw none, and of weights from before these were kept.
+    """
 
     type: Literal["numeric"] = "numeric"
     name: str
     median: float
     mean: float
     scale: float
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 class CategoricalCode(Spec):
@@ -141,7 +146,8 @@ def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | Categorical
     median = float(np.median(present)) if len(present) else 0.0
     filled = np.where(np.isnan(values), median, values)
     mean, scale = _mean_and_scale(filled, feature.name)
-    return NumericCode(name=feature.name, median=median, mean=mean, scale=scale)
+    bounds = {"minimum": float(present.min()), "maximum": float(present.max())} if len(present) else {}
+    return NumericCode(name=feature.name, median=median, mean=mean, scale=scale, **bounds)
 
 
 def _most_frequent(text: pa.ChunkedArray) -> str | None:
@@ -159,8 +165,8 @@ def _mean_and_scale(values: NDArray[np.float64], name: str) -> tuple[float, floa
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """The column as float64, missing cells as NaN."""
-    floats: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+    """The column as float64, missing cells as NaN. An integer past 2^53 becomes the nearest float."""
+    floats: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
     return floats
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 from worker.errors import NotFoundError
 from worker.records.clock import seconds_from_now
 from worker.records.identifiers import new_id
+from worker.records.sessions import Database
 from worker.records.tables import Blob, Chunk
 
 CHUNK_BYTES = 4 * 2**20
@@ -42,6 +44,18 @@ def put_blob(session: Session, project_id: str, content: bytes) -> str:
     for position, chunk in chunks_of(content):
         add_chunk(session, project_id, blob_id, position, chunk)
     return blob_id
+
+
+def write_blob(database: Database, project_id: str, content: bytes) -> str:
+    """A whole blob by small transactions, not published yet; its id. For contents of any size."""
+    blob_id = database.write(lambda session: start_blob(session, project_id, content))
+    for position, chunk in chunks_of(content):
+        database.write(partial(_add, project_id, blob_id, position, chunk))
+    return blob_id
+
+
+def _add(project_id: str, blob_id: str, position: int, content: bytes, session: Session) -> None:
+    add_chunk(session, project_id, blob_id, position, content)
 
 
 def publish_blob(session: Session, blob_id: str) -> None:

@@ -29,14 +29,16 @@ def find_answer(session: Session, project_id: str, request: Request) -> Snapshot
     return answer
 
 
-def keep_answer(session: Session, project_id: str, request: Request, answer: Snapshot) -> None:
-    """Keep what is answered, in the transaction that makes it true."""
+def keep_answer(
+    session: Session, project_id: str, request: Request, answer: Snapshot, *, resource_id: str | None = None
+) -> None:
+    """Keep what is answered, in the transaction that makes it true. resource_id: unless it is the answer's own id."""
     session.add(
         IdempotencyKey(
             project_id=project_id,
             key=request.key,
             request_sha256=request.sha256,
-            resource_id=answer["id"],
+            resource_id=resource_id or answer["id"],
             answer=answer,
         )
     )

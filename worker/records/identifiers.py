@@ -5,7 +5,7 @@ from typing import Literal
 
 import uuid_utils
 
-Prefix = Literal["job", "dst", "mdl", "wts", "blb", "ckp", "wrk", "prj"]
+Prefix = Literal["job", "dst", "mdl", "wts", "blb", "ckp", "wrk", "prj", "mov", "prd"]
 
 DEFAULT_PROJECT = "prj_default"
 "The one project until keys are managed."

@@ -7,7 +7,9 @@ from sqlalchemy.orm import Session, aliased
 
 from worker.errors import NotFoundError, StateError
 from worker.records.blobs import delete_blobs
-from worker.records.lease import HELD
+from worker.records.holding import HELD
+from worker.records.predictions import check_unused
+from worker.records.sources import are_needed
 from worker.records.tables import Checkpoint, IdempotencyKey, Job, JobTag, ModelVersion, Weights
 from worker.records.transitions import locked_job
 
@@ -59,14 +61,20 @@ def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
 
 
 def delete_job(session: Session, project_id: str, job_id: str) -> None:
-    """Remove a job and all that it recorded. Raises StateError while it runs or while a model version needs it."""
+    """Remove a job and all that it recorded. Raises StateError while it runs, or while a version or a job needs it."""
     job = locked_job(session, project_id, job_id)
     if job.status in HELD:
         raise StateError(f"a job that is {job.status} can't be deleted; cancel it first")
-    weights = session.execute(select(Weights.id, Weights.blob_id).where(Weights.job_id == job_id)).all()
-    in_use = select(ModelVersion.version).where(ModelVersion.weights_id.in_([row.id for row in weights]))
+    # held, so that no job is submitted meanwhile that starts from them
+    held = select(Weights.id, Weights.blob_id).where(Weights.job_id == job_id).with_for_update()
+    weights = session.execute(held).all()
+    weights_ids = [row.id for row in weights]
+    if are_needed(session, weights_ids):
+        raise StateError("a job that is not over starts from this job's weights")
+    in_use = select(ModelVersion.version).where(ModelVersion.weights_id.in_(weights_ids))
     if session.scalar(in_use.limit(1)) is not None:
         raise StateError("a model version has this job's weights; delete that first")
+    check_unused(session, weights_ids)
     checkpoints = session.scalars(select(Checkpoint.blob_id).where(Checkpoint.job_id == job_id)).all()
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id == job_id))
     session.execute(delete(Weights).where(Weights.job_id == job_id))

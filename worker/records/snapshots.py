@@ -37,7 +37,7 @@ def job_snapshot(job: Job) -> Snapshot:
         "queue_position": None,
         "error": job.error,
         "hints": job.hints,
-        "model": None,
+        "model": job.model,
         "retry_of": job.retry_of,
         "tags": job.tags,
         "metadata": job.meta,

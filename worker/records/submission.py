@@ -13,7 +13,7 @@ from worker.records.idempotency import Request, find_answer, keep_answer
 from worker.records.identifiers import new_id
 from worker.records.listing import queue_positions
 from worker.records.snapshots import Snapshot, brief, job_snapshot
-from worker.records.tables import Job, JobDataset, JobTag
+from worker.records.tables import Job, JobDataset, JobSource, JobTag
 from worker.specs.dataset import StoredDataset
 from worker.specs.job import Job as JobSpec
 
@@ -26,6 +26,8 @@ class Plan:
     classes: list[str] | None
     parameters: int
     layers: list[dict[str, Any]]
+    source: str | None = None
+    "The id of the weights that it starts from."
 
 
 def submit_job(
@@ -78,6 +80,8 @@ def submit_job(
     session.add_all(JobTag(job_id=job.id, project_id=project_id, tag=tag) for tag in spec.tags)
     if isinstance(spec.dataset, StoredDataset):
         session.add(JobDataset(job_id=job.id, project_id=project_id, dataset_id=spec.dataset.id))
+    if plan.source is not None:
+        session.add(JobSource(job_id=job.id, project_id=project_id, weights_id=plan.source))
     snapshot = job_snapshot(job) | {"queue_position": queue_positions(session, [job]).get(job.id)}
     write_event(session, project_id=project_id, job_id=job.id, seq=job.seq, kind="status", payload=brief(snapshot))
     if request is not None:

@@ -81,19 +81,36 @@ class LoginToken(Base, OfProject):
     used_at: Mapped[datetime | None]
 
 
-class Job(Base, OfProject):
-    """attempt: the fencing number, raised by each claim. seq: numbers the job's epochs and events alike.
+class Leased:
+    """A row that one worker at a time may work on: a job, or a prediction of a whole table.
 
-    owner, owner_pid: the worker that holds it, and its process. crashes: leases lost since the last newly recorded
-    epoch; crash: how the last of these processes ended, if its parent saw it. dispatched_at: when the broker was last
-    rung.
+    attempt: the fencing number, raised by each claim. owner, owner_pid: the worker that holds it, and its process.
+    crashes: leases lost since it last got further; crash: how the last of these processes ended, if its parent saw it.
+    dispatched_at: when the broker was last rung.
     """
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    status: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int] = mapped_column(default=0)
+    crashes: Mapped[int] = mapped_column(default=0)
+    owner: Mapped[str | None] = mapped_column(Id)
+    owner_pid: Mapped[int | None]
+    crash: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    dispatched_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    error: Mapped[dict[str, Any] | None]
+
+
+class Job(Base, OfProject, Leased):
+    """seq: numbers the job's epochs and events alike. model: the newest version that has its final weights."""
 
     __tablename__ = "jobs"
 
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(Name)
-    status: Mapped[str] = mapped_column(String(16))
     spec: Mapped[dict[str, Any]]
     features: Mapped[list[Any]] = mapped_column(Json)
     classes: Mapped[list[str] | None]
@@ -104,19 +121,7 @@ class Job(Base, OfProject):
     request_id: Mapped[str | None] = mapped_column(String(64))
     retry_of: Mapped[str | None] = mapped_column(Id)
 
-    attempt: Mapped[int] = mapped_column(default=0)
-    crashes: Mapped[int] = mapped_column(default=0)
-    owner: Mapped[str | None] = mapped_column(Id)
-    owner_pid: Mapped[int | None]
-    crash: Mapped[str | None] = mapped_column(String(200))
-    lease_until: Mapped[datetime | None]
-    heartbeat_at: Mapped[datetime | None]
     progress_at: Mapped[datetime | None]
-    dispatched_at: Mapped[datetime | None]
-    created_at: Mapped[datetime] = mapped_column(default=now())
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-
     seq: Mapped[int] = mapped_column(Big, default=0)
     epoch: Mapped[int] = mapped_column(default=0)
     epochs: Mapped[int]
@@ -126,7 +131,7 @@ class Job(Base, OfProject):
     test: Mapped[dict[str, Any] | None]
     evaluation: Mapped[dict[str, Any] | None]
     hints: Mapped[list[Any] | None] = mapped_column(Json)
-    error: Mapped[dict[str, Any] | None]
+    model: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         Index(None, "project_id", "id"),
@@ -267,12 +272,24 @@ class JobDataset(Base, OfProject):
     dataset_id: Mapped[str] = mapped_column(Id, ForeignKey("datasets.id"), primary_key=True, index=True)
 
 
+class JobSource(Base, OfProject):
+    """Which jobs start from which weights: they stay until such a job is over."""
+
+    __tablename__ = "job_sources"
+
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    weights_id: Mapped[str] = mapped_column(Id, ForeignKey("weights.id", ondelete="CASCADE"), index=True)
+
+
 class Model(Base, OfProject):
+    """last_version: the highest number given so far, so that the number of a deleted version is not given again."""
+
     __tablename__ = "models"
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(Name)
     description: Mapped[str] = mapped_column(Text, default="")
+    last_version: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(default=now())
 
     __table_args__ = (UniqueConstraint("project_id", "name"),)
@@ -300,6 +317,43 @@ class Alias(Base, OfProject):
             ["model_id", "version"], ["model_versions.model_id", "model_versions.version"], ondelete="CASCADE"
         ),
     )
+
+
+class AliasMove(Base, OfProject):
+    """An alias was set, moved or removed. was, became: versions; None: the alias did not exist before, or after."""
+
+    __tablename__ = "alias_moves"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    model_id: Mapped[str] = mapped_column(Id, ForeignKey("models.id", ondelete="CASCADE"))
+    alias: Mapped[str] = mapped_column(Name)
+    was: Mapped[int | None]
+    became: Mapped[int | None]
+    moved_by: Mapped[str] = mapped_column(Name)
+    created_at: Mapped[datetime] = mapped_column(default=now())
+
+    __table_args__ = (Index(None, "model_id", "alias", "id"),)
+
+
+class Prediction(Base, OfProject, Leased):
+    """A whole table to predict. served: name, version and job of the weights; dataset: the specification of the table.
+
+    rows, result_bytes: of the result, once there is one; storage_key: of its bytes, relative to the storage URL. The
+    weights are named without a foreign key: what was predicted stays when they go.
+    """
+
+    __tablename__ = "predictions"
+
+    weights_id: Mapped[str] = mapped_column(Id, index=True)
+    served: Mapped[dict[str, Any]]
+    dataset: Mapped[dict[str, Any]]
+    options: Mapped[dict[str, Any]]
+    request_id: Mapped[str | None] = mapped_column(String(64))
+    rows: Mapped[int | None] = mapped_column(Big)
+    result_bytes: Mapped[int | None] = mapped_column(Big)
+    storage_key: Mapped[str | None] = mapped_column(Text)
+
+    __table_args__ = (Index(None, "project_id", "id"), Index(None, "status", "lease_until"))
 
 
 class Worker(Base):

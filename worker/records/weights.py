@@ -84,6 +84,8 @@ def kept_epochs(session: Session, job_id: str) -> list[int]:
 
 
 def read_weights(session: Session, weights_id: str) -> tuple[Weights, dict[str, Floats]]:
-    """The row, and its arrays by name."""
-    row = session.get_one(Weights, weights_id)
+    """The row, and its arrays by name. Raises NotFoundError."""
+    row = session.get(Weights, weights_id)
+    if row is None:
+        raise NotFoundError("there are no such weights")
     return row, from_bytes(read_blob(session, row.blob_id))

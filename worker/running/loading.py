@@ -12,6 +12,7 @@ from worker.backprop.fit import Training
 from worker.build.layers import LAYERS, build_network, resolve_layers
 from worker.build.task import build_metrics, resolve_task, row_weights
 from worker.build.training import build_training
+from worker.build.warm_start import Source, adopt_encoders, adopt_roles, adopted_target, start_arrays
 from worker.data.encoders import (
     ClassTarget,
     Encoders,
@@ -53,15 +54,19 @@ class Loaded:
     is_probable: bool
 
 
-def load(spec: Job, table: pa.Table, limits: Limits) -> Loaded:
-    """Encoders are fitted on the training part only. Raises SpecError and DataError."""
+def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = None) -> Loaded:
+    """Encoders are fitted on the training part only, but for those of a source. Raises SpecError and DataError."""
     roles = assign_roles(spec, profile_table(table, limits), limits)
+    if source is not None:
+        roles = adopt_roles(roles, source)
     task = resolve_task(spec, roles)
     labels = None
     if roles.classes is not None:
         labels = encode_targets(table, ClassTarget(name=roles.targets[0], classes=roles.classes))
     split = split_rows(table.num_rows, spec.training, labels)
     encoders = fit_encoders(table.take(split.train), roles, task.kind, standardised=task.standardised)
+    if source is not None:
+        encoders = adopt_encoders(encoders, task, roles, source)
     dtype = np.dtype(spec.training.precision)
     x = encode_table(table, encoders, pool_unknown=True, dtype=dtype)
     targets = encode_targets(table, encoders.target)
@@ -77,6 +82,10 @@ def load(spec: Job, table: pa.Table, limits: Limits) -> Loaded:
             raise DataError(f"every row of the {name} part has the weight 0")
         parts[name] = None if rows is None else Part.of(x, targets, rows, weights=weights, dtype=dtype)
     layers = resolve_layers(spec, task, encoders.columns)
+    start = None
+    if source is not None:
+        keep_output = adopted_target(task, roles, source) is not None
+        start = start_arrays(spec, layers, encoders.width, source, keep_output=keep_output)
     target = encoders.target
     train = parts["train"]
     assert train is not None  # noqa: S101 - split_rows has seen to it
@@ -87,6 +96,8 @@ def load(spec: Job, table: pa.Table, limits: Limits) -> Loaded:
         train=train,
         validation=parts["validation"],
         metrics=build_metrics(spec, task, target.scales if isinstance(target, NumberTarget) else ()),
+        start=start,
+        frozen=0 if spec.start_from is None else spec.start_from.freeze,
     )
     recipe = Recipe(LAYERS.dump_python(layers, mode="json"), encoders.model_dump(mode="json"))
     return Loaded(training, recipe, encoders, split, parts, task.is_probable)

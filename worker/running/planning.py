@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 
 from worker.build.cost import Cost, estimate_cost, part_rows
+from worker.build.layers import resolve_layers
+from worker.build.task import resolve_task
+from worker.build.warm_start import adopt_roles, start_arrays
 from worker.data.roles import Roles, assign_roles
 from worker.records.submission import Plan
+from worker.running.starting import find_start
 from worker.running.tables import Tables
 from worker.settings import Limits
 from worker.specs.job import Job
@@ -12,9 +16,13 @@ from worker.specs.job import Job
 
 @dataclass(frozen=True)
 class Planned:
+    """spec: with nothing in it left that could mean another thing later; source: the weights that it starts from."""
+
+    spec: Job
     roles: Roles
     cost: Cost
     parts: dict[str, int]
+    source: str | None = None
 
     @property
     def plan(self) -> Plan:
@@ -25,10 +33,20 @@ class Planned:
             classes=None if roles.classes is None else list(roles.classes),
             parameters=self.cost.parameters,
             layers=self.cost.layers,
+            source=self.source,
         )
 
 
 def plan_job(spec: Job, project_id: str, tables: Tables, limits: Limits) -> Planned:
     """Raises SpecError where the specification, the table and the limits do not fit."""
-    roles = assign_roles(spec, tables.profile(project_id, spec.dataset), limits)
-    return Planned(roles, estimate_cost(spec, roles, limits), part_rows(spec, roles.rows))
+    if spec.start_from is None:
+        roles = assign_roles(spec, tables.profile(project_id, spec.dataset), limits)
+        return Planned(spec, roles, estimate_cost(spec, roles, limits), part_rows(spec, roles.rows))
+    with tables.database.reading() as session:
+        spec, weights_id, source = find_start(session, project_id, spec, spec.start_from)
+    roles = adopt_roles(assign_roles(spec, tables.profile(project_id, spec.dataset), limits), source)
+    cost = estimate_cost(spec, roles, limits)
+    layers = resolve_layers(spec, resolve_task(spec, roles), roles.columns)
+    # what does not fit is told now, not by a worker
+    start_arrays(spec, layers, roles.inputs, source, keep_output=False)
+    return Planned(spec, roles, cost, part_rows(spec, roles.rows), weights_id)

@@ -15,16 +15,20 @@ from sqlalchemy.orm import Session
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from worker.backprop.fit import Training
+from worker.build.warm_start import Source
 from worker.errors import DataError, DivergedError, FigureError, LeaseLostError, SpecError, UnavailableError
 from worker.insight.hints import hints_of
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.curves import read_curve
-from worker.records.lease import Claim, add_note, claim_job, guard
+from worker.records.lease import Claim, add_note, claim_job, guard, held_status
+from worker.records.models import register_version
 from worker.records.sessions import Database
 from worker.records.transitions import end_attempt
-from worker.running.heartbeat import Heartbeat
+from worker.records.weights import newest_weights_id
+from worker.running.heartbeat import Heartbeat, Holding
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
+from worker.running.starting import read_start
 from worker.running.stopping import Progress, Reason, Stopping
 from worker.running.tables import Tables
 from worker.settings import Settings
@@ -102,7 +106,12 @@ class _Attempt:
             checkpoint_seconds=training.checkpoint_seconds,
             lease_seconds=claim.lease_seconds,
         )
-        self.heartbeat = Heartbeat(self.database, claim, self.stopping)
+        holding = Holding(
+            claim.lease_seconds,
+            renew=lambda session: guard(session, claim).status,
+            look=lambda session: held_status(session, claim),
+        )
+        self.heartbeat = Heartbeat(self.database, self.stopping, holding)
 
     def run(self) -> str | None:
         """Errors of a job are translated here, and nowhere else."""
@@ -130,8 +139,10 @@ class _Attempt:
                 return "diverged", f"{error}; try a learning rate of {rate / 10:g} or less", error.epoch
             case FigureError():
                 return "invalid_data", str(error), 1
-            case SpecError() | DataError():
-                return "invalid_data", _said(error), None
+            case SpecError():
+                return "invalid_data", str(error), None
+            case DataError():
+                return "invalid_data", error.sentence, None
             case MemoryError():
                 return "out_of_memory", "the worker ran out of memory; use a smaller network, batch or table", None
             case _:
@@ -139,9 +150,8 @@ class _Attempt:
                 return "internal", "an error of ours; the worker's log has it under this job's id", None
 
     def _train(self) -> str | None:
-        loaded = load(
-            self.spec, self.runner.tables.load(self.claim.project_id, self.spec.dataset), self.runner.settings.limits
-        )
+        table = self.runner.tables.load(self.claim.project_id, self.spec.dataset)
+        loaded = load(self.spec, table, self.runner.settings.limits, self._source())
         training = loaded.training
         recorder = self._recorder(loaded)
         self._resume(training)
@@ -153,6 +163,12 @@ class _Attempt:
         if training.finished:
             return self._succeed(loaded, recorder)
         return self._stop(reason, training, recorder)
+
+    def _source(self) -> Source | None:
+        if self.spec.start_from is None:
+            return None
+        with self.database.reading() as session:
+            return read_start(session, self.claim.job_id)
 
     def _recorder(self, loaded: Loaded) -> Recorder:
         spec = self.spec.training
@@ -224,6 +240,9 @@ class _Attempt:
 
         def work(session: Session) -> str:
             publish(session)
+            if self.spec.model is not None:
+                weights_id = newest_weights_id(session, self.claim.job_id, "final")
+                register_version(session, self.claim.project_id, self.spec.model, weights_id)
             drop_checkpoints(session, self.claim.job_id)
             return end_attempt(
                 session,
@@ -275,14 +294,6 @@ class _Attempt:
         except (LeaseLostError, UnavailableError) as error:
             log.warning("end_not_recorded", status=status, error=str(error))
             return None
-
-
-def _said(error: SpecError | DataError) -> str:
-    if isinstance(error, SpecError):
-        return str(error)
-    place = [f"row {error.row}"] if error.row is not None else []
-    place += [f"column {error.column!r}"] if error.column is not None else []
-    return f"{', '.join(place)}: {error.detail}" if place else error.detail
 
 
 def fingerprint(threads: int) -> dict[str, Any]:

@@ -20,6 +20,11 @@ def _printable(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def _readable(text: str) -> str:
+    """As `_printable`, of several lines."""
+    return "\n".join(map(_printable, text.replace("\r\n", "\n").split("\n")))
+
+
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
 # strict: a bool is an int and "1" is a number to Python; neither is one to us
@@ -27,5 +32,6 @@ Integer = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Boolean = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Prose = Annotated[str, Field(max_length=4000), AfterValidator(_readable)]
 Name = Annotated[str, Field(pattern=NAME.pattern, description="Letters, digits, dot, underscore and hyphen.")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]

@@ -1,13 +1,17 @@
 """A whole job: the document that a client posts."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from worker.specs.base import Name, Spec, Text
 from worker.specs.dataset import ColumnOverride, Dataset
 from worker.specs.network import Network
+from worker.specs.start import StartFrom
 from worker.specs.training import Training
+
+OF_THE_SOURCE = Network(layers=())
 
 
 class Job(Spec):
@@ -22,11 +26,23 @@ class Job(Spec):
     "The columns to predict from; null: every column that is neither a target nor ignored."
     columns: dict[str, ColumnOverride] = {}
     "Overrides of what was inferred, by column name."
-    network: Network
+    start_from: StartFrom | None = None
+    "Begin with the weights of a trained network; null: with random ones."
+    network: Annotated[Network, Field(validate_default=True)] = OF_THE_SOURCE
+    "Left out with start_from: the source's."
     training: Training = Training()
+    model: Name | None = None
+    "The result becomes the next version of the model of this name when the job succeeds."
     tags: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
     metadata: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
     "Yours; kept and returned as it is."
+
+    @field_validator("network", mode="before")
+    @classmethod
+    def _is_given_or_has_a_source(cls, network: Any, info: ValidationInfo) -> Any:
+        if network is OF_THE_SOURCE and info.data.get("start_from", ...) is None:
+            raise PydanticCustomError("missing", "Field required")
+        return network
 
     @field_validator("tags")
     @classmethod

@@ -1,0 +1,148 @@
+"""Aliases of a model's versions: set, moved, moved back, removed, and where they have pointed."""
+
+from typing import Any
+
+from flask import Response
+from sqlalchemy.orm import Session
+
+from service.api.answers import INVALID, NOT_MODIFIED, page
+from service.context import caller, parts, project_id
+from service.operations import Answer, Operations, answer, conditional
+from service.problems import Problem
+from service.schemas import models as schemas
+from service.schemas.common import Page, ProblemDocument
+from worker.errors import NotFoundError
+from worker.records.aliases import alias_history, get_alias, list_aliases, move_alias, remove_alias
+from worker.records.registry import get_model, get_version
+from worker.records.snapshots import rfc3339
+from worker.records.tables import Alias, AliasMove
+from worker.specs.base import NAME
+
+operations = Operations("aliases")
+
+PROBLEM = ("application/problem+json",)
+NO_ALIAS = Answer("No such model, or alias of it.", ProblemDocument, PROBLEM)
+
+
+@operations.declare(
+    "GET",
+    "/v1/models/<name>/aliases",
+    policy="models:read",
+    query=schemas.AliasesQuery,
+    answers={
+        200: Answer("By name.", schemas.AliasList, headers={"ETag": ""}),
+        304: NOT_MODIFIED,
+        404: NO_ALIAS,
+    },
+)
+def index(name: str, query: schemas.AliasesQuery) -> Response:
+    """List a model's aliases."""
+    with parts().database.reading() as session:
+        found, more = list_aliases(session, project_id(), name, after=query.cursor, limit=query.limit)
+    return page([_shown(name, row) for row in found], more, by="alias")
+
+
+@operations.declare(
+    "GET",
+    "/v1/models/<name>/aliases/<alias>",
+    policy="models:read",
+    answers={
+        200: Answer("The alias.", schemas.Alias, headers={"ETag": ""}),
+        304: NOT_MODIFIED,
+        404: NO_ALIAS,
+    },
+)
+def show(name: str, alias: str) -> Response:
+    """Show which version an alias points at."""
+    with parts().database.reading() as session:
+        return conditional(answer(_shown(name, get_alias(session, project_id(), name, alias))))
+
+
+@operations.declare(
+    "PUT",
+    "/v1/models/<name>/aliases/<alias>",
+    policy="models:write",
+    body=schemas.MoveRequest,
+    answers={200: Answer("The alias as it now is.", schemas.Alias), 404: NO_ALIAS, 422: INVALID},
+)
+def move(name: str, alias: str, body: schemas.MoveRequest) -> Response:
+    """Point an alias at a version, a new one or an earlier one: at once, and for every client at the same moment."""
+    if not NAME.fullmatch(alias):
+        detail = "an alias is a letter or digit and up to 127 letters, digits, dots, underscores and hyphens"
+        raise Problem(422, detail, errors=[{"parameter": "alias", "detail": detail}])
+
+    def work(session: Session) -> dict[str, Any]:
+        _check_version(session, name, body.version)
+        return _shown(name, move_alias(session, project_id(), name, alias, body.version, by=caller()))
+
+    moved = parts().database.write(work)
+    parts().predictors.names_moved()
+    return answer(moved)
+
+
+def _check_version(session: Session, name: str, version: int) -> None:
+    """A model that is not there is the address's fault; a version that is not there is the body's."""
+    get_model(session, project_id(), name)
+    try:
+        get_version(session, project_id(), name, version)
+    except NotFoundError as error:
+        fault = {"pointer": "/version", "detail": "the model has no such version"}
+        raise Problem(422, "the body is not what this address takes", errors=[fault]) from error
+
+
+@operations.declare(
+    "DELETE",
+    "/v1/models/<name>/aliases/<alias>",
+    policy="models:write",
+    answers={204: Answer("Gone; its history stays.", None, ()), 404: NO_ALIAS},
+)
+def remove(name: str, alias: str) -> Response:
+    """Delete an alias."""
+    parts().database.write(lambda session: remove_alias(session, project_id(), name, alias, by=caller()))
+    parts().predictors.names_moved()
+    return Response(status=204)
+
+
+@operations.declare(
+    "GET",
+    "/v1/models/<name>/aliases/<alias>/history",
+    policy="models:read",
+    query=Page,
+    answers={
+        200: Answer("Newest first.", schemas.MoveList, headers={"ETag": ""}),
+        304: NOT_MODIFIED,
+        404: NO_ALIAS,
+    },
+)
+def history(name: str, alias: str, query: Page) -> Response:
+    """List the moves of an alias: who, when, from which version to which."""
+    with parts().database.reading() as session:
+        moves, more = alias_history(session, project_id(), name, alias, before=query.cursor, limit=query.limit)
+    return page([_shown_move(move) for move in moves], more)
+
+
+def _shown(name: str, row: Alias) -> dict[str, Any]:
+    model = f"/v1/models/{name}"
+    own = f"{model}/aliases/{row.alias}"
+    return {
+        "alias": row.alias,
+        "version": row.version,
+        "updated_at": rfc3339(row.updated_at),
+        "links": {
+            "self": own,
+            "version": f"{model}/versions/{row.version}",
+            "predict": f"{own}/predict",
+            "history": f"{own}/history",
+        },
+    }
+
+
+def _shown_move(move: AliasMove) -> dict[str, Any]:
+    return {
+        "id": move.id,
+        "alias": move.alias,
+        "from": move.was,
+        "to": move.became,
+        "by": move.moved_by,
+        "at": rfc3339(move.created_at),
+    }

@@ -1,0 +1,72 @@
+"""A trained network as a file, of a job or of a model's version: safetensors, ONNX, or a PyTorch program."""
+
+from flask import Response
+
+from service.api.answers import CONFLICT, NOT_FOUND, NOT_MODIFIED
+from service.context import parts, project_id
+from service.operations import Answer, Operations, conditional
+from service.schemas import exports as schemas
+from service.schemas.common import ProblemDocument
+from worker.records.listing import get_job
+from worker.records.models import find_version
+from worker.records.weights import newest_weights_id
+from worker.serving.export.trained import Trained, read_trained
+from worker.serving.export.weights_file import to_safetensors
+
+operations = Operations("exports")
+
+BINARY, PROGRAM = "application/octet-stream", "text/x-python"
+SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "pytorch": "py"}
+EXPORTED = Answer("The file.", None, (BINARY, PROGRAM), headers={"ETag": "By the weights.", "Content-Disposition": ""})
+
+
+@operations.declare(
+    "GET",
+    "/v1/jobs/<job_id>/export",
+    policy="jobs:read",
+    query=schemas.JobExportQuery,
+    answers={200: EXPORTED, 304: NOT_MODIFIED, 404: NOT_FOUND, 409: CONFLICT},
+)
+def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
+    """A job's network as a file: final, latest, or of an epoch that was kept."""
+    with parts().database.reading() as session:
+        get_job(session, project_id(), job_id)
+        trained = read_trained(session, newest_weights_id(session, job_id, query.checkpoint))
+    return exported(trained, query.format, f"{job_id}-{trained.epoch}")
+
+
+@operations.declare(
+    "GET",
+    "/v1/models/<name>/versions/<int:version>/export",
+    policy="models:read",
+    query=schemas.ExportQuery,
+    answers={
+        200: EXPORTED,
+        304: NOT_MODIFIED,
+        404: Answer("No such version.", ProblemDocument, ("application/problem+json",)),
+    },
+)
+def export_version(name: str, version: int, query: schemas.ExportQuery) -> Response:
+    """A model's version as a file."""
+    with parts().database.reading() as session:
+        found = find_version(session, project_id(), name, version=version)
+        trained = read_trained(session, found.weights_id)
+    return exported(trained, query.format, f"{name}-{version}")
+
+
+def exported(trained: Trained, kind: str, name: str) -> Response:
+    """name: of the file, without its ending."""
+    response = Response(_content(trained, kind), content_type=PROGRAM if kind == "pytorch" else BINARY)
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}.{SUFFIXES[kind]}"'
+    # weak: a safetensors file's metadata is written in any order, and a later gradmill may write the same otherwise
+    return conditional(response, trained.weights_id, weak=True)
+
+
+def _content(trained: Trained, kind: str) -> bytes | str:
+    if kind == "safetensors":
+        return to_safetensors(trained)
+    # imported late: onnx takes a seventh of a second, and most processes never export
+    from worker.serving.export.onnx_file import to_onnx
+    from worker.serving.export.pytorch import to_pytorch
+
+    return to_onnx(trained) if kind == "onnx" else to_pytorch(trained)

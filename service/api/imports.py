@@ -1,0 +1,102 @@
+"""A network that was trained elsewhere becomes a model's version."""
+
+from typing import Any
+
+from flask import Response, request, url_for
+from sqlalchemy.orm import Session
+
+from service.api.answers import INVALID
+from service.api.versions import shown_version
+from service.context import parts, project_id
+from service.idempotency import HEADERS as IDEMPOTENCY
+from service.idempotency import REPLAYED, earlier_answer, idempotent_request
+from service.operations import Answer, Operations, answer
+from service.parsing import parse_json, validate
+from service.problems import Problem
+from service.schemas import imports as schemas
+from service.schemas.common import ProblemDocument
+from service.schemas.models import Version
+from worker.records.blobs import write_blob
+from worker.records.idempotency import find_answer, keep_answer
+from worker.records.imports import publish_import
+from worker.records.models import askable, register_version
+from worker.records.registry import get_version
+from worker.records.weights import to_bytes
+from worker.serving.importing.imported import Imported
+from worker.specs.imports import Description
+
+operations = Operations("imports")
+
+BINARY, MULTIPART = "application/octet-stream", "multipart/form-data"
+FILE, DESCRIPTION = "file", "description"
+
+
+@operations.declare(
+    "POST",
+    "/v1/models/<name>/versions",
+    policy="models:write",
+    query=schemas.ImportQuery,
+    accepts=(BINARY, MULTIPART),
+    documented_body=Description,
+    headers=IDEMPOTENCY,
+    answers={
+        201: Answer("The new version.", Version, headers={"Location": "The version."}),
+        415: Answer("Neither bytes nor a multipart form.", ProblemDocument, ("application/problem+json",)),
+        422: INVALID,
+    },
+)
+def import_version(name: str, query: schemas.ImportQuery) -> Response:
+    """Import a trained network as the body, or as multipart `file` with a JSON `description`."""
+    if not askable(name):
+        detail = "must be letters, digits, dot, underscore and hyphen, at most 128"
+        raise Problem(422, "a model can't have this name", errors=[{"parameter": "name", "detail": detail}])
+    known = idempotent_request()
+    before = earlier_answer(known)
+    if before is not None:
+        return _made(before, REPLAYED)
+    imported = _imported(query.format, *_sent())
+    blob_id = write_blob(parts().database, project_id(), to_bytes(dict(imported.arrays)))
+
+    def work(session: Session) -> dict[str, Any]:
+        if known is not None and (before := find_answer(session, project_id(), known)) is not None:
+            return before
+        weights_id = publish_import(session, project_id(), imported.recipe, blob_id)
+        version, _ = register_version(session, project_id(), name, weights_id)
+        shown = shown_version(get_version(session, project_id(), name, version.version))
+        if known is not None:
+            keep_answer(session, project_id(), known, shown, resource_id=weights_id)
+        return shown
+
+    shown = parts().database.write(work)
+    parts().predictors.names_moved()
+    return _made(shown, {})
+
+
+def _made(shown: dict[str, Any], headers: dict[str, str]) -> Response:
+    place = url_for("versions.show", name=shown["name"], version=shown["version"])
+    return answer(shown, 201, headers | {"Location": place})
+
+
+def _imported(kind: str, content: bytes, description: Description | None) -> Imported:
+    limits = parts().settings.limits
+    # imported late: onnx takes a seventh of a second, and most processes never import
+    from worker.serving.importing.onnx_file import from_onnx
+    from worker.serving.importing.safetensors_file import from_safetensors
+
+    return (from_onnx if kind == "onnx" else from_safetensors)(content, description, limits)
+
+
+def _sent() -> tuple[bytes, Description | None]:
+    """The file's bytes, and what its owner says of it."""
+    if request.mimetype == BINARY:
+        return request.get_data(), None
+    if request.mimetype != MULTIPART:
+        raise Problem(415, f"the body must be {BINARY}, or {MULTIPART} with the parts {FILE} and {DESCRIPTION}")
+    file, text = request.files.get(FILE), request.form.get(DESCRIPTION)
+    unknown = ({*request.files} - {FILE}) | ({*request.form} - {DESCRIPTION})
+    if file is None or unknown or len(request.files) + len(request.form) != 1 + (text is not None):
+        raise Problem(400, f"a multipart import has the parts {FILE}, and {DESCRIPTION} if need be")
+    # its name and type are the client's word; the bytes are what counts
+    with file.stream as stream:
+        content: bytes = stream.read()
+    return content, None if text is None else validate(Description, parse_json(text.encode()))

@@ -1,0 +1,155 @@
+"""Models: registered, listed, described, deleted."""
+
+from typing import Any
+
+from flask import Response, url_for
+from sqlalchemy.orm import Session
+
+from service.api.answers import INVALID, NOT_MODIFIED, page
+from service.api.versions import shown_version
+from service.context import parts, project_id
+from service.idempotency import HEADERS as IDEMPOTENCY
+from service.idempotency import REPLAYED, earlier_answer, idempotent_request
+from service.operations import Answer, Operations, answer, conditional
+from service.schemas import models as schemas
+from service.schemas.common import Page, ProblemDocument
+from worker.records.idempotency import Request, find_answer, keep_answer
+from worker.records.listing import get_job
+from worker.records.models import register_version
+from worker.records.registry import (
+    delete_model,
+    describe_model,
+    get_model,
+    get_version,
+    list_models,
+    newest_versions,
+)
+from worker.records.snapshots import rfc3339
+from worker.records.tables import Model
+from worker.records.weights import newest_weights_id
+
+operations = Operations("models")
+
+PROBLEM = ("application/problem+json",)
+NO_MODEL = Answer("No such model.", ProblemDocument, PROBLEM)
+
+
+@operations.declare(
+    "POST",
+    "/v1/models",
+    policy="models:write",
+    body=schemas.RegisterRequest,
+    headers=IDEMPOTENCY,
+    answers={
+        201: Answer("The new version.", schemas.Version, headers={"Location": "The version."}),
+        200: Answer("This model has a version of these weights already.", schemas.Version),
+        404: Answer("No such job.", ProblemDocument, PROBLEM),
+        409: Answer("The job has not succeeded.", ProblemDocument, PROBLEM),
+        422: INVALID,
+    },
+)
+def register(body: schemas.RegisterRequest) -> Response:
+    """Make a job's final weights the next version of a model, which the first version makes."""
+    known = idempotent_request()
+    before = earlier_answer(known)
+    if before is not None:
+        return _registered(before, 201, REPLAYED)
+    shown, new = parts().database.write(lambda session: _register(session, body, known))
+    parts().predictors.names_moved()
+    parts().doorbell.announce(body.job_id)
+    return _registered(shown, 201 if new else 200, {})
+
+
+def _register(session: Session, body: schemas.RegisterRequest, known: Request | None) -> tuple[dict[str, Any], bool]:
+    if known is not None and (before := find_answer(session, project_id(), known)) is not None:
+        return before, True
+    get_job(session, project_id(), body.job_id)
+    weights_id = newest_weights_id(session, body.job_id, "final")
+    version, new = register_version(session, project_id(), body.name, weights_id)
+    shown = shown_version(get_version(session, project_id(), body.name, version.version))
+    if known is not None:
+        keep_answer(session, project_id(), known, shown, resource_id=body.job_id)
+    return shown, new
+
+
+def _registered(shown: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
+    place = url_for("versions.show", name=shown["name"], version=shown["version"])
+    return answer(shown, status, headers | {"Location": place})
+
+
+@operations.declare(
+    "GET",
+    "/v1/models",
+    policy="models:read",
+    query=Page,
+    answers={200: Answer("Newest first.", schemas.ModelList, headers={"ETag": ""}), 304: NOT_MODIFIED},
+)
+def index(query: Page) -> Response:
+    """List models."""
+    with parts().database.reading() as session:
+        models, more = list_models(session, project_id(), before=query.cursor, limit=query.limit)
+        newest = newest_versions(session, [model.id for model in models])
+    return page([_shown(model, newest.get(model.id)) for model in models], more)
+
+
+@operations.declare(
+    "GET",
+    "/v1/models/<name>",
+    policy="models:read",
+    answers={
+        200: Answer("The model.", schemas.Model, headers={"ETag": ""}),
+        304: NOT_MODIFIED,
+        404: NO_MODEL,
+    },
+)
+def show(name: str) -> Response:
+    """Show a model."""
+    with parts().database.reading() as session:
+        model = get_model(session, project_id(), name)
+        return conditional(answer(_shown(model, newest_versions(session, [model.id]).get(model.id))))
+
+
+@operations.declare(
+    "PATCH",
+    "/v1/models/<name>",
+    policy="models:write",
+    body=schemas.DescribeRequest,
+    answers={200: Answer("The model.", schemas.Model), 404: NO_MODEL, 422: INVALID},
+)
+def describe(name: str, body: schemas.DescribeRequest) -> Response:
+    """Change a model's description."""
+
+    def work(session: Session) -> dict[str, Any]:
+        model = describe_model(session, project_id(), name, body.description)
+        return _shown(model, newest_versions(session, [model.id]).get(model.id))
+
+    return answer(parts().database.write(work))
+
+
+@operations.declare(
+    "DELETE",
+    "/v1/models/<name>",
+    policy="models:write",
+    answers={
+        204: Answer("Gone, with its versions; their weights stay with their jobs.", None, ()),
+        404: NO_MODEL,
+        409: Answer("An alias points at a version.", ProblemDocument, PROBLEM),
+    },
+)
+def remove(name: str) -> Response:
+    """Delete a model that no alias points at."""
+    parts().database.write(lambda session: delete_model(session, project_id(), name))
+    parts().predictors.names_moved()
+    return Response(status=204)
+
+
+def _shown(model: Model, newest: int | None) -> dict[str, Any]:
+    own = f"/v1/models/{model.name}"
+    return {
+        "id": model.id,
+        "name": model.name,
+        "description": model.description,
+        "latest_version": newest,
+        "created_at": rfc3339(model.created_at),
+        "links": {"self": own} | {name: f"{own}/{name}" for name in ("versions", "aliases", "predict")},
+    }

@@ -1,0 +1,143 @@
+"""Versions of a model: listed, shown, compared, deleted."""
+
+from typing import Any
+
+from flask import Response
+
+from service.api.answers import NOT_MODIFIED, page
+from service.comparing import compare_figures, compare_specs
+from service.context import parts, project_id
+from service.operations import Answer, Operations, answer, conditional
+from service.schemas import models as schemas
+from service.schemas.common import ProblemDocument
+from worker.data.encoders import ClassTarget, Encoders, LabelsTarget
+from worker.records.registry import VersionRecord, delete_version, get_version, list_versions
+from worker.records.snapshots import rfc3339
+from worker.serving.row_schema import row_schema
+
+operations = Operations("versions")
+
+PROBLEM = ("application/problem+json",)
+NO_VERSION = Answer("No such model, or version of it.", ProblemDocument, PROBLEM)
+
+
+@operations.declare(
+    "GET",
+    "/v1/models/<name>/versions",
+    policy="models:read",
+    query=schemas.VersionsQuery,
+    answers={
+        200: Answer("Newest first.", schemas.VersionList, headers={"ETag": ""}),
+        304: NOT_MODIFIED,
+        404: NO_VERSION,
+    },
+)
+def index(name: str, query: schemas.VersionsQuery) -> Response:
+    """List a model's versions."""
+    with parts().database.reading() as session:
+        found, more = list_versions(session, project_id(), name, before=query.cursor, limit=query.limit)
+    return page([brief_version(record) for record in found], more, by="version")
+
+
+@operations.declare(
+    "GET",
+    "/v1/models/<name>/versions/<int:version>",
+    policy="models:read",
+    answers={
+        200: Answer("The version.", schemas.Version, headers={"ETag": ""}),
+        304: NOT_MODIFIED,
+        404: NO_VERSION,
+    },
+)
+def show(name: str, version: int) -> Response:
+    """Show a version: what it came from, how good it is, and what a row of its input is."""
+    with parts().database.reading() as session:
+        return conditional(answer(shown_version(get_version(session, project_id(), name, version))))
+
+
+@operations.declare(
+    "GET",
+    "/v1/models/<name>/compare",
+    policy="models:read",
+    query=schemas.CompareQuery,
+    answers={
+        200: Answer("Both, and where they differ.", schemas.Comparison, headers={"ETag": ""}),
+        304: NOT_MODIFIED,
+        404: NO_VERSION,
+    },
+)
+def compare(name: str, query: schemas.CompareQuery) -> Response:
+    """Compare two versions: figures side by side, and where their specifications differ."""
+    with parts().database.reading() as session:
+        a, b = (get_version(session, project_id(), name, version) for version in (query.a, query.b))
+    shown = {"a": brief_version(a), "b": brief_version(b)}
+    figures = compare_figures(shown["a"]["metrics"], shown["b"]["metrics"])
+    specs = compare_specs(*(record.job.spec if record.job else {} for record in (a, b)))
+    return conditional(answer(shown | {"metrics": figures, "spec": specs}))
+
+
+@operations.declare(
+    "DELETE",
+    "/v1/models/<name>/versions/<int:version>",
+    policy="models:write",
+    answers={
+        204: Answer("Gone; its weights stay with their job, and its number is not given again.", None, ()),
+        404: NO_VERSION,
+        409: Answer("An alias points at it.", ProblemDocument, PROBLEM),
+    },
+)
+def remove(name: str, version: int) -> Response:
+    """Delete a version that no alias points at."""
+    parts().database.write(lambda session: delete_version(session, project_id(), name, version))
+    parts().predictors.names_moved()
+    return Response(status=204)
+
+
+def shown_version(record: VersionRecord) -> dict[str, Any]:
+    return brief_version(record) | {"input_schema": row_schema(Encoders.model_validate(record.weights.encoders))}
+
+
+def brief_version(record: VersionRecord) -> dict[str, Any]:
+    """The version as a list shows it."""
+    model, job = f"/v1/models/{record.name}", record.job
+    own = f"{model}/versions/{record.version.version}"
+    evaluation = (job.evaluation if job else None) or {}
+    return {
+        "name": record.name,
+        "version": record.version.version,
+        "aliases": record.aliases,
+        "job_id": record.weights.job_id,
+        "epoch": record.weights.epoch,
+        "parameters": job.parameters if job else None,
+        "classes": _classes(record),
+        "metrics": {part: _figures(evaluation.get(part)) for part in ("validation", "test")},
+        "data": _data(record),
+        "created_at": rfc3339(record.version.created_at),
+        "links": {
+            "self": own,
+            "model": model,
+            "predict": f"{own}/predict",
+            "job": f"/v1/jobs/{job.id}" if job else None,
+        },
+    }
+
+
+def _classes(record: VersionRecord) -> list[str] | None:
+    target = Encoders.model_validate(record.weights.encoders).target
+    if isinstance(target, ClassTarget):
+        return list(target.classes)
+    return list(target.names) if isinstance(target, LabelsTarget) else None
+
+
+def _figures(part: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if part is None else {name: part[name] for name in ("loss", "rows", "metrics")}
+
+
+def _data(record: VersionRecord) -> dict[str, Any] | None:
+    """What the version was trained on, so that the same table is known again."""
+    if record.job is None:
+        return None
+    dataset: dict[str, Any] = record.job.spec["dataset"]
+    if record.dataset is None:
+        return dataset
+    return dataset | {"name": record.dataset.name, "sha256": record.dataset.sha256, "rows": record.dataset.rows}

@@ -1,0 +1,24 @@
+"""Exports of trained networks on the wire."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from service.schemas.common import Query
+from service.schemas.jobs import WeightsQuery
+
+Format = Annotated[
+    Literal["safetensors", "onnx", "pytorch"],
+    Field(
+        description="safetensors: the weights, network and encoders in the metadata. onnx: raw columns in, predictions "
+        "out. pytorch: a program that rebuilds the network from the safetensors file."
+    ),
+]
+
+
+class ExportQuery(Query):
+    format: Format
+
+
+class JobExportQuery(WeightsQuery):
+    format: Format

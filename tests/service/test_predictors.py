@@ -1,0 +1,65 @@
+"""The cache of predictors: by name as by job, hot without the database, and never behind this process's own changes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from service.context import Parts
+from worker.errors import NotFoundError
+from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.models import register_version
+from worker.records.weights import newest_weights_id
+
+
+@pytest.fixture
+def register(parts: Parts, succeeded: Callable[..., str]) -> Callable[[], str]:
+    """Train a job and register it as the next version of iris; its weights."""
+
+    def register() -> str:
+        job_id = succeeded(training={"epochs": 1})
+        with parts.database.reading() as session:
+            weights_id = newest_weights_id(session, job_id)
+        parts.database.write(lambda session: register_version(session, DEFAULT_PROJECT, "iris", weights_id))
+        parts.predictors.names_moved()
+        return weights_id
+
+    return register
+
+
+def test_a_hot_name_asks_the_database_nothing_and_a_change_is_seen_at_once(
+    parts: Parts, register: Callable[[], str]
+) -> None:
+    first = register()
+    served = parts.predictors.of_model(DEFAULT_PROJECT, "iris")
+    assert (served.name, served.version, served.weights_id) == ("iris", 1, first)
+    statements: list[str] = []
+    event.listen(parts.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    assert parts.predictors.of_model(DEFAULT_PROJECT, "iris") == served
+    assert statements == []
+    second = register()
+    assert parts.predictors.of_model(DEFAULT_PROJECT, "iris").weights_id == second
+    assert parts.predictors.of_model(DEFAULT_PROJECT, "iris", version=1).weights_id == first
+    with pytest.raises(NotFoundError):
+        parts.predictors.of_model("prj_other", "iris")
+
+
+def test_a_look_from_before_a_change_is_not_kept(
+    parts: Parts, register: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version comes between the look at the database and the note of what it found."""
+    register()
+    reading, second = parts.database.reading, []
+
+    @contextmanager
+    def read_and_register() -> Iterator[Session]:
+        with reading() as session:
+            yield session
+        monkeypatch.undo()
+        second.append(register())
+
+    monkeypatch.setattr(parts.database, "reading", read_and_register)
+    parts.predictors.of_model(DEFAULT_PROJECT, "iris")
+    assert parts.predictors.of_model(DEFAULT_PROJECT, "iris").weights_id == second[0]

@@ -1,0 +1,50 @@
+"""Weights that no job made: published, and gone with the last version that serves them."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.orm import Session
+
+from worker.errors import StateError
+from worker.records.blobs import delete_blobs, publish_blob
+from worker.records.identifiers import new_id
+from worker.records.predictions import check_unused
+from worker.records.sources import are_needed
+from worker.records.tables import ModelVersion, Weights
+from worker.records.weights import Recipe
+
+
+def publish_import(session: Session, project_id: str, recipe: Recipe, blob_id: str) -> str:
+    """The id of the weights. Call it in the transaction that registers their version."""
+    weights_id = new_id("wts")
+    session.execute(
+        insert(Weights).values(
+            id=weights_id,
+            project_id=project_id,
+            job_id=None,
+            epoch=0,
+            kind="imported",
+            network=recipe.network,
+            encoders=recipe.encoders,
+            blob_id=blob_id,
+        )
+    )
+    publish_blob(session, blob_id)
+    return weights_id
+
+
+def delete_unserved_imports(session: Session, weights_ids: Sequence[str]) -> None:
+    """Of these weights, those that were imported and that no version serves any more.
+
+    Raises StateError while a job or a prediction that is not over needs them.
+    """
+    served = select(ModelVersion.version).where(ModelVersion.weights_id == Weights.id).exists()
+    found = select(Weights.id, Weights.blob_id).where(Weights.id.in_(weights_ids), Weights.kind == "imported", ~served)
+    # held, so that no job is submitted meanwhile that starts from them
+    rows = session.execute(found.with_for_update(of=Weights)).all()
+    unserved = [row.id for row in rows]
+    if are_needed(session, unserved):
+        raise StateError("a job that is not over starts from it")
+    check_unused(session, unserved)
+    session.execute(delete(Weights).where(Weights.id.in_(unserved)))
+    delete_blobs(session, [row.blob_id for row in rows])

@@ -1,0 +1,152 @@
+"""The text of the PyTorch program, but for its layers, and of the modules that PyTorch lacks."""
+
+PROGRAM = '''\
+"""The network of the weights {weights_id}, in PyTorch.
+
+    python this_file.py weights.safetensors rows.json
+
+prints the predictions of a JSON list of rows, each an object of raw values by column name, null where one is missing.
+`weights.safetensors` is the export of the same weights with format=safetensors. Needs torch and safetensors.
+"""
+
+import json
+import sys
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+
+{classes}def build():
+    """The network without its weights: one module a layer, as the file counts them."""
+    return nn.Sequential(
+        {layers}
+    )
+
+
+NAMES = {
+    "w": "weight",
+    "b": "bias",
+    "scale": "weight",
+    "shift": "bias",
+    "mean": "running_mean",
+    "variance": "running_var",
+}
+
+
+def load(arrays):
+    """The network with the arrays of a file, by name: `layers.0.w` is the first layer's weights."""
+    network = build().to(next(iter(arrays.values())).dtype)
+    with torch.no_grad():
+        for name, array in arrays.items():
+            path, _, kind = name.removeprefix("layers.").rpartition(".")
+            module = network.get_submodule(path)
+            # an activation stands behind its layer
+            module = module[0] if isinstance(module, nn.Sequential) else module
+            # PyTorch has them as (units, inputs)
+            array = array.T if isinstance(module, nn.Linear) and kind == "w" else array
+            getattr(module, NAMES[kind]).copy_(array)
+    return network.eval()
+
+
+def read(path):
+    """The networks of a file, one or the members of an ensemble, and how its columns are encoded."""
+    with safe_open(path, "pt") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}
+        encoders = json.loads(file.metadata()["encoders"])
+    members = {}
+    for name, array in arrays.items():
+        number, own = name.removeprefix("members.").split(".", 1) if name.startswith("members.") else ("0", name)
+        members.setdefault(int(number), {})[own] = array
+    return [load(members[number]) for number in sorted(members)], encoders
+
+
+def encode(rows, features):
+    """Rows of raw values -> (rows, inputs), as in training: imputed, scaled, and one indicator a category."""
+    blocks = []
+    for code in features:
+        cells = [row[code["name"]] for row in rows]
+        if code["type"] == "numeric":
+            values = torch.tensor([code["median"] if cell is None else cell for cell in cells], dtype=torch.float64)
+            blocks.append(((values - code["mean"]) / code["scale"])[:, None])
+            continue
+        count = len(code["categories"]) + code["missing"]
+        numbers = torch.tensor([category(cell, code, count) for cell in cells])[:, None]
+        blocks.append(numbers if code["embedded"] else (numbers == torch.arange(count)))
+    return torch.cat([block.double() for block in blocks], dim=1)
+
+
+def category(cell, code, count):
+    """The category's number; `count` for one that training never saw."""
+    if cell is None or cell == "":
+        if code["missing"]:
+            return count - 1
+        cell = code["most_frequent"]
+    if cell in code["categories"]:
+        return code["categories"].index(cell)
+    if code["unknown"] == "refuse":
+        raise ValueError(f"{code['name']}: {cell!r} is a category that training never saw")
+    return count
+
+
+@torch.no_grad()
+def predict(networks, encoders, rows):
+    """Predictions, probabilities of a category or of labels, and the spread of an ensemble."""
+    target = encoders["target"]
+    x = encode(rows, encoders["features"]).to(next(networks[0].parameters()).dtype)
+    a = torch.stack([network(x) for network in networks])
+    if target["type"] == "number":
+        a = a.double() * torch.tensor(target["scales"], dtype=torch.float64)
+        a += torch.tensor(target["means"], dtype=torch.float64)
+    elif target["type"] == "class" and a.shape[-1] == 1:
+        a = torch.cat([1 - a, a], dim=-1)
+    mean = a.mean(dim=0)
+    if target["type"] == "number":
+        found = {"predictions": mean.tolist()}
+    elif target["type"] == "labels":
+        found = {"predictions": (mean > 0.5).long().tolist(), "probabilities": mean.tolist()}
+    else:
+        classes = [target["classes"][n] for n in mean.argmax(dim=1)]
+        found = {"predictions": classes, "probabilities": mean.tolist()}
+    if len(networks) > 1:
+        found["spread"] = a.std(dim=0, correction=0).tolist()
+    return found
+
+
+if __name__ == "__main__":
+    with open(sys.argv[2], encoding="utf-8") as file:
+        print(json.dumps(predict(*read(sys.argv[1]), json.load(file))))
+'''
+
+CLASSES = {
+    "Embedded": '''\
+class Embedded(nn.Embedding):
+    """One of the inputs is a category's number; its point stands in the place of it, behind the other inputs."""
+
+    def __init__(self, position, categories, dimensions):
+        super().__init__(categories, dimensions)
+        self.position = position
+
+    def forward(self, x):
+        others = [n for n in range(x.shape[1]) if n != self.position]
+        return torch.cat([x[:, others], super().forward(x[:, self.position].long())], dim=1)
+''',
+    "Residual": '''\
+class Residual(nn.Module):
+    """a = x + layers(x)."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return x + self.layers(x)
+''',
+    "Exponential": '''\
+class Exponential(nn.Module):
+    """e^x."""
+
+    def forward(self, x):
+        return x.exp()
+''',
+}

@@ -1,0 +1,1 @@
+"""Files of weights from elsewhere -> what a predictor is built from. Every byte is a stranger's."""
