@@ -80,6 +80,9 @@ class Warned(Shown):
 class Predictions(Shown):
     """A class a row with probabilities, or a number a row (a list where there are several targets).
 
+    Probabilities add up to 1, but for a category that was trained by a squared error into sigmoid outputs: there each
+    class's was estimated by itself.
+
     Of several labels that are each there or not: 1 or 0 of each, `classes` their columns. spread: of an ensemble, how
     far its members differ, as a standard deviation: of each probability, or of the number.
     """

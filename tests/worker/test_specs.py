@@ -19,6 +19,7 @@ BAD: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
     ({"training": {"epochs": 10**12}}, ("training", "epochs")),
     ({"training": {"epochs": "5"}}, ("training", "epochs")),
     ({"training": {"l2": float("inf")}}, ("training", "l2")),
+    ({"training": {"clip_norm": 1e-300}}, ("training", "clip_norm")),
     ({"training": {"seed": 2**63}}, ("training", "seed")),
     (
         {"training": {"optimizer": {"type": "adam", "learning_rate": -1}}},

@@ -100,6 +100,9 @@ def _activation(spec: Job, loss: str, kind: str) -> str:
     given = spec.network.output.activation
     if given == "auto":
         return needed or ("softmax" if kind == "classes" else "identity")
+    if kind == "classes" and needed is None and given not in ("softmax", "sigmoid"):
+        # a squared error makes the outputs estimates of each class's probability; of others they could not be that
+        raise SpecError("/network/output/activation", f"must be softmax or sigmoid for a category, got {given}")
     if needed == "exponential":
         raise SpecError("/network/output/activation", f"must be auto for poisson, got {given}")
     if needed is not None and given != needed:

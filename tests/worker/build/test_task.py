@@ -94,12 +94,22 @@ def test_what_does_not_fit_is_named_by_its_pointer(
         ("cross_entropy", "label", "relu"),
         ("binary_cross_entropy", "label", "softmax"),
         ("poisson", "count", "identity"),
+        ("mean_squared_error", "label", "relu"),
     ],
 )
 def test_an_activation_that_the_loss_can_not_have_is_refused(loss: str, target: str, activation: str) -> None:
     with pytest.raises(SpecError, match=f"got {activation}") as caught:
         task_of({"loss": loss}, target=target, network={"layers": [], "output": {"activation": activation}})
     assert caught.value.pointer == "/network/output/activation"
+
+
+def test_a_figure_of_probabilities_needs_such_as_add_up_to_1() -> None:
+    """A squared error of a category into sigmoid outputs trains, but has no log loss."""
+    network = {"layers": [], "output": {"activation": "sigmoid"}}
+    assert not task_of({"loss": "mean_squared_error"}, network=network).is_probable
+    with pytest.raises(SpecError, match="which sigmoid does not give") as caught:
+        task_of({"loss": "mean_squared_error", "metrics": ["accuracy", "log_loss"]}, network=network)
+    assert caught.value.pointer == "/training/metrics/1"
 
 
 def test_negative_counts_are_refused() -> None:
