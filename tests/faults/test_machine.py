@@ -18,9 +18,10 @@ from tests.faults.kills import QUICK, SPEC, golden
 from tests.products import Product, command_line, free_port, start_product
 from worker.records.sessions import Database
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-
 ROUNDS = 100 if os.environ.get("GRADMILL_TEST_LONG") else 1
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180 * ROUNDS)]
+
 MEMORY_BYTES = 100 * 2**20
 
 
