@@ -25,6 +25,7 @@ from worker.records.predictions import (
     end_prediction,
     get_prediction,
     guard_prediction,
+    list_predictions,
     rescue_prediction,
     submit_prediction,
 )
@@ -32,13 +33,13 @@ from worker.records.sessions import Database
 from worker.records.tables import Prediction
 from worker.records.weights import newest_weights_id, read_weights
 from worker.records.workers import expire_leases, holds_any
-from worker.rescue import rescue_expired, ring_undelivered
+from worker.rescue import rescue_expired, ring_undelivered, sweep_all
 from worker.running import predicting
 from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
 from worker.running.tables import Tables
 from worker.serving.predictor import Predictor
-from worker.settings import Settings
+from worker.settings import Retention, Settings
 from worker.specs.dataset import BuiltinDataset
 
 IRIS = {"source": "builtin", "name": "iris"}
@@ -329,3 +330,26 @@ def test_too_many_waiting_are_refused_and_others_are_not_shown(database: Databas
         get_prediction(session, "prd_other", first)
     with pytest.raises(NotFoundError):
         database.write(lambda session: delete_prediction(session, DEFAULT_PROJECT, new_id("prd")))
+
+
+def test_an_old_prediction_that_is_over_goes_with_its_bytes(
+    database: Database,
+    predictor: TablePredictor,
+    ask: Callable[..., str],
+    storage: Storage,
+    tables: Tables,
+    monkeypatch: Any,
+) -> None:
+    """One that is young, or that still waits however old, stays."""
+    old, waiting, young = ask(), ask(), ask()
+    predictor.run_prediction(old)
+    predictor.run_prediction(young)
+    aged = update(Prediction).where(Prediction.id.in_([old, waiting])).values(created_at=seconds_from_now(-2 * 86_400))
+    database.write(lambda session: session.execute(aged))
+    monkeypatch.setattr("worker.running.tables.age_seconds", lambda key: 7200)
+    sweep_all(database, tables, Retention())
+    assert len(storage.list_keys()) == 2
+    sweep_all(database, tables, Retention(predictions_days=1))
+    with database.reading() as session:
+        assert [row.id for row in list_predictions(session, DEFAULT_PROJECT, limit=10)[0]] == [young, waiting]
+    assert storage.list_keys() == [read(database, young).storage_key]
