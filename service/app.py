@@ -6,6 +6,7 @@ from flask_cors import CORS
 from service.access import register_access
 from service.api import aliases, curves, datasets, events, jobs, models, predictions, submissions, system, versions
 from service.context import EXTENSION, Parts, register_request_ids
+from service.dialects import tell
 from service.live import Live
 from service.openapi import document
 from service.operations import Operation, register_operations
@@ -43,7 +44,7 @@ def create_app(settings: ServiceSettings) -> Flask:
     app.extensions[EXTENSION] = _open_parts(settings)
     app.extensions["gradmill.openapi"] = document(all_operations())
     register_request_ids(app)
-    register_problems(app)
+    register_problems(app, tell)
     policies = register_operations(app, all_operations()) | pages.register(app)
     register_access(app, settings, policies)
     if settings.cors_origins:
