@@ -43,7 +43,7 @@ def read_json() -> Any:
         raise Problem(400, f"the body is nested deeper than {DEPTH_LIMIT} levels") from error
     except ValueError as error:
         raise Problem(400, f"the body is not JSON: {error}") from error
-    check_depth(document)
+    _check_depth(document)
     return document
 
 
@@ -60,7 +60,7 @@ def _no_constant(token: str) -> None:
     raise ValueError(f"{token} is no JSON number")
 
 
-def check_depth(document: Any) -> None:
+def _check_depth(document: Any) -> None:
     level = [document]
     for _ in range(DEPTH_LIMIT):
         level = [child for parent in level for child in _children(parent)]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from service.parsing import check_depth, validate
+from service.parsing import validate
 from service.problems import Problem
 from service.protocols.tensors import Tensor, TensorError, datatype_of, from_json, from_raw, to_json, to_raw
 from service.schemas.open_inference import InferInput, InferOutput, InferRequest
@@ -87,11 +87,9 @@ def read_json(content: bytes) -> Any:
     if not content:
         raise Problem(400, "the body is empty")
     try:
-        document = orjson.loads(content)
+        return orjson.loads(content)
     except orjson.JSONDecodeError:
-        document = _read_json_with_nan(content)
-    check_depth(document)
-    return document
+        return _read_json_with_nan(content)
 
 
 def _read_json_with_nan(content: bytes) -> Any:
