@@ -12,10 +12,11 @@ from flask import Flask, Response, request
 from pydantic import BaseModel
 
 from service.parsing import parse_body, parse_query
-from service.problems import Problem
+from service.problems import DETAILS, Problem
 
 Handler = Callable[..., Response]
 JSON = "application/json"
+ANYTHING = "*/*"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,11 @@ def _view(operation: Operation) -> Handler:
     offered = [kind for status, known in operation.answers.items() if status < 300 for kind in known.media_types]
 
     def view(**arguments: Any) -> Response:
-        if offered and request.accept_mimetypes and not request.accept_mimetypes.best_match(offered):
+        if "\0" in request.path:
+            # PostgreSQL takes no such text, so that nothing can have this name
+            raise Problem(404, DETAILS[404])
+        anything = request.environ.get("HTTP_ACCEPT", ANYTHING) == ANYTHING
+        if offered and not anything and request.accept_mimetypes and not request.accept_mimetypes.best_match(offered):
             raise Problem(406, f"this address answers {' or '.join(dict.fromkeys(offered))}")
         if operation.query is not None:
             arguments["query"] = parse_query(operation.query)

@@ -24,6 +24,8 @@ WORDS = {
 }
 "Pydantic's words and ours: a client sends JSON, not Python."
 JSON_TYPE = "application/json"
+EMPTY: dict[type[BaseModel], BaseModel] = {}
+"What an empty query string is of each model, once it was asked for."
 
 
 def read_json() -> Any:
@@ -96,11 +98,14 @@ def validate(model: type[M], document: Any) -> M:
 
 def parse_query(model: type[M]) -> M:
     """The query string; each parameter at most once."""
+    if not request.query_string and model in EMPTY:
+        # most requests have none, and predicting should not wait for its parsing; the model is frozen
+        return cast(M, EMPTY[model])
     for name, values in request.args.lists():
         if len(values) > 1:
             raise Problem(422, "a parameter stands twice", errors=[{"parameter": name[:64], "detail": "stands twice"}])
     try:
-        return model.model_validate(request.args.to_dict())
+        found = model.model_validate(request.args.to_dict())
     except ValidationError as error:
         raise Problem(
             422,
@@ -110,6 +115,9 @@ def parse_query(model: type[M]) -> M:
                 for fault in error.errors(include_url=False, include_input=False)
             ],
         ) from error
+    if not request.query_string:
+        EMPTY[model] = found
+    return found
 
 
 def pointer(fault: ErrorDetails, document: Any) -> str:

@@ -1,95 +1,76 @@
-"""Predictions of a job's network, and its weights as a file."""
+"""Predictions by a job's or a model's network, and a job's weights as a file."""
 
 from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.csv
-from flask import Response, request
+from flask import Response
 
 from service.api.answers import CONFLICT, INVALID, NOT_FOUND
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer, conditional
-from service.parsing import JSON_TYPE, read_json, validate
+from service.operations import Answer, Operations, conditional
+from service.predicting.answering import WARNINGS, media_type_of_answer, tell
+from service.predicting.asking import BODIES, read_rows
+from service.predictors import Served
 from service.problems import Problem
 from service.schemas import predictions as schemas
+from service.schemas.common import ProblemDocument
 from service.schemas.jobs import WeightsQuery
-from worker.data.readers import CSV, read_table
+from worker.errors import SpecError
 from worker.records.listing import get_job
 from worker.records.weights import newest_weights_id, read_weights, to_bytes
-from worker.serving.predictor import Prediction
 
 operations = Operations("predictions")
 
 SAFETENSORS = "application/octet-stream"
-
-
-@operations.declare(
-    "POST",
-    "/v1/jobs/<job_id>/predict",
-    policy="models:predict",
-    accepts=(JSON_TYPE, CSV),
-    documented_body=schemas.PredictRequest,
-    answers={
-        200: Answer("A prediction a row.", schemas.Predictions, (JSON_TYPE, CSV)),
-        404: NOT_FOUND,
-        409: CONFLICT,
-        422: INVALID,
-    },
+PROBLEM = ("application/problem+json",)
+PREDICT: dict[str, Any] = {
+    "policy": "models:predict",
+    "query": schemas.PredictQuery,
+    "accepts": BODIES,
+    "documented_body": schemas.PredictRequest,
+}
+"What the routes that predict have in common."
+PREDICTED = Answer(
+    "A prediction a row, in the form that Accept names, or else that of the body.",
+    schemas.Predictions,
+    BODIES,
+    {WARNINGS: "Other than in JSON: how many values lie outside the range that training saw."},
 )
-def predict(job_id: str) -> Response:
+OF_JOB = {200: PREDICTED, 404: NOT_FOUND, 409: CONFLICT, 422: INVALID}
+OF_MODEL = {200: PREDICTED, 404: Answer("No such model, version or alias.", ProblemDocument, PROBLEM), 422: INVALID}
+
+
+@operations.declare("POST", "/v1/jobs/<job_id>/predict", answers=OF_JOB, **PREDICT)
+def predict(job_id: str, query: schemas.PredictQuery) -> Response:
     """Predict rows: on the final weights, or while the job trains on its newest snapshot."""
-    predictor = parts().predictors.of_job(project_id(), job_id)
-    if request.mimetype == CSV:
-        table = read_table(request.get_data(), CSV, parts().settings.limits, text=predictor.categories)
-        return _as_csv(predictor.predict_table(table))
-    prediction = predictor.predict_rows(_rows())
-    document: dict[str, Any] = {
-        "model": {"name": None, "version": None, "job_id": job_id},
-        "predictions": prediction.predictions,
-    }
-    if prediction.classes is not None:
-        document |= {"classes": prediction.classes, "probabilities": prediction.probabilities}
-    if prediction.spread is not None:
-        document["spread"] = prediction.spread
-    return answer(document)
+    return _predict(parts().predictors.served_job(project_id(), job_id), query)
 
 
-def _rows() -> list[Any]:
-    """The rows of a JSON body, by a parser that is fast and keeps the last of doubled members."""
-    if request.mimetype != JSON_TYPE:
-        raise Problem(415, f"the body must be {JSON_TYPE} or {CSV}")
+@operations.declare("POST", "/v1/models/<name>/predict", answers=OF_MODEL, **PREDICT)
+def predict_by_model(name: str, query: schemas.PredictQuery) -> Response:
+    """Predict rows by a model's newest version."""
+    return _predict(parts().predictors.of_model(project_id(), name), query)
+
+
+@operations.declare("POST", "/v1/models/<name>/versions/<int:version>/predict", answers=OF_MODEL, **PREDICT)
+def predict_by_version(name: str, version: int, query: schemas.PredictQuery) -> Response:
+    """Predict rows by this version of a model."""
+    return _predict(parts().predictors.of_model(project_id(), name, version=version), query)
+
+
+@operations.declare("POST", "/v1/models/<name>/aliases/<alias>/predict", answers=OF_MODEL, **PREDICT)
+def predict_by_alias(name: str, alias: str, query: schemas.PredictQuery) -> Response:
+    """Predict rows by the version that an alias points at; a move is seen within a second by every process."""
+    return _predict(parts().predictors.of_model(project_id(), name, alias=alias), query)
+
+
+def _predict(served: Served, query: schemas.PredictQuery) -> Response:
+    encoded, options = read_rows(served.predictor, query)
     try:
-        document = orjson.loads(request.get_data())
-    except orjson.JSONDecodeError:
-        # the slow parser tells what is no JSON from a number that is only too large
-        document = read_json()
-    rows = document.get("rows") if isinstance(document, dict) and len(document) == 1 else None
-    if not isinstance(rows, list) or not {dict, list}.issuperset(map(type, rows)):
-        # the slow way round, for its words
-        rows = validate(schemas.PredictRequest, document).rows
-    limit = parts().settings.predict_rows_limit
-    if len(rows) > limit:
-        raise Problem(413, f"{len(rows)} rows at once; the limit is {limit}")
-    return rows
-
-
-def _as_csv(prediction: Prediction) -> Response:
-    columns = _columns("prediction", prediction.predictions)
-    for n, name in enumerate(prediction.classes or ()):
-        columns[f"probability of {name}"] = [row[n] for row in prediction.probabilities or ()]
-    if prediction.spread is not None:
-        columns |= _columns("spread", prediction.spread)
-    sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(pa.table(columns), sink)
-    return Response(sink.getvalue().to_pybytes(), content_type="text/csv; charset=utf-8")
-
-
-def _columns(name: str, rows: list[Any]) -> dict[str, list[Any]]:
-    """One column, or one for each of the values of a row."""
-    if not rows or not isinstance(rows[0], list):
-        return {name: rows}
-    return {f"{name} {n}": [row[n] for row in rows] for n in range(len(rows[0]))}
+        return tell(served, served.predictor.predict(encoded), options, media_type_of_answer())
+    except SpecError as error:
+        place = {"parameter": "top_k"} if query.top_k is not None else {"pointer": error.pointer}
+        raise Problem(422, "an option does not fit", errors=[place | {"detail": error.detail}]) from error
 
 
 @operations.declare(

@@ -1,24 +1,72 @@
 """Predictions on the wire."""
 
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.schemas.common import Shown
+from service.schemas.common import Query, Shown
+from worker.specs.base import Boolean, Integer
+from worker.specs.prediction import TOP_LIMIT, PredictionOptions
+
+DEFAULT = PredictionOptions()
+
+
+class PredictQuery(Query):
+    """The same options as in a JSON body, which go before."""
+
+    top_k: Annotated[int, Field(ge=1, le=TOP_LIMIT)] | None = None
+    probabilities: bool = True
+
+    def options(self) -> PredictionOptions:
+        if self.top_k is None and self.probabilities:
+            return DEFAULT
+        return PredictionOptions(top_k=self.top_k, probabilities=self.probabilities)
 
 
 class PredictRequest(BaseModel):
-    """Rows of raw values, each an object by column name or a list in feature order."""
+    """Raw values: `rows`, each an object by column name or a list in feature order, or `columns`, lists by name."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    rows: list[dict[str, Any] | list[Any]]
+    rows: list[dict[str, Any] | list[Any]] | None = None
+    columns: dict[str, list[Any]] | None = None
+    top_k: Annotated[Integer, Field(ge=1, le=TOP_LIMIT)] | None = None
+    "Of classes or labels: so many, the most probable first, in place of every probability."
+    probabilities: Boolean | None = None
+    "Of classes or labels: also how probable each is; null: as the query says, or yes."
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        given = [name for name in ("rows", "columns") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("should have either rows or columns")
+        return self
+
+    def options(self, otherwise: PredictionOptions) -> PredictionOptions:
+        """otherwise: what the query asks for."""
+        return PredictionOptions(
+            top_k=otherwise.top_k if self.top_k is None else self.top_k,
+            probabilities=otherwise.probabilities if self.probabilities is None else self.probabilities,
+        )
 
 
 class PredictedBy(Shown):
+    """name, version: null where a job was asked for; job_id: null of imported weights."""
+
     name: str | None
     version: int | None
-    job_id: str
+    job_id: str | None
+
+
+class Probable(Shown):
+    name: Annotated[str, Field(alias="class")]
+    probability: float | None = None
+
+
+class Warned(Shown):
+    row: int
+    column: str
+    detail: str
 
 
 class Predictions(Shown):
@@ -32,4 +80,8 @@ class Predictions(Shown):
     predictions: list[Any]
     classes: list[str] | None = None
     probabilities: list[list[float]] | None = None
+    top: list[list[Probable]] | None = None
+    "With top_k: of each row the most probable first, in place of `classes` and `probabilities`."
     spread: list[Any] | None = None
+    warnings: list[Warned] | None = None
+    "Values outside the range that training saw, the first 20; the network guesses there."

@@ -163,8 +163,8 @@ def _scale(values: NDArray[np.float64]) -> float:
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """The column as float64, missing cells as NaN."""
-    floats: NDArray[np.float64] = column.cast(pa.float64()).to_numpy()
+    """The column as float64, missing cells as NaN. An integer past 2^53 becomes the nearest float."""
+    floats: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
     return floats
 
 

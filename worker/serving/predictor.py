@@ -1,7 +1,7 @@
 """A trained network with its encoders: rows in, predictions in the user's own terms out. Safe in many threads."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,22 +9,10 @@ from numpy.typing import NDArray
 
 from worker.backprop.arrays import Floats
 from worker.build.layers import LAYERS, build_network
-from worker.data.encoders import CategoricalCode, Encoders, LabelsTarget, Matrix, NumberTarget, encode_table
+from worker.data.encoders import CategoricalCode, Encoders, LabelsTarget, Matrix, NumberTarget
 from worker.errors import DataError
-from worker.serving.rows import Row, RowEncoder
-
-
-class Prediction(NamedTuple):
-    """A class or a number a row, or a list where there are several targets.
-
-    classes and probabilities: of a category, or of labels that are each there or not; None for numbers. spread: of an
-    ensemble, the standard deviation over its members of what it gives: of probabilities, or of numbers.
-    """
-
-    predictions: list[Any]
-    classes: list[str] | None
-    probabilities: list[list[float]] | None
-    spread: list[Any] | None
+from worker.serving.outputs import Outputs, Prediction
+from worker.serving.rows import Encoded, Row, RowEncoder
 
 
 class Predictor:
@@ -39,7 +27,7 @@ class Predictor:
         dtype = next(iter(arrays.values())).dtype
         self.parameters = self.network.parameters(dtype, len(members) or None)
         self.parameters.load(arrays)
-        self._rows = RowEncoder(self.encoders, dtype)
+        self.rows = RowEncoder(self.encoders, dtype)
 
     @property
     def categories(self) -> frozenset[str]:
@@ -52,11 +40,21 @@ class Predictor:
 
     def predict_rows(self, rows: Sequence[Row]) -> Prediction:
         """Rows of raw values, by column name or in feature order. Raises DataError with row and column."""
-        return self._predict(self._rows.encode(rows))
+        return self.predict(self.rows.take(rows)).prediction()
 
     def predict_table(self, table: pa.Table) -> Prediction:
         """Rows of a table with the features' columns. Raises DataError with row and column."""
-        return self._predict(encode_table(table, self.encoders, dtype=self.parameters.flat.dtype))
+        return self.predict(self.rows.take_table(table)).prediction()
+
+    def predict(self, encoded: Encoded) -> Outputs:
+        """Of rows that `rows` has taken. Raises DataError for a row that makes the network overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            values, spread = self.outputs(encoded.x)
+        finite = np.isfinite(values)
+        if np.count_nonzero(finite) < values.size:
+            row = int(finite.all(axis=1).argmin())
+            raise DataError("is so far from the training data that the network overflows", row=row)
+        return Outputs(values, spread, self.encoders.target, encoded.warnings)
 
     def outputs(self, x: Matrix) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Of encoded rows, and their spread over an ensemble's members: each (rows, outputs).
@@ -71,21 +69,3 @@ class Predictor:
         if self.parameters.members is None:
             return a, None
         return a.mean(axis=0), a.std(axis=0)
-
-    def _predict(self, x: Matrix) -> Prediction:
-        with np.errstate(over="ignore", invalid="ignore"):
-            outputs, spread = self.outputs(x)
-        finite = np.isfinite(outputs).all(axis=1)
-        if not finite.all():
-            raise DataError("is so far from the training data that the network overflows", row=int(finite.argmin()))
-        target = self.encoders.target
-        spreads = None if spread is None else spread.tolist()
-        if isinstance(target, NumberTarget):
-            if len(target.names) > 1:
-                return Prediction(outputs.tolist(), None, None, spreads)
-            return Prediction(outputs[:, 0].tolist(), None, None, None if spread is None else spread[:, 0].tolist())
-        if isinstance(target, LabelsTarget):
-            there = (outputs > 0.5).astype(int).tolist()
-            return Prediction(there, list(target.names), outputs.tolist(), spreads)
-        labels = outputs.argmax(axis=1)
-        return Prediction([target.classes[n] for n in labels], list(target.classes), outputs.tolist(), spreads)

@@ -1,19 +1,27 @@
 """Rows to predict, as a client sends them -> the matrix that the network takes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from worker.data.encoders import CategoricalCode, Encoders, Matrix, NumericCode, encode_table
 from worker.errors import DataError
+from worker.serving.ranges import Ranges, Warnings
 
 Row = Sequence[Any] | dict[str, Any]
 
 NUMBERS = {int, float, type(None)}
 "A cell's types; bool is not among them, though Python counts it as an int."
+
+
+class Encoded(NamedTuple):
+    """What the network takes, (rows, width), and what of it lies outside the values that training saw."""
+
+    x: Matrix
+    warnings: Warnings
 
 
 class RowEncoder:
@@ -31,23 +39,61 @@ class RowEncoder:
         self._medians = np.array([code.median for code in numeric])
         self._means = np.array([code.mean for code in numeric])
         self._scales = np.array([code.scale for code in numeric])
+        self._ranges = Ranges(encoders)
 
     def encode(self, rows: Sequence[Row]) -> Matrix:
         """Raises DataError with the row and the column at fault."""
+        return self.take(rows).x
+
+    def take(self, rows: Sequence[Row]) -> Encoded:
+        """As `encode`, with warnings."""
         cells = [self._in_order(row, n) for n, row in enumerate(rows)]
         if not self._all_numeric:
-            return self._encode_mixed(cells)
+            return self.take_table(self._table_of(cells))
         for n, row in enumerate(cells):
             if not NUMBERS.issuperset(map(type, row)):
                 position = next(p for p, cell in enumerate(row) if type(cell) not in NUMBERS)
                 raise DataError("must be a number", row=n, column=self._names[position])
-        values = self._numbers(cells)
-        missing = np.isnan(values)
-        if missing.any():
-            values = np.where(missing, self._medians, values)
+        return self._take_numbers(self._numbers(cells))
+
+    def take_columns(self, columns: Mapping[str, Sequence[Any]]) -> Encoded:
+        """Columns of equal length by name. Raises DataError."""
+        for name in self._names:
+            if name not in columns:
+                raise DataError("this column is missing", column=name)
+        if len(columns) != len(self._names):
+            raise DataError("is not a feature of this model", column=next(k for k in columns if k not in self._known))
+        ordered = [columns[name] for name in self._names]
+        for name, cells in zip(self._names, ordered, strict=True):
+            if len(cells) != len(ordered[0]):
+                raise DataError(f"expected {len(ordered[0])} cells, got {len(cells)}", column=name)
+        return self.take(list(zip(*ordered, strict=True)))
+
+    def take_array(self, values: NDArray[np.float64]) -> Encoded:
+        """(rows, features) of numbers, NaN where a cell is missing. Raises DataError, also if a feature is text."""
+        if not self._all_numeric:
+            name = next(code.name for code in self._encoders.features if isinstance(code, CategoricalCode))
+            raise DataError("is text, and an array has only numbers: send rows, columns or a table", column=name)
+        if values.shape[1] != len(self._names):
+            raise DataError(f"expected {len(self._names)} columns, got {values.shape[1]}")
+        return self._take_numbers(values)
+
+    def take_table(self, table: pa.Table) -> Encoded:
+        """A table with the features' columns; others are passed over. Raises DataError."""
+        x = encode_table(table, self._encoders, dtype=self._dtype)
+        return Encoded(x, self._ranges.of_table(table))
+
+    def _take_numbers(self, values: NDArray[np.float64]) -> Encoded:
+        matrix = self._standardised(values)
+        if np.count_nonzero(np.isfinite(matrix)) < matrix.size:
+            # missing cells, or numbers that are too large: rare, so that they are told apart only here
+            matrix = self._standardised(np.where(np.isnan(values), self._medians, values))
+            self._check_finite(matrix)
+        return Encoded(matrix, self._ranges.of_values(values))
+
+    def _standardised(self, values: NDArray[np.float64]) -> Matrix:
         with np.errstate(over="ignore"):
             matrix: Matrix = ((values - self._means) / self._scales).astype(self._dtype)
-        self._check_finite(matrix)
         return matrix
 
     def _in_order(self, row: Row, n: int) -> Sequence[Any]:
@@ -68,7 +114,7 @@ class RowEncoder:
             raise DataError(f"expected {len(self._names)} cells, got {len(row)}", row=n)
         return row
 
-    def _numbers(self, cells: Sequence[Sequence[Any]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def _numbers(self, cells: Sequence[Sequence[Any]]) -> NDArray[np.float64]:
         try:
             # None becomes NaN
             return np.array(cells, np.float64).reshape(len(cells), len(self._names))
@@ -85,12 +131,12 @@ class RowEncoder:
             row, position = (int(n) for n in np.argwhere(~finite)[0])
             raise DataError("is too large for the network's precision", row=row, column=self._names[position])
 
-    def _encode_mixed(self, cells: Sequence[Sequence[Any]]) -> Matrix:
+    def _table_of(self, cells: Sequence[Sequence[Any]]) -> pa.Table:
         columns = {}
         for position, code in enumerate(self._encoders.features):
             values = [row[position] for row in cells]
             columns[code.name] = _texts(values, code) if isinstance(code, CategoricalCode) else _floats(values, code)
-        return encode_table(pa.table(columns), self._encoders, dtype=self._dtype)
+        return pa.table(columns)
 
 
 def _texts(values: Sequence[Any], code: CategoricalCode) -> pa.Array:

@@ -1,0 +1,105 @@
+"""Bytes of an Arrow IPC stream -> a table of numbers and text, and back. Refused: what could grow when it is read."""
+
+import struct
+from collections.abc import Callable, Collection
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.ipc
+
+from worker.data.readers import check_names
+from worker.errors import DataError
+from worker.settings import Limits
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+FAULTS = (pa.ArrowException, OSError, ValueError, struct.error)
+# fields of the tables Message and RecordBatch, by their position in the schema: Arrow's format/Message.fbs
+HEADER, COMPRESSION = 2, 3
+
+
+def read_arrow_stream(content: bytes, limits: Limits, *, text: Collection[str] = ()) -> pa.Table:
+    """Its columns as float64, missing cells and NaN as nulls, or text. Raises DataError.
+
+    text: columns that are text whatever their type, as a model's categories are. Flat numbers, truth values and
+    strings only; no compression and no dictionaries: a few bytes of those may stand for any number of cells.
+    """
+    source = pa.py_buffer(content)
+    try:
+        _check_messages(source)
+        reader = pa.ipc.open_stream(source)
+        if len(reader.schema) > limits.columns:
+            raise DataError(f"the table has more than {limits.columns} columns")
+        names = check_names(reader.schema.names)
+        for field in reader.schema:
+            _check_type(field)
+        table = reader.read_all()
+        if table.num_rows > limits.rows:
+            raise DataError(f"the table has {table.num_rows} rows, more than {limits.rows}")
+        table.validate(full=True)
+    except FAULTS as error:
+        raise DataError("this is not an Arrow IPC stream that can be read safely") from error
+    columns = zip(names, table.columns, strict=True)
+    return pa.table({name: _plain(column, name, text=name in text) for name, column in columns})
+
+
+def _check_messages(source: pa.Buffer) -> None:
+    for message in pa.ipc.MessageReader.open_stream(source):
+        if message.type == "record batch" and _is_compressed(message.metadata.to_pybytes()):
+            raise DataError("compressed Arrow streams are not taken")
+        if message.type not in ("schema", "record batch"):
+            raise DataError("dictionary-encoded columns are not taken: send them as text")
+
+
+def _is_compressed(metadata: bytes) -> bool:
+    """Whether a record batch's message names a compression, which pyarrow would undo unasked and without a bound.
+
+    Only the presence of a field is read, by the rule of FlatBuffers: a table begins with the distance back to its
+    vtable, which has for each field its offset, 0 for one that is absent. Arrow has verified the message before.
+    Source: the FlatBuffers project, "Internals", Tables.
+    """
+    (root,) = struct.unpack_from("<I", metadata)
+    place = root + _offsets(metadata, root)(HEADER)
+    (distance,) = struct.unpack_from("<I", metadata, place)
+    return _offsets(metadata, place + distance)(COMPRESSION) != 0
+
+
+def _offsets(metadata: bytes, table: int) -> Callable[[int], int]:
+    """Of a table's fields by their position, from the table's beginning; 0 for one that is absent."""
+    (distance,) = struct.unpack_from("<i", metadata, table)
+    vtable = table - distance
+    (size,) = struct.unpack_from("<H", metadata, vtable)
+
+    def offset(position: int) -> int:
+        entry = 4 + 2 * position
+        return int(struct.unpack_from("<H", metadata, vtable + entry)[0]) if entry < size else 0
+
+    return offset
+
+
+def _check_type(field: pa.Field) -> None:
+    kind = field.type
+    flat = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    if not (flat or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+        raise DataError("must be numbers, truth values or text", column=field.name[:64])
+
+
+def _plain(column: pa.ChunkedArray, name: str, *, text: bool) -> pa.ChunkedArray:
+    if column.null_count == len(column):
+        return pa.chunked_array([pa.nulls(len(column), pa.string() if text else pa.float64())])
+    if text or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        # a truth value as true or false, a number as it is written: 3.0 is the category 3
+        filled = pa.compute.cast(column, pa.string())
+        return pa.compute.if_else(pa.compute.equal(filled, ""), pa.scalar(None, pa.string()), filled)
+    numbers = pa.compute.cast(column, pa.float64(), safe=False)
+    if pa.compute.any(pa.compute.is_inf(numbers)).as_py():
+        row = pa.compute.index(pa.compute.is_inf(numbers), pa.scalar(True)).as_py()
+        raise DataError("numbers must be finite", row=row, column=name)
+    return pa.compute.if_else(pa.compute.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
+
+
+def write_arrow_stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())

@@ -1,0 +1,49 @@
+"""Bytes of an NPY file <-> one array of numbers. The header is measured against the bytes before anything is made."""
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from worker.errors import DataError
+from worker.settings import Limits
+
+NPY = "application/x-npy"
+
+DTYPES = {np.dtype(kind) for kind in ("<f2", "<f4", "<f8", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8")}
+HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def read_npy(content: bytes, limits: Limits) -> NDArray[np.float64]:
+    """(rows, columns), NaN where a cell is missing. Raises DataError.
+
+    A header of 128 bytes may claim any size, and np.load would allocate it: shape and dtype must come to exactly the
+    bytes that follow. No pickles, no structures, no text.
+    """
+    file = io.BytesIO(content)
+    try:
+        shape, _, dtype = HEADERS[npy.read_magic(file)](file)
+    except (ValueError, KeyError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise DataError("this is not an NPY file of version 1 or 2") from error
+    if dtype not in DTYPES:
+        raise DataError("the array must be of integers or floats, little-endian")
+    if len(shape) != 2:
+        raise DataError(f"the array must have 2 dimensions, rows and columns; it has {len(shape)}")
+    # Python's own integers: no product of a client's numbers overflows
+    claimed, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
+    if claimed != there or min(shape) < 0:
+        raise DataError(f"the header claims {claimed} bytes of numbers; {there} follow")
+    if shape[0] > limits.rows or shape[1] > limits.columns:
+        raise DataError(f"the array is larger than {limits.rows} rows or {limits.columns} columns")
+    file.seek(0)
+    array: NDArray[Any] = np.load(file, allow_pickle=False)
+    return array.astype(np.float64)
+
+
+def write_npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
