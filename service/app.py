@@ -4,7 +4,21 @@ from flask import Flask
 from flask_cors import CORS
 
 from service.access import register_access
-from service.api import aliases, curves, datasets, events, jobs, models, predictions, submissions, system, versions
+from service.api import (
+    aliases,
+    curves,
+    datasets,
+    events,
+    inference,
+    jobs,
+    models,
+    open_inference,
+    predictions,
+    scoring,
+    submissions,
+    system,
+    versions,
+)
 from service.context import EXTENSION, Parts, register_request_ids
 from service.dialects import tell
 from service.live import Live
@@ -12,6 +26,8 @@ from service.openapi import document
 from service.operations import Operation, register_operations
 from service.predictors import Predictors
 from service.problems import register_problems
+from service.protocols.addresses import Addresses
+from service.protocols.statistics import Statistics
 from service.settings import ServiceSettings
 from service.ui import pages
 from worker.data.storage import Storage
@@ -22,7 +38,21 @@ from worker.running.tables import Tables
 
 EXPOSED = ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-Id"]
 
-RESOURCES = (submissions, jobs, curves, events, predictions, datasets, models, versions, aliases, system)
+RESOURCES = (
+    submissions,
+    jobs,
+    curves,
+    events,
+    predictions,
+    datasets,
+    models,
+    versions,
+    aliases,
+    open_inference,
+    inference,
+    scoring,
+    system,
+)
 
 
 def all_operations() -> list[Operation]:
@@ -56,6 +86,7 @@ def create_app(settings: ServiceSettings) -> Flask:
 def _open_parts(settings: ServiceSettings) -> Parts:
     database = Database(settings.database, pool_size=10)
     storage = Storage(settings.storage)
+    predictors = Predictors(database, bytes_limit=settings.predictor_bytes_limit)
     return Parts(
         settings=settings,
         database=database,
@@ -63,5 +94,7 @@ def _open_parts(settings: ServiceSettings) -> Parts:
         tables=Tables(database, storage, settings.limits),
         doorbell=Doorbell(settings),
         live=Live(database, settings.redis_url, watchers_limit=settings.watchers_limit),
-        predictors=Predictors(database, bytes_limit=settings.predictor_bytes_limit),
+        predictors=predictors,
+        addresses=Addresses(predictors),
+        statistics=Statistics(),
     )

@@ -21,7 +21,7 @@ class Key(NamedTuple):
 
 
 class Figures:
-    """last_ms: since 1970, of the last request, 0 before it; rows: of requests that succeeded; counts and ns by phase."""
+    """last_ms: since 1970, of the last request, 0 before it; rows: of requests that succeeded. The rest is by phase."""
 
     def __init__(self) -> None:
         self.last_ms = self.rows = 0

@@ -61,8 +61,8 @@ def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Tensor:
         raise TensorError(f"{datatype} of shape {list(shape)} is {expected} bytes, got {len(raw)}")
     if datatype == "BOOL":
         # any other byte than 0 and 1 is no truth value that NumPy knows
-        return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
-    tensor = np.frombuffer(raw, dtype).reshape(shape)
+        return np.frombuffer(raw, np.uint8).astype(np.bool_).reshape(shape)
+    tensor: Tensor = np.frombuffer(raw, dtype).reshape(shape)
     # a matrix that does not begin at a multiple of its numbers' size is multiplied at half the speed
     return tensor if tensor.flags.aligned else tensor.copy()
 

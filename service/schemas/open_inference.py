@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from service.schemas.common import Shown
 from worker.specs.base import Boolean, Integer
@@ -116,6 +116,10 @@ class Indexed(Shown):
     version: str
     state: Literal["READY"]
     reason: str
+
+
+class Index(RootModel[list[Indexed]]):
+    """A bare list."""
 
 
 class InferredOutput(TensorShown):
