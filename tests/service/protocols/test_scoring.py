@@ -92,8 +92,7 @@ def test_the_documentations_own_bodies(client: FlaskClient, succeeded: Callable[
         ("four", '{"inputs": [[1, 2, 3, 4]]}', [[1, 2, 3, 4]]),
         (
             "four",
-            '{"dataframe_split": {"columns": ["feature1", "feature2", "feature3", "feature4"], '
-            '"data": [[1, 2, 3, 4]]}}',
+            '{"dataframe_split": {"columns": ["feature1", "feature2", "feature3", "feature4"], "data": [[1,2,3,4]]}}',
             [[1, 2, 3, 4]],
         ),
         ("one", '{"instances": [1.0, 2.0, 5.0]}', [[1.0], [2.0], [5.0]]),
