@@ -17,6 +17,7 @@ from service.api import (
     scoring,
     submissions,
     system,
+    table_predictions,
     versions,
 )
 from service.context import EXTENSION, Parts, register_request_ids
@@ -44,6 +45,7 @@ RESOURCES = (
     curves,
     events,
     predictions,
+    table_predictions,
     datasets,
     models,
     versions,

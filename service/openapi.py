@@ -12,7 +12,8 @@ from service.access import OPEN
 from service.operations import JSON, Answer, Operation
 from service.schemas.common import ProblemDocument
 
-PARAMETER = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
+PARAMETER = re.compile(r"<(?:([a-z]+):)?([a-z_]+)>")
+CONVERTERS = {"": "string", "int": "integer"}
 REFERENCE = "#/components/schemas/{model}"
 Documented = tuple[type[BaseModel], JsonSchemaMode]
 
@@ -27,7 +28,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     references, definitions = models_json_schema(list(dict.fromkeys(used)), ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        path = PARAMETER.sub(r"{\1}", operation.path)
+        path = PARAMETER.sub(r"{\2}", operation.path)
         paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, references)
     return {
         "openapi": "3.1.0",
@@ -75,8 +76,8 @@ def _operation(operation: Operation, references: dict[Any, Any]) -> dict[str, An
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in PARAMETER.findall(operation.path)
+        {"name": name, "in": "path", "required": True, "schema": {"type": CONVERTERS[converter]}}
+        for converter, name in PARAMETER.findall(operation.path)
     ]
     if operation.query is not None:
         schema = operation.query.model_json_schema()

@@ -29,6 +29,13 @@ class DataError(GradmillError):
         self.row = row
         self.column = column
 
+    @property
+    def sentence(self) -> str:
+        """Such as `row 17, column 'age': must be a number`."""
+        place = [f"row {self.row}"] if self.row is not None else []
+        place += [f"column {self.column!r}"] if self.column is not None else []
+        return f"{', '.join(place)}: {self.detail}" if place else self.detail
+
 
 class ShapeError(GradmillError):
     """Arrays that should share a dimension do not. Raised by the engine before it computes."""

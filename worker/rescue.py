@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -16,15 +16,19 @@ from worker.data.storage import Storage
 from worker.errors import GradmillError, UnavailableError
 from worker.queue import Doorbell
 from worker.records.blobs import sweep_blobs
-from worker.records.lease import expire_leases, expired_jobs, holds_any, rescue_job
+from worker.records.lease import expired_jobs, rescue_job
+from worker.records.predictions import expired_predictions, rescue_prediction
 from worker.records.retention import sweeps
 from worker.records.sessions import Database
-from worker.records.workers import beat, leave, queue_figures, undelivered_jobs
+from worker.records.workers import beat, expire_leases, holds_any, leave, undelivered, waiting_rows
 from worker.running.tables import Tables
 from worker.settings import Retention, Settings
 from worker.uptime import uptime
 
 log = structlog.get_logger()
+
+Look = Callable[..., Sequence[tuple[str, int]]]
+Rescuing = Callable[[Session, str, int], str | None]
 
 # a message that was sent so long ago should have been taken, or else be in the queue
 UNDELIVERED_SECONDS = 1.0
@@ -90,7 +94,7 @@ class Rescue(threading.Thread):
         celery#9054). Whoever supervises the worker starts it anew; the jobs are rung for again.
         """
         with self._database.reading() as session:
-            works = holds_any(session, self._worker_id) or queue_figures(session).depth == 0
+            works = holds_any(session, self._worker_id) or waiting_rows(session) == 0
         now = time.monotonic()
         if works or self._doorbell.waiting() is None:
             self._deaf_since = None
@@ -125,32 +129,37 @@ def sweep_all(database: Database, tables: Tables, retention: Retention) -> None:
 
 
 def rescue_expired(database: Database, doorbell: Doorbell) -> list[str]:
-    """Free every lease that has run out; the ids of the jobs that it moved."""
+    """Free every lease that has run out; the ids of the jobs and predictions that it moved."""
+    kinds: list[tuple[Look, Rescuing]] = [(expired_jobs, rescue_job), (expired_predictions, rescue_prediction)]
+    return [row_id for look, rescue in kinds for row_id in _rescue_all(database, doorbell, look, rescue)]
+
+
+def _rescue_all(database: Database, doorbell: Doorbell, look: Look, rescue: Rescuing) -> list[str]:
     moved: list[str] = []
     after = ""
     while True:
         with database.reading() as session:
-            found = expired_jobs(session, after=after)
+            found = look(session, after=after)
         if not found:
             return moved
-        for job_id, attempt in found:
-            status = database.write(_rescue_of(job_id, attempt))
+        for row_id, attempt in found:
+            status = database.write(_rescue_of(rescue, row_id, attempt))
             if status is None:
                 continue
-            log.warning("rescued", job_id=job_id, attempt=attempt, status=status)
-            moved.append(job_id)
-            doorbell.announce(job_id)
+            log.warning("rescued", job_id=row_id, attempt=attempt, status=status)
+            moved.append(row_id)
+            doorbell.announce(row_id)
             if status == "queued":
-                doorbell.ring(job_id)
+                doorbell.ring(row_id)
         after = found[-1][0]
 
 
-def _rescue_of(job_id: str, attempt: int) -> Callable[[Session], str | None]:
-    return lambda session: rescue_job(session, job_id, attempt)
+def _rescue_of(rescue: Rescuing, row_id: str, attempt: int) -> Callable[[Session], str | None]:
+    return lambda session: rescue(session, row_id, attempt)
 
 
 def ring_undelivered(database: Database, doorbell: Doorbell) -> int:
-    """Ring again for queued jobs that the broker has lost; for how many.
+    """Ring again for queued jobs and predictions that the broker has lost; for how many.
 
     As many as the queue is short of: a long queue that is only slow is left alone. A message too many is harmless,
     since the second to claim a job finds it taken.
@@ -159,8 +168,8 @@ def ring_undelivered(database: Database, doorbell: Doorbell) -> int:
     if waiting is None:
         return 0
     with database.reading() as session:
-        short = min(queue_figures(session).depth - waiting, RUNG_AT_ONCE)
-        lost = undelivered_jobs(session, older_than_seconds=UNDELIVERED_SECONDS, limit=short) if short > 0 else []
+        short = min(waiting_rows(session) - waiting, RUNG_AT_ONCE)
+        lost = undelivered(session, older_than_seconds=UNDELIVERED_SECONDS, limit=short) if short > 0 else []
     for job_id in lost:
         if not doorbell.ring(job_id):
             break

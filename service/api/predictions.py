@@ -9,7 +9,8 @@ from service.api.answers import CONFLICT, INVALID, NOT_FOUND
 from service.context import parts, project_id
 from service.operations import Answer, Operations, conditional
 from service.predicting.answering import WARNINGS, media_type_of_answer, tell
-from service.predicting.asking import BODIES, read_rows
+from service.predicting.asking import BODIES, read_body, read_rows
+from service.predicting.tables import accept_table
 from service.predictors import Served
 from service.problems import Problem
 from service.schemas import predictions as schemas
@@ -28,6 +29,7 @@ PREDICT: dict[str, Any] = {
     "query": schemas.PredictQuery,
     "accepts": BODIES,
     "documented_body": schemas.PredictRequest,
+    "headers": {"Idempotency-Key": "Of a dataset: a repeat with the same key and body makes nothing new."},
 }
 "What the routes that predict have in common."
 PREDICTED = Answer(
@@ -36,8 +38,10 @@ PREDICTED = Answer(
     BODIES,
     {WARNINGS: "Other than in JSON: how many values lie outside the range that training saw."},
 )
-OF_JOB = {200: PREDICTED, 404: NOT_FOUND, 409: CONFLICT, 422: INVALID}
-OF_MODEL = {200: PREDICTED, 404: Answer("No such model, version or alias.", ProblemDocument, PROBLEM), 422: INVALID}
+ACCEPTED = Answer("Of a dataset: accepted.", schemas.TablePrediction, headers={"Location": "The prediction."})
+NO_VERSION = Answer("No such model, version or alias.", ProblemDocument, PROBLEM)
+OF_JOB = {200: PREDICTED, 202: ACCEPTED, 404: NOT_FOUND, 409: CONFLICT, 422: INVALID}
+OF_MODEL = {200: PREDICTED, 202: ACCEPTED, 404: NO_VERSION, 422: INVALID}
 
 
 @operations.declare("POST", "/v1/jobs/<job_id>/predict", answers=OF_JOB, **PREDICT)
@@ -65,12 +69,19 @@ def predict_by_alias(name: str, alias: str, query: schemas.PredictQuery) -> Resp
 
 
 def _predict(served: Served, query: schemas.PredictQuery) -> Response:
-    encoded, options = read_rows(served.predictor, query)
+    body, options = read_body(), query.options()
+    asked = None if body is None else body.asked
+    if asked is not None:
+        options = asked.options(options)
     try:
-        return tell(served, served.predictor.predict(encoded), options, media_type_of_answer())
+        if asked is not None and asked.dataset is not None:
+            return accept_table(served, asked.dataset, options)
+        outputs = served.predictor.predict(read_rows(served.predictor, body))
+        return tell(served, outputs, options, media_type_of_answer())
     except SpecError as error:
-        place = {"parameter": "top_k"} if query.top_k is not None else {"pointer": error.pointer}
-        raise Problem(422, "an option does not fit", errors=[place | {"detail": error.detail}]) from error
+        in_query = error.pointer == "/top_k" and (asked is None or asked.top_k is None)
+        place = {"parameter": "top_k"} if in_query else {"pointer": error.pointer}
+        raise Problem(422, "that does not fit this model", errors=[place | {"detail": error.detail}]) from error
 
 
 @operations.declare(

@@ -16,45 +16,45 @@ from worker.data.readers import CSV, read_table
 from worker.errors import DataError
 from worker.serving.predictor import Predictor
 from worker.serving.rows import Encoded
-from worker.specs.prediction import PredictionOptions
 
 BODIES = (JSON_TYPE, CSV, NPY, ARROW)
 CELLS = {dict, list}
 
 
 class Body(NamedTuple):
-    """A JSON body: rows or columns, and options where it has any."""
+    """A JSON body: rows or columns; asked: the whole of it, but for those, where it has more than rows."""
 
     rows: list[Any] | None
     columns: dict[str, list[Any]] | None
     asked: schemas.PredictRequest | None
 
 
-def read_rows(predictor: Predictor, query: schemas.PredictQuery) -> tuple[Encoded, PredictionOptions]:
-    """The rows as the network takes them, and the options. Raises DataError, and a Problem for another body."""
-    options = query.options()
-    if request.mimetype == JSON_TYPE:
-        body = read_body()
-        if body.asked is not None:
-            options = body.asked.options(options)
+def read_rows(predictor: Predictor, body: Body | None) -> Encoded:
+    """The rows as the network takes them. body: of JSON. Raises DataError, and a Problem for another body."""
+    if body is not None:
         if body.rows is not None:
-            return _within_limit(len(body.rows), lambda: predictor.rows.take(body.rows or [])), options
-        return _take_columns(predictor, body.columns or {}), options
+            return _within_limit(len(body.rows), lambda: predictor.rows.take(body.rows or []))
+        return _take_columns(predictor, body.columns or {})
     content, limits = request.get_data(), parts().settings.limits
     if request.mimetype == NPY:
         array = read_npy(content, limits)
-        return _within_limit(len(array), lambda: predictor.rows.take_array(array)), options
+        return _within_limit(len(array), lambda: predictor.rows.take_array(array))
     if request.mimetype == CSV:
         table = read_table(content, CSV, limits, text=predictor.categories)
     elif request.mimetype == ARROW:
         table = read_arrow_stream(content, limits, text=predictor.categories)
     else:
         raise Problem(415, f"the body must be {', '.join(BODIES[:-1])} or {BODIES[-1]}")
-    return _within_limit(table.num_rows, lambda: predictor.rows.take_table(table)), options
+    return _within_limit(table.num_rows, lambda: predictor.rows.take_table(table))
 
 
-def read_body() -> Body:
-    """By a parser that is fast and keeps the last of doubled members; cells are looked at when they are encoded."""
+def read_body() -> Body | None:
+    """A JSON body; None for one of another type.
+
+    By a parser that is fast and keeps the last of doubled members; cells are looked at when they are encoded.
+    """
+    if request.mimetype != JSON_TYPE:
+        return None
     try:
         document = orjson.loads(request.get_data())
     except orjson.JSONDecodeError:

@@ -1,14 +1,18 @@
 """Predictions on the wire."""
 
-from typing import Annotated, Any, Self
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.schemas.common import Query, Shown
+from service.schemas.common import ListOf, Query, Shown
+from service.schemas.jobs import JobError
 from worker.specs.base import Boolean, Integer
+from worker.specs.dataset import BuiltinDataset, GeneratedDataset, StoredDataset
 from worker.specs.prediction import TOP_LIMIT, PredictionOptions
 
 DEFAULT = PredictionOptions()
+TableToPredict = Annotated[StoredDataset | BuiltinDataset | GeneratedDataset, Field(discriminator="source")]
 
 
 class PredictQuery(Query):
@@ -24,12 +28,16 @@ class PredictQuery(Query):
 
 
 class PredictRequest(BaseModel):
-    """Raw values: `rows`, each an object by column name or a list in feature order, or `columns`, lists by name."""
+    """Raw values: `rows`, each an object by column name or a list in feature order, or `columns`, lists by name.
+
+    Or a whole `dataset`: the answer is then 202 with the address of a prediction that the workers carry out.
+    """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     rows: list[dict[str, Any] | list[Any]] | None = None
     columns: dict[str, list[Any]] | None = None
+    dataset: TableToPredict | None = None
     top_k: Annotated[Integer, Field(ge=1, le=TOP_LIMIT)] | None = None
     "Of classes or labels: so many, the most probable first, in place of every probability."
     probabilities: Boolean | None = None
@@ -37,9 +45,9 @@ class PredictRequest(BaseModel):
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        given = [name for name in ("rows", "columns") if getattr(self, name) is not None]
+        given = [name for name in ("rows", "columns", "dataset") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("should have either rows or columns")
+            raise ValueError("should have rows, columns or a dataset")
         return self
 
     def options(self, otherwise: PredictionOptions) -> PredictionOptions:
@@ -85,3 +93,32 @@ class Predictions(Shown):
     spread: list[Any] | None = None
     warnings: list[Warned] | None = None
     "Values outside the range that training saw, the first 20; the network guesses there."
+
+
+class PredictionLinks(Shown):
+    self: str
+    result: str
+
+
+class TablePrediction(Shown):
+    """The prediction of a whole table."""
+
+    id: str
+    status: Literal["queued", "running", "succeeded", "failed"]
+    model: PredictedBy
+    dataset: TableToPredict
+    options: PredictionOptions
+    rows: int | None
+    "Of the result, once it is there."
+    bytes: int | None
+    "Of the result as an Arrow stream."
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: JobError | None
+    links: PredictionLinks
+
+
+class TablePredictionList(ListOf):
+    data: list[TablePrediction]

@@ -14,7 +14,7 @@ from service.context import parts, project_id
 from service.ui.network import layer_rows
 from service.ui.wording import curve_summary, took
 from worker.records.curves import Point, read_curve
-from worker.records.lease import FINAL
+from worker.records.holding import FINAL
 from worker.records.listing import get_job, queue_positions
 from worker.records.snapshots import job_snapshot
 from worker.records.tables import Job

@@ -15,8 +15,8 @@ from tests.faults.invariants import Result, assert_invariants, result_of
 from tests.products import session_of
 from worker.data.storage import Storage
 from worker.queue import Doorbell
+from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.lease import FINAL
 from worker.records.sessions import Database
 from worker.records.submission import submit_job
 from worker.records.tables import Job

@@ -41,7 +41,7 @@ def test_the_document_is_valid_and_names_every_route(client: FlaskClient, app: F
     OpenAPIV31SpecValidator(document).validate()
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     routed = {
-        (method, re.sub(r"<([^>]+)>", r"{\1}", rule.rule))
+        (method, re.sub(r"<(?:int:)?([^>]+)>", r"{\1}", rule.rule))
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if not rule.rule.startswith(("/ui", "/docs")) and rule.rule != "/"
@@ -49,10 +49,44 @@ def test_the_document_is_valid_and_names_every_route(client: FlaskClient, app: F
     assert described == routed
 
 
+def answers_about_models(client: FlaskClient, job_id: str) -> list[tuple[str, str, Any]]:
+    """(method, path of the document, answer), of the only version of iris."""
+    model, rows = "/v1/models/{name}", {"rows": [[1, 2, 3, 90]]}
+    alias = f"{model}/aliases/{{alias}}"
+    asked = [
+        ("post", "/v1/models", {"name": "other", "job_id": job_id}),
+        ("get", "/v1/models", None),
+        ("get", model, None),
+        ("patch", model, {"description": "flowers"}),
+        ("get", f"{model}/versions", None),
+        ("get", f"{model}/versions/{{version}}", None),
+        ("get", f"{model}/compare", None),
+        ("put", alias, {"version": 1}),
+        ("get", alias, None),
+        ("get", f"{model}/aliases", None),
+        ("get", f"{alias}/history", None),
+        ("post", f"{model}/predict", rows),
+        ("post", f"{model}/versions/{{version}}/predict", rows | {"top_k": 2}),
+        ("post", f"{alias}/predict", {"dataset": {"source": "builtin", "name": "iris"}}),
+        ("get", "/v1/predictions", None),
+    ]
+    answers = []
+    for method, path, body in asked:
+        address = path.replace("{name}", "iris").replace("{version}", "1").replace("{alias}", "production")
+        address += "?a=1&b=1" if path.endswith("compare") else ""
+        answers.append((method, path, client.open(address, method=method.upper(), json=body)))
+    assert all(answer.status_code < 300 for _, _, answer in answers)
+    prediction = answers[-1][2].get_json()["data"][0]["id"]
+    shown = client.get(f"/v1/predictions/{prediction}")
+    early = client.get(f"/v1/predictions/{prediction}/result")
+    path = "/v1/predictions/{prediction_id}"
+    return [*answers, ("get", path, shown), ("get", f"{path}/result", early)]
+
+
 def test_answers_are_what_the_document_says(client: FlaskClient, succeeded: Callable[..., str], post: Any) -> None:
     """Each JSON answer of each resource validates against its documented schema."""
     document = client.get("/v1/openapi.json").get_json()
-    job_id = succeeded(training={"test": {"fraction": 0.1}})
+    job_id = succeeded(training={"test": {"fraction": 0.1}}, model="iris")
     dataset = client.post("/v1/datasets", data=b"a,b\n1,x\n", content_type="text/csv")
     dataset_id = dataset.get_json()["id"]
     own = f"/v1/jobs/{job_id}"
@@ -70,6 +104,7 @@ def test_answers_are_what_the_document_says(client: FlaskClient, succeeded: Call
         ("post", "/v1/datasets", dataset),
         ("get", "/v1/datasets", client.get("/v1/datasets")),
         ("get", "/v1/datasets/{dataset_id}/rows", client.get(f"/v1/datasets/{dataset_id}/rows")),
+        *answers_about_models(client, job_id),
         ("get", "/v1/system", client.get("/v1/system")),
         ("get", "/healthz", client.get("/healthz")),
         ("get", "/readyz", client.get("/readyz")),

@@ -2,6 +2,7 @@
 
 import io
 import math
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from worker.settings import Limits
 NPY = "application/x-npy"
 
 DTYPES = {np.dtype(kind) for kind in ("<f2", "<f4", "<f8", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8")}
+# NumPy reads the header as Python's literals, and falls back on Python's tokenizer
+FAULTS = (ValueError, KeyError, EOFError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError)
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -26,7 +29,7 @@ def read_npy(content: bytes, limits: Limits) -> NDArray[np.float64]:
     file = io.BytesIO(content)
     try:
         shape, _, dtype = HEADERS[npy.read_magic(file)](file)
-    except (ValueError, KeyError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except FAULTS as error:
         raise DataError("this is not an NPY file of version 1 or 2") from error
     if dtype not in DTYPES:
         raise DataError("the array must be of integers or floats, little-endian")

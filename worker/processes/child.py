@@ -1,10 +1,11 @@
-"""A training process: runs the jobs that its parent names, one after the other, until it is told to end or orphaned."""
+"""A training process: runs the jobs and predictions that its parent names, until it is told to end or orphaned."""
 
 import signal
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from typing import Any
 
 # what a first job would wait for; imported by the server that forks these processes, which share its memory
 import sklearn.datasets
@@ -17,6 +18,7 @@ from worker.log import configure_log
 from worker.processes.memory import limit_memory, memory_of_machine
 from worker.queue import Doorbell
 from worker.records.sessions import Database
+from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
 from worker.running.stopping import Progress
 from worker.running.tables import Tables
@@ -41,28 +43,31 @@ class Child:
         self._shutdown, self._progress = threading.Event(), Progress()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        database = Database(settings.database, pool_size=2)
-        self._runner = Runner(
-            database=database,
-            tables=Tables(database, Storage(settings.storage), settings.limits),
-            settings=settings,
-            shutdown=self._shutdown,
-            owner=owner,
-            announce=Doorbell(settings).announce,
-            progress=self._progress,
-        )
+        database, storage = Database(settings.database, pool_size=2), Storage(settings.storage)
+        known: dict[str, Any] = {"database": database, "settings": settings, "owner": owner}
+        known |= {"tables": Tables(database, storage, settings.limits)}
+        known |= {"shutdown": self._shutdown, "progress": self._progress}
+        self._runner = Runner(**known, announce=Doorbell(settings).announce)
+        self._predictor = TablePredictor(**known, storage=storage)
         limit_memory(settings.job_memory_bytes or memory_of_machine() // settings.workers)
 
     def live(self) -> None:
         threading.Thread(target=self._listen, name="pulse", daemon=True).start()
         while (job_id := self._jobs.get()) is not None:
             try:
-                self._runner.run_job(job_id)
+                self._run(job_id)
             except Exception as error:
                 # the claim failed; the job still waits, and is rung for again
                 log.exception("not_claimed", job_id=job_id, error=repr(error))
             with suppress(OSError):
                 self._tell(None)
+
+    def _run(self, row_id: str) -> None:
+        """By its prefix, a job or the prediction of a whole table."""
+        if row_id.startswith("prd_"):
+            self._predictor.run_prediction(row_id)
+        else:
+            self._runner.run_job(row_id)
 
     def _listen(self) -> None:
         try:

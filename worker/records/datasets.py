@@ -7,7 +7,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from worker.errors import NotFoundError, StateError
-from worker.records.tables import Dataset, JobDataset
+from worker.records.predictions import OPEN
+from worker.records.tables import Dataset, JobDataset, Prediction
 
 
 def find_same_bytes(session: Session, project_id: str, sha256: str) -> Dataset | None:
@@ -50,8 +51,10 @@ def add_dataset(
 
 
 def stored_keys(session: Session, keys: Sequence[str]) -> set[str]:
-    """Those of the keys that a row names."""
-    return set(session.scalars(select(Dataset.storage_key).where(Dataset.storage_key.in_(keys))))
+    """Those of the keys that a row names, of a table or of a prediction's result."""
+    named = select(Dataset.storage_key).where(Dataset.storage_key.in_(keys))
+    results = select(Prediction.storage_key).where(Prediction.storage_key.in_(keys))
+    return {key for key in session.scalars(named.union_all(results)) if key is not None}
 
 
 def get_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset:
@@ -80,5 +83,8 @@ def delete_dataset(session: Session, project_id: str, dataset_id: str) -> str:
     users = select(JobDataset.job_id).where(JobDataset.dataset_id == dataset_id)
     if (job_id := session.scalar(users.limit(1))) is not None:
         raise StateError(f"job {job_id} was trained on this dataset; delete the job first")
+    reading = select(Prediction.dataset).where(Prediction.project_id == project_id, Prediction.status.in_(OPEN))
+    if any(dataset.get("id") == dataset_id for dataset in session.scalars(reading)):
+        raise StateError("a prediction that is not over needs this dataset; wait for it, or delete it")
     session.execute(delete(Dataset).where(Dataset.id == dataset_id))
     return dataset.storage_key

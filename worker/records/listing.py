@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session, aliased
 
 from worker.errors import NotFoundError, StateError
 from worker.records.blobs import delete_blobs
-from worker.records.lease import HELD
+from worker.records.holding import HELD
+from worker.records.predictions import check_unused
 from worker.records.tables import Checkpoint, IdempotencyKey, Job, JobTag, ModelVersion, Weights
 from worker.records.transitions import locked_job
 
@@ -67,6 +68,7 @@ def delete_job(session: Session, project_id: str, job_id: str) -> None:
     in_use = select(ModelVersion.version).where(ModelVersion.weights_id.in_([row.id for row in weights]))
     if session.scalar(in_use.limit(1)) is not None:
         raise StateError("a model version has this job's weights; delete that first")
+    check_unused(session, [row.id for row in weights])
     checkpoints = session.scalars(select(Checkpoint.blob_id).where(Checkpoint.job_id == job_id)).all()
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id == job_id))
     session.execute(delete(Weights).where(Weights.job_id == job_id))

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from worker.records.blobs import delete_blobs
 from worker.records.clock import seconds_from_now
-from worker.records.lease import FINAL
+from worker.records.holding import FINAL
 from worker.records.tables import Event, IdempotencyKey, Job, ModelVersion, Weights
 from worker.settings import Retention
 

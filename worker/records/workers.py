@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from worker.records import holding
 from worker.records.clock import now, seconds_from_now, seconds_since
-from worker.records.tables import Job, Worker
+from worker.records.tables import Job, Prediction, Worker
 
 FORGOTTEN_SECONDS = 86_400
+LEASED: tuple[holding.Table, ...] = (Job, Prediction)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,29 @@ def queue_figures(session: Session) -> QueueFigures:
     return QueueFigures(depth, oldest, running or 0)
 
 
+def waiting_rows(session: Session) -> int:
+    """How many jobs and predictions wait: so many messages should be in the queue."""
+    counts = [select(func.count()).select_from(table).where(table.status == "queued") for table in LEASED]
+    return sum(session.scalar(count) or 0 for count in counts)
+
+
 def undelivered_jobs(session: Session, *, older_than_seconds: float, limit: int) -> list[str]:
     """Queued jobs that were rung for some time ago and that no worker has taken, oldest first."""
-    found = select(Job.id).where(Job.status == "queued", Job.dispatched_at < seconds_from_now(-older_than_seconds))
-    return list(session.scalars(found.order_by(Job.id).limit(limit)))
+    return holding.undelivered(session, Job, older_than_seconds=older_than_seconds, limit=limit)
+
+
+def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> list[str]:
+    """The same of jobs and predictions."""
+    lost = [holding.undelivered(session, table, older_than_seconds=older_than_seconds, limit=limit) for table in LEASED]
+    return [row_id for rows in lost for row_id in rows][:limit]
+
+
+def expire_leases(session: Session, *, owner: str, pid: int, crash: str) -> None:
+    """End the leases that a worker's process held, now that its parent has seen it die. Rescue does the rest."""
+    for table in LEASED:
+        holding.expire(session, table, owner=owner, pid=pid, crash=crash)
+
+
+def holds_any(session: Session, owner: str) -> bool:
+    """Whether a worker has a job or a prediction at all."""
+    return any(holding.holds(session, table, owner) for table in LEASED)

@@ -1,11 +1,13 @@
-"""Signs of life of a running job, from a thread with a connection of its own."""
+"""Signs of life of a running job or prediction, from a thread with a connection of its own."""
 
 import threading
+from collections.abc import Callable
+from typing import NamedTuple
 
 import structlog
+from sqlalchemy.orm import Session
 
 from worker.errors import LeaseLostError
-from worker.records.lease import Claim, guard, held_status
 from worker.records.sessions import Database
 from worker.running.stopping import Stopping
 from worker.uptime import uptime
@@ -16,12 +18,23 @@ LOOK_SECONDS = 0.5
 END_SECONDS = 5.0
 
 
+class Holding(NamedTuple):
+    """What is held, by two calls that give its status and raise LeaseLostError: one renews the lease, one only looks.
+
+    Both are called in a session of the heartbeat's own.
+    """
+
+    lease_seconds: float
+    renew: Callable[[Session], str]
+    look: Callable[[Session], str]
+
+
 class Heartbeat(threading.Thread):
     """Renews the lease at a third of it, and looks for a cancel or pause twice a second."""
 
-    def __init__(self, database: Database, claim: Claim, stopping: Stopping) -> None:
-        super().__init__(name=f"heartbeat-{claim.job_id}", daemon=True)
-        self._database, self._claim, self._stopping = database, claim, stopping
+    def __init__(self, database: Database, stopping: Stopping, holding: Holding) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._database, self._stopping, self._holding = database, stopping, holding
         self._ended = threading.Event()
         self._looked = uptime()
 
@@ -31,7 +44,7 @@ class Heartbeat(threading.Thread):
         self.join(END_SECONDS)
 
     def run(self) -> None:
-        lease = self._claim.lease_seconds
+        lease = self._holding.lease_seconds
         while not self._ended.wait(min(LOOK_SECONDS, lease / 10)):
             now = uptime()
             try:
@@ -47,12 +60,12 @@ class Heartbeat(threading.Thread):
 
     def _renew(self) -> None:
         began = uptime()
-        guarded = self._database.write(lambda session: guard(session, self._claim))
+        status = self._database.write(self._holding.renew)
         # counted from before the write: the database's clock may have set the lease at any moment since
         self._stopping.renewed(began)
-        self._stopping.tell_status(guarded.status)
+        self._stopping.tell_status(status)
 
     def _look(self) -> None:
         with self._database.reading() as session:
-            self._stopping.tell_status(held_status(session, self._claim))
+            self._stopping.tell_status(self._holding.look(session))
         self._looked = uptime()

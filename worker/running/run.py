@@ -19,12 +19,12 @@ from worker.errors import DataError, DivergedError, FigureError, LeaseLostError,
 from worker.insight.hints import hints_of
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.curves import read_curve
-from worker.records.lease import Claim, add_note, claim_job, guard
+from worker.records.lease import Claim, add_note, claim_job, guard, held_status
 from worker.records.models import register_version
 from worker.records.sessions import Database
 from worker.records.transitions import end_attempt
 from worker.records.weights import newest_weights_id
-from worker.running.heartbeat import Heartbeat
+from worker.running.heartbeat import Heartbeat, Holding
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
 from worker.running.stopping import Progress, Reason, Stopping
@@ -104,7 +104,12 @@ class _Attempt:
             checkpoint_seconds=training.checkpoint_seconds,
             lease_seconds=claim.lease_seconds,
         )
-        self.heartbeat = Heartbeat(self.database, claim, self.stopping)
+        holding = Holding(
+            claim.lease_seconds,
+            renew=lambda session: guard(session, claim).status,
+            look=lambda session: held_status(session, claim),
+        )
+        self.heartbeat = Heartbeat(self.database, self.stopping, holding)
 
     def run(self) -> str | None:
         """Errors of a job are translated here, and nowhere else."""
@@ -132,8 +137,10 @@ class _Attempt:
                 return "diverged", f"{error}; try a learning rate of {rate / 10:g} or less", error.epoch
             case FigureError():
                 return "invalid_data", str(error), 1
-            case SpecError() | DataError():
-                return "invalid_data", _said(error), None
+            case SpecError():
+                return "invalid_data", str(error), None
+            case DataError():
+                return "invalid_data", error.sentence, None
             case MemoryError():
                 return "out_of_memory", "the worker ran out of memory; use a smaller network, batch or table", None
             case _:
@@ -280,14 +287,6 @@ class _Attempt:
         except (LeaseLostError, UnavailableError) as error:
             log.warning("end_not_recorded", status=status, error=str(error))
             return None
-
-
-def _said(error: SpecError | DataError) -> str:
-    if isinstance(error, SpecError):
-        return str(error)
-    place = [f"row {error.row}"] if error.row is not None else []
-    place += [f"column {error.column!r}"] if error.column is not None else []
-    return f"{', '.join(place)}: {error.detail}" if place else error.detail
 
 
 def fingerprint(threads: int) -> dict[str, Any]:

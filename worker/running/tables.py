@@ -1,6 +1,7 @@
 """Tables by the specification that names them: made here, posted inline, or uploaded before."""
 
 import hashlib
+from collections.abc import Collection
 from functools import lru_cache
 
 import pyarrow as pa
@@ -20,6 +21,8 @@ from worker.specs.dataset import BuiltinDataset, GeneratedDataset, InlineDataset
 from worker.specs.dataset import Dataset as DatasetSpec
 
 ORPHAN_SECONDS = 3600
+KEYS = ("dst_", "prd_")
+"What the keys of uploads and of predictions' results begin with; both are ids that were made as they were written."
 ASKED_AT_ONCE = 500
 
 
@@ -29,13 +32,16 @@ class Tables:
         # a made table is the same each time, so its profile is too
         self._profile_made = lru_cache(maxsize=64)(lambda spec: profile_table(make_table(spec), limits))
 
-    def load(self, project_id: str, spec: DatasetSpec) -> pa.Table:
-        """The table. Raises SpecError if there is no such upload, DataError if its bytes can't be read."""
+    def load(self, project_id: str, spec: DatasetSpec, *, text: Collection[str] = ()) -> pa.Table:
+        """The table. Raises SpecError if there is no such upload, DataError if its bytes can't be read.
+
+        text: columns of an upload that are text whatever they look like, as a model's categories are.
+        """
         if isinstance(spec, InlineDataset):
             return inline_table(spec)
         if isinstance(spec, StoredDataset):
             row = self._stored(project_id, spec)
-            return self.read(row)
+            return self.read(row, text=text)
         return make_table(spec)
 
     def profile(self, project_id: str, spec: DatasetSpec) -> TableProfile:
@@ -81,8 +87,8 @@ class Tables:
         return StoredDataset(source="stored", id=dataset.id)
 
     def sweep(self) -> int:
-        """Delete stored bytes that no row names, an hour after they came: of uploads that died half way. How many."""
-        old = [key for key in self._storage.list_keys() if key.startswith("dst_") and age_seconds(key) > ORPHAN_SECONDS]
+        """Delete stored bytes that no row names, an hour after they came: of what died half way. How many."""
+        old = [key for key in self._storage.list_keys() if key.startswith(KEYS) and age_seconds(key) > ORPHAN_SECONDS]
         orphans = []
         for start in range(0, len(old), ASKED_AT_ONCE):
             batch = old[start : start + ASKED_AT_ONCE]
@@ -92,9 +98,9 @@ class Tables:
             self._storage.delete(key)
         return len(orphans)
 
-    def read(self, dataset: Dataset) -> pa.Table:
+    def read(self, dataset: Dataset, *, text: Collection[str] = ()) -> pa.Table:
         """An uploaded table, by its row."""
-        return read_table(self._storage.read(dataset.storage_key), dataset.media_type, self._limits)
+        return read_table(self._storage.read(dataset.storage_key), dataset.media_type, self._limits, text=text)
 
     def _stored(self, project_id: str, spec: StoredDataset) -> Dataset:
         try:

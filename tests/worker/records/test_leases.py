@@ -11,12 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from worker.errors import LeaseLostError
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.lease import Claim, claim_job, expire_leases, expired_jobs, guard, held_status, rescue_job
+from worker.records.lease import Claim, claim_job, expired_jobs, guard, held_status, rescue_job
 from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job
 from worker.records.transitions import ask, end_attempt
+from worker.records.workers import expire_leases
 
 
 def status_of(database: Database, job_id: str) -> str:

@@ -1,0 +1,103 @@
+"""Arrow IPC streams: flat columns are read; what could grow, hide or crash is refused."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from worker.data.arrow_streams import read_arrow_stream, write_arrow_stream
+from worker.errors import DataError
+from worker.settings import Limits
+
+
+def stream(table: pa.Table, **options: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        for batch in table.to_batches(max_chunksize=2):
+            writer.write_batch(batch)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def test_numbers_text_and_missing_cells_are_read() -> None:
+    table = pa.table(
+        {
+            "f": pa.array([1.5, None, float("nan")], pa.float32()),
+            "i": pa.array([1, 2**63, None], pa.uint64()),
+            "t": pa.array(["a", "", None], pa.large_string()),
+            "b": [True, None, False],
+            "none": pa.nulls(3),
+            "category": [3.0, 2.5, None],
+        }
+    )
+    read = read_arrow_stream(stream(table), Limits(), text=("category",))
+    assert read.to_pydict() == {
+        "f": [1.5, None, None],
+        "i": [1.0, 2.0**63, None],
+        "t": ["a", None, None],
+        "b": ["true", None, "false"],
+        "none": [None] * 3,
+        "category": ["3", "2.5", None],
+    }
+    assert read.schema.field("none").type == pa.float64()
+    assert pa.ipc.open_stream(write_arrow_stream(read)).read_all() == read
+
+
+def test_every_batch_is_looked_at() -> None:
+    """Compression is seen wherever it stands; a bomb of it would be undone by pyarrow unasked."""
+    plain = pa.table({"x": np.zeros(5)})
+    for codec in ("zstd", "lz4"):
+        with pytest.raises(DataError, match="compressed"):
+            read_arrow_stream(stream(plain, compression=codec), Limits())
+    schema_and_two, rest = stream(plain), stream(plain, compression="zstd")
+    # the compressed stream's batches behind the plain one's
+    one = pa.ipc.MessageReader.open_stream(rest)
+    messages = [one.read_next_message() for _ in range(3)]
+    spliced = schema_and_two[:-8] + messages[2].serialize().to_pybytes() + schema_and_two[-8:]
+    with pytest.raises(DataError, match="compressed"):
+        read_arrow_stream(spliced, Limits())
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pa.array(["a", "b"]).dictionary_encode(), "numbers, truth values or text"),
+        (pa.array([[1], [2]]), "numbers, truth values or text"),
+        (pa.array([{"a": 1}, {"a": 2}]), "numbers, truth values or text"),
+        (pa.array([b"a", b"b"]), "numbers, truth values or text"),
+        (pa.array([1, 2], pa.timestamp("s")), "numbers, truth values or text"),
+        (pa.array([1.0, float("inf")]), "finite"),
+    ],
+)
+def test_other_columns_are_refused(column: pa.Array, said: str) -> None:
+    with pytest.raises(DataError, match=f"{said}|dictionary"):
+        read_arrow_stream(stream(pa.table({"x": column})), Limits())
+
+
+def test_names_and_sizes_are_checked() -> None:
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    for table, limits in (
+        (twice, Limits()),
+        (pa.table({"a": [1], "b": [1]}), Limits(columns=1)),
+        (pa.table({"a": [1, 2]}), Limits(rows=1)),
+    ):
+        with pytest.raises(DataError):
+            read_arrow_stream(stream(table), limits)
+
+
+def test_a_harmed_stream_is_refused_or_read_but_never_more() -> None:
+    """Each of many with one byte changed, and each prefix: a DataError or a table, no other error, no crash."""
+    whole = stream(pa.table({"x": [1.0, None, 3.0], "t": ["a", "bb", None]}))
+    chance = np.random.default_rng(0)
+    harmed = [whole[:n] for n in range(0, len(whole), 7)]
+    for place in chance.integers(0, len(whole), 600):
+        copy = bytearray(whole)
+        copy[place] ^= 1 << int(chance.integers(0, 8))
+        harmed.append(bytes(copy))
+    refused = 0
+    for content in harmed:
+        try:
+            assert read_arrow_stream(content, Limits()).num_rows < 10
+        except DataError:
+            refused += 1
+    assert refused > 50
