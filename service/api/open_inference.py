@@ -116,7 +116,6 @@ def _ready(name: str, version: str | None) -> Response:
     "POST",
     "/v2/repository/index",
     accepts=("application/json",),
-    documented_body=schemas.IndexRequest,
     answers={200: Answer("A list, by name and version.", schemas.Index)},
     **READ,
 )
