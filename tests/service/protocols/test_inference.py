@@ -216,6 +216,8 @@ def test_a_body_that_does_not_inflate_is_refused(
     object.__setattr__(parts, "settings", parts.settings.model_copy(update={"body_bytes_limit": 2_000_000}))
     answer = client.post("/v2/models/iris/infer", data=body, headers={"Content-Encoding": encoding})
     assert (answer.status_code, list(answer.get_json())) == (status, ["error"])
+    said = {400: f"the body is not {encoding}", 413: "inflates to more than 2000000 bytes", 415: "gzip or deflate"}
+    assert said[status] in answer.get_json()["error"]
 
 
 def changed(**members: Any) -> dict[str, Any]:

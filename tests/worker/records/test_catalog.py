@@ -22,11 +22,11 @@ def test_versions_are_listed_by_name_and_number(
         assert runner.run_job(job_id) == "succeeded"
         with database.reading() as session:
             weights.append(newest_weights_id(session, job_id))
-    for name, position in (("b", 0), ("a", 0), ("b", 1), ("b", 2)):
+    for name, position in (("b", 0), ("a", 0), ("b", 1), ("b", 2), ("a", 1)):
         database.write(lambda session, n=name, k=position: register_version(session, DEFAULT_PROJECT, n, weights[k]))
     database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "b", 2))
     with database.reading() as session:
-        assert every_version(session, DEFAULT_PROJECT) == [("a", 1), ("b", 1), ("b", 3)]
+        assert every_version(session, DEFAULT_PROJECT) == [("a", 1), ("a", 2), ("b", 1), ("b", 3)]
         assert every_version(session, DEFAULT_PROJECT, "b") == [("b", 1), ("b", 3)]
         assert every_version(session, "prj_other") == []
         assert every_version(session, DEFAULT_PROJECT, "c") == []
