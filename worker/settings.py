@@ -38,6 +38,8 @@ class Retention(BaseSettings):
     "Of finished jobs, but for their last; curves stay."
     snapshots_days: Annotated[float, Field(gt=0)] | None = None
     "Of finished jobs, the weights along the way; final weights and what a model serves stay."
+    predictions_days: Annotated[float, Field(gt=0)] | None = None
+    "Predictions of whole tables that are over, with their results."
 
 
 class Settings(BaseSettings):

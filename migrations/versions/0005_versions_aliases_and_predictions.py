@@ -67,6 +67,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_predictions_weights_id", "predictions", ["weights_id"])
     op.create_index("ix_predictions_project_id_id", "predictions", ["project_id", "id"])
+    op.create_index("ix_predictions_created_at", "predictions", ["created_at"])
     op.create_index("ix_predictions_status_lease_until", "predictions", ["status", "lease_until"])
 
 

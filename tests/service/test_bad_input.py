@@ -6,7 +6,11 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from service.app import create_app
+from service.context import EXTENSION, Parts
+from service.settings import ServiceSettings
 from tests.conftest import SPEC
+from tests.service.conftest import KEY
 
 JSON = "application/json"
 
@@ -132,3 +136,17 @@ def test_metadata_comes_back_in_its_order(client: FlaskClient) -> None:
     job = client.post("/v1/jobs", data=body, content_type=JSON).get_json()
     shown = client.get(job["links"]["self"]).get_json()["metadata"]
     assert (shown, list(shown)) == (metadata, ["z", "a"])
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/a%00", "/v1/datasets/a%00", "/v1/predictions/a%00", "/v1/models/a%00"])
+def test_a_nul_in_an_address_is_not_found_on_postgresql(
+    settings: ServiceSettings, postgresql_url: str, path: str
+) -> None:
+    """PostgreSQL takes no such text where SQLite does."""
+    app = create_app(settings.model_copy(update={"database_url": postgresql_url}))
+    parts: Parts = app.extensions[EXTENSION]
+    answer = app.test_client().get(path, headers={"Authorization": f"Bearer {KEY}"})
+    assert answer.status_code == 404
+    parts.live.close()
+    parts.doorbell.close()
+    parts.database.close()

@@ -253,3 +253,11 @@ def test_a_list_of_versions_is_four_statements(versions: list[str], client: Flas
     event.listen(parts.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     client.get("/v1/models/iris/versions")
     assert len([statement for statement in statements if statement != "BEGIN"]) == 4
+
+
+def test_a_number_past_any_database_is_not_found(versions: list[str], client: FlaskClient) -> None:
+    for number in (2**31, 2**63, 10**30):
+        path = f"/v1/models/iris/versions/{number}"
+        assert [client.get(path).status_code, client.delete(path).status_code] == [404, 404]
+        assert client.post(f"{path}/predict", json={"rows": []}).status_code == 404
+        assert client.get(f"/v1/models/iris/compare?a=1&b={number}").status_code == 422

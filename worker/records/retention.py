@@ -1,4 +1,4 @@
-"""What is forgotten after a while: idempotency keys, and finished jobs' events and snapshots. A few rows at a time."""
+"""What is forgotten after a while: idempotency keys, old events and snapshots, predictions. A few rows at a time."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from worker.records.blobs import delete_blobs
 from worker.records.clock import seconds_from_now
 from worker.records.holding import FINAL
-from worker.records.tables import Event, IdempotencyKey, Job, ModelVersion, Weights
+from worker.records.tables import Event, IdempotencyKey, Job, ModelVersion, Prediction, Weights
 from worker.settings import Retention
 
 SWEPT_AT_ONCE = 100
@@ -25,6 +25,7 @@ def sweeps(retention: Retention) -> list[Sweep]:
         (sweep_idempotency_keys, retention.idempotency_keys_days),
         (sweep_events, retention.events_days),
         (sweep_snapshots, retention.snapshots_days),
+        (sweep_predictions, retention.predictions_days),
     ]
     return [partial(sweep, days=days) for sweep, days in asked if days is not None]
 
@@ -77,3 +78,17 @@ def sweep_snapshots(session: Session, days: float) -> int:
         session.execute(delete(Weights).where(Weights.id.in_([row.id for row in rows])))
         delete_blobs(session, [row.blob_id for row in rows])
     return len(rows)
+
+
+def sweep_predictions(session: Session, days: float) -> int:
+    """Those of whole tables that are over. Their stored bytes are then named by no row, and swept as such."""
+    old = (
+        select(Prediction.id)
+        .where(Prediction.created_at < seconds_from_now(-days * DAY), Prediction.status.in_(FINAL))
+        .order_by(Prediction.created_at)
+        .limit(SWEPT_AT_ONCE)
+    )
+    ids = list(session.scalars(old))
+    if ids:
+        session.execute(delete(Prediction).where(Prediction.id.in_(ids)))
+    return len(ids)

@@ -344,7 +344,7 @@ class Prediction(Base, OfProject, Leased):
     result_bytes: Mapped[int | None] = mapped_column(Big)
     storage_key: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (Index(None, "project_id", "id"), Index(None, "status", "lease_until"))
+    __table_args__ = (Index(None, "project_id", "id"), Index(None, "status", "lease_until"), Index(None, "created_at"))
 
 
 class Worker(Base):

@@ -83,7 +83,9 @@ class RowEncoder:
 
     def take_table(self, table: pa.Table) -> Encoded:
         """A table with the features' columns; others are passed over. Raises DataError."""
-        x = encode_table(table, self._encoders, dtype=self._dtype)
+        # what overflows is refused by name
+        with np.errstate(over="ignore"):
+            x = encode_table(table, self._encoders, dtype=self._dtype)
         return Encoded(x, self._ranges.of_table(table))
 
     def _take_numbers(self, values: NDArray[np.float64]) -> Encoded:
