@@ -14,20 +14,26 @@ from service.api import (
     events,
     exports,
     imports,
+    inference,
     jobs,
     models,
+    open_inference,
     predictions,
+    scoring,
     submissions,
     system,
     table_predictions,
     versions,
 )
 from service.context import EXTENSION, Parts, register_request_ids
+from service.dialects import tell
 from service.live import Live
 from service.openapi import document
 from service.operations import Operation, register_operations
 from service.predictors import Predictors
 from service.problems import register_problems
+from service.protocols.addresses import Addresses
+from service.protocols.statistics import Statistics
 from service.settings import ServiceSettings
 from service.ui import pages
 from worker.data.storage import Storage
@@ -54,6 +60,9 @@ RESOURCES = (
     aliases,
     exports,
     imports,
+    open_inference,
+    inference,
+    scoring,
     system,
 )
 
@@ -78,7 +87,7 @@ def create_app(settings: ServiceSettings) -> Flask:
     app.extensions[EXTENSION] = _open_parts(settings)
     app.extensions["gradmill.openapi"] = document(all_operations())
     register_request_ids(app)
-    register_problems(app)
+    register_problems(app, tell)
     policies = register_operations(app, all_operations()) | pages.register(app)
     register_access(app, settings, policies)
     if settings.cors_origins:
@@ -104,6 +113,7 @@ def _measured(wsgi_app: "WSGIApplication") -> "WSGIApplication":
 def _open_parts(settings: ServiceSettings) -> Parts:
     database = Database(settings.database, pool_size=10)
     storage = Storage(settings.storage)
+    predictors = Predictors(database, bytes_limit=settings.predictor_bytes_limit)
     return Parts(
         settings=settings,
         database=database,
@@ -111,5 +121,7 @@ def _open_parts(settings: ServiceSettings) -> Parts:
         tables=Tables(database, storage, settings.limits),
         doorbell=Doorbell(settings),
         live=Live(database, settings.redis_url, watchers_limit=settings.watchers_limit),
-        predictors=Predictors(database, bytes_limit=settings.predictor_bytes_limit),
+        predictors=predictors,
+        addresses=Addresses(predictors),
+        statistics=Statistics(),
     )

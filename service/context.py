@@ -10,6 +10,8 @@ from flask import Flask, Response, current_app, g, request
 
 from service.live import Live
 from service.predictors import Predictors
+from service.protocols.addresses import Addresses
+from service.protocols.statistics import Statistics
 from service.settings import ServiceSettings
 from worker.data.storage import Storage
 from worker.queue import Doorbell
@@ -29,6 +31,8 @@ class Parts:
     doorbell: Doorbell
     live: Live
     predictors: Predictors
+    addresses: Addresses
+    statistics: Statistics
 
 
 @dataclass(frozen=True)

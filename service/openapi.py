@@ -24,6 +24,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     used: list[Documented] = [(ProblemDocument, "serialization")]
     for operation in operations:
         used += [(model, "validation") for model in (operation.body, operation.documented_body) if model]
+        used += [(operation.refusal, "serialization")] if operation.refusal else []
         used += [(known.model, "serialization") for known in operation.answers.values() if known.model]
     references, definitions = models_json_schema(list(dict.fromkeys(used)), ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
@@ -57,7 +58,7 @@ def _operation(operation: Operation, references: dict[Any, Any]) -> dict[str, An
         "summary": operation.summary,
         "parameters": _parameters(operation),
         "responses": {str(status): _answer(known, references) for status, known in operation.answers.items()}
-        | {"default": {"$ref": "#/components/responses/Problem"}},
+        | {"default": _refusal(operation, references)},
     }
     if operation.policy == OPEN:
         described["security"] = []
@@ -121,6 +122,13 @@ def _schema(known: Answer, media_type: str, references: dict[Any, Any]) -> dict[
         schema: dict[str, Any] = references[known.model, "serialization"]
         return schema
     return {} if media_type == JSON else {"type": "string"}
+
+
+def _refusal(operation: Operation, references: dict[Any, Any]) -> dict[str, Any]:
+    if operation.refusal is None:
+        return {"$ref": "#/components/responses/Problem"}
+    schema = references[operation.refusal, "serialization"]
+    return {"description": "A refusal.", "content": {JSON: {"schema": schema}}}
 
 
 def _problem(references: dict[Any, Any]) -> dict[str, Any]:

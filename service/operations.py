@@ -34,6 +34,7 @@ class Operation:
     """policy: a scope, or access.OPEN. body: parsed and given to the handler as `body`; query likewise as `query`.
 
     accepts: media types of a body that the handler reads itself; documented_body: its model for the document.
+    refusal: what an error looks like here, if it is no problem document.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Operation:
     accepts: tuple[str, ...] = ()
     documented_body: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    refusal: type[BaseModel] | None = None
 
     @property
     def name(self) -> str:

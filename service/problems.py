@@ -148,10 +148,13 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
 }
 
 
-def register_problems(app: Flask) -> None:
+def register_problems(app: Flask, tell: Callable[[Problem], Response]) -> None:
+    """tell: makes the answer, in the dialect of the request's address."""
     for kind, translate in TRANSLATIONS.items():
-        app.register_error_handler(kind, _handler(translate))
+        app.register_error_handler(kind, _handler(translate, tell))
 
 
-def _handler(translate: Callable[[Any], Problem]) -> Callable[[Exception], Response]:
-    return lambda error: translate(error).response()
+def _handler(
+    translate: Callable[[Any], Problem], tell: Callable[[Problem], Response]
+) -> Callable[[Exception], Response]:
+    return lambda error: tell(translate(error))
