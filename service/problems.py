@@ -13,6 +13,7 @@ from worker.errors import (
     DataError,
     IdempotencyError,
     NotFoundError,
+    QuestionError,
     SpecError,
     StateError,
     StorageFullError,
@@ -105,6 +106,11 @@ def _of_spec(error: SpecError) -> Problem:
     return Problem(422, "the specification can't be built", errors=errors)
 
 
+def _of_question(error: QuestionError) -> Problem:
+    errors = [{"pointer": error.pointer, "detail": error.detail}]
+    return Problem(422, "the question can't be answered as it stands", code=error.code, errors=errors)
+
+
 def _of_state(error: StateError) -> Problem:
     if error.code == "queue_full":
         return Problem(429, str(error), code=error.code, headers={"Retry-After": "30"})
@@ -130,6 +136,7 @@ def _of_anything(_error: Exception) -> Problem:
 TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda problem: problem,
     SpecError: _of_spec,
+    QuestionError: _of_question,
     DataError: of_data,
     # the same bytes for a foreign, a deleted and an unknown id
     NotFoundError: lambda _error: Problem(404, DETAILS[404]),

@@ -1,0 +1,135 @@
+"""The derivative by central finite differences in float64: what back-propagation is checked against.
+
+D(h) = (L(w + h) - L(w - h)) / 2h errs by about h^2 L'''/6, and by round-off of about epsilon L / h. Richardson's
+(4 D(h/2) - D(h)) / 3 cancels the first. Source: Press et al. (2007), Numerical Recipes, section 5.7.
+
+Where the loss has a kink, as that of a relu whose z is 0, there is no derivative, and any difference is a matter of
+the step. So each look at the loss also says on which side of every kink it was; a step that changes a side is shortened
+until it does not, and if the shortest still does, w stands on the kink itself.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.backprop.activation import Activation
+from worker.backprop.activations import Elu, HardSigmoid, LeakyRelu, Selu
+from worker.backprop.arrays import Floats
+from worker.backprop.losses.numbers import Huber, MeanAbsoluteError, Quantile
+from worker.backprop.losses.objective import Objective
+from worker.backprop.relu import Relu
+
+STEPS = (1e-4, 1e-5, 1e-6, 1e-7)
+"of the larger of 1 and |w|"
+TOLERANCE = 1e-6
+GOOD = 1e-8
+
+KINKS: dict[type[Activation], tuple[float, ...]] = {
+    Relu: (0.0,),
+    LeakyRelu: (0.0,),
+    Selu: (0.0,),
+    HardSigmoid: (-3.0, 3.0),
+}
+"z at which da/dz jumps"
+BENDS: dict[type[Activation], tuple[float, ...]] = {Elu: (0.0,)}
+"z at which da/dz is continuous, but its own derivative jumps: no kink, yet no place for a long step"
+
+Signs = NDArray[np.float64]
+
+
+class Look(NamedTuple):
+    """The loss at one value, and on which side of every kink and bend that was: -1, 0 or 1."""
+
+    loss: float
+    kinks: Signs
+    bends: Signs
+
+
+@dataclass(frozen=True)
+class Difference:
+    """value: of the derivative. uncertainty: of the value, by truncation and round-off, as the steps themselves tell.
+
+    step: h. left, right: the one-sided derivatives where there is a kink.
+    """
+
+    value: float
+    uncertainty: float
+    step: float
+    kink: bool
+    left: float | None = None
+    right: float | None = None
+
+    def relative_error(self, gradient: float) -> float:
+        """|gradient - value| over the larger of the two; 0 if both are 0."""
+        larger = max(abs(gradient), abs(self.value))
+        return abs(gradient - self.value) / larger if larger else 0.0
+
+    def agrees(self, gradient: float) -> bool:
+        """Whether they are equal to a millionth, or to what round-off leaves to tell."""
+        larger = max(abs(gradient), abs(self.value))
+        return abs(gradient - self.value) <= TOLERANCE * larger + self.uncertainty
+
+    def verdict(self, gradient: float) -> str:
+        """`agrees`; or `kink`, where no derivative exists to agree with; or `differs`, which is a fault of ours."""
+        if self.agrees(gradient):
+            return "agrees"
+        return "kink" if self.kink else "differs"
+
+
+def central_difference(look: Callable[[float], Look], at: float) -> Difference:
+    """The derivative of the loss in one number, at its value."""
+    here, found = look(at), []
+    for step in STEPS:
+        one, crossed = _by_step(look, at, here, step * max(1.0, abs(at)))
+        if crossed and step != STEPS[-1]:
+            continue
+        found.append(one)
+        if one.uncertainty <= GOOD * abs(one.value):
+            break
+    return min(found, key=lambda one: (one.kink, one.uncertainty))
+
+
+def _by_step(look: Callable[[float], Look], at: float, here: Look, h: float) -> tuple[Difference, bool]:
+    """By steps of h and h/2; and whether these crossed a kink or a bend."""
+    left, right, near_left, near_right = (look(at + share * h) for share in (-1, 1, -0.5, 0.5))
+    far = (right.loss - left.loss) / (2 * h)
+    near = (near_right.loss - near_left.loss) / h
+    round_off = 8 * sys.float_info.epsilon * max(1.0, abs(here.loss)) / h
+    uncertainty = abs(near - far) / 3 + round_off
+    kink = _differ(here.kinks, left.kinks, right.kinks)
+    if not kink:
+        crossed = _differ(here.bends, left.bends, right.bends)
+        return Difference(near if crossed else (4 * near - far) / 3, uncertainty, h, kink=False), crossed
+    before, behind = (here.loss - left.loss) / h, (right.loss - here.loss) / h
+    # a side that changes without a jump of the slope, as of a unit whose way on is 0, is no kink
+    jump = abs(behind - before)
+    if jump > TOLERANCE * max(abs(before), abs(behind)) + 4 * round_off:
+        return Difference(near, round_off, h, kink=True, left=before, right=behind), True
+    return Difference(near, round_off + jump, h, kink=False), True
+
+
+def _differ(here: Signs, left: Signs, right: Signs) -> bool:
+    return not (np.array_equal(here, left) and np.array_equal(here, right))
+
+
+def sides(
+    parts: Sequence[tuple[Activation | None, Floats]],
+    objective: Objective,
+    error: Floats,
+) -> tuple[Signs, Signs]:
+    """On which side of each kink, and of each bend, every z is. parts: activations with their z; error: a - y."""
+    kinks = [_signs(z, KINKS.get(type(activation), ())) for activation, z in parts if activation is not None]
+    bends = [_signs(z, BENDS.get(type(activation), ())) for activation, z in parts if activation is not None]
+    if isinstance(objective, MeanAbsoluteError | Quantile):
+        kinks.append(_signs(error, (0.0,)))
+    if isinstance(objective, Huber):
+        bends.append(_signs(error, (-objective.delta, objective.delta)))
+    return np.concatenate([np.empty(0), *kinks]), np.concatenate([np.empty(0), *bends])
+
+
+def _signs(z: Floats, at: tuple[float, ...]) -> Signs:
+    return np.concatenate([np.empty(0), *(np.sign(z - place).ravel() for place in at)])
