@@ -15,14 +15,15 @@ from worker.insight.trace import Step, forward
 def check(subject: Subject, place: Place, x: Floats, y: Targets, gradient: float) -> dict[str, Any]:
     """The finite difference of the rows' mean loss, and what it says of the gradient."""
     difference = _difference(subject, place, x, y)
+    verdict = difference.verdict(gradient)
     return {
         "finite_difference": difference.value,
         "relative_error": difference.relative_error(gradient),
         "uncertainty": difference.uncertainty,
         "step": difference.step,
         "agrees": difference.agrees(gradient),
-        "kink": difference.kink,
-        "verdict": difference.verdict(gradient),
+        "kink": verdict == "kink",
+        "verdict": verdict,
         "left": difference.left,
         "right": difference.right,
     }

@@ -53,13 +53,12 @@ class Look(NamedTuple):
 class Difference:
     """value: of the derivative. uncertainty: of the value, by truncation and round-off, as the steps themselves tell.
 
-    step: h. left, right: the one-sided derivatives where there is a kink.
+    step: h. left, right: the one-sided derivatives where even the shortest step meets a kink, else None.
     """
 
     value: float
     uncertainty: float
     step: float
-    kink: bool
     left: float | None = None
     right: float | None = None
 
@@ -74,10 +73,19 @@ class Difference:
         return abs(gradient - self.value) <= TOLERANCE * larger + self.uncertainty
 
     def verdict(self, gradient: float) -> str:
-        """`agrees`; or `kink`, where no derivative exists to agree with; or `differs`, which is a fault of ours."""
+        """`agrees`; or `kink`, where no derivative exists to agree with; or `differs`, which is a fault of ours.
+
+        One unit's kink may have no part in the loss, or be undone by another's: then both sides have one slope. Yet
+        back-propagation, which takes every relu's derivative at 0 as 0, may give another; that is the kink's doing too.
+        """
+        if self.left is not None and self.right is not None and self._jumps(self.left, self.right):
+            return "kink"
         if self.agrees(gradient):
             return "agrees"
-        return "kink" if self.kink else "differs"
+        return "differs" if self.left is None else "kink"
+
+    def _jumps(self, left: float, right: float) -> bool:
+        return abs(right - left) > TOLERANCE * max(abs(left), abs(right)) + self.uncertainty
 
 
 def central_difference(look: Callable[[float], Look], at: float) -> Difference:
@@ -90,7 +98,7 @@ def central_difference(look: Callable[[float], Look], at: float) -> Difference:
         found.append(one)
         if one.uncertainty <= GOOD * abs(one.value):
             break
-    return min(found, key=lambda one: (one.kink, one.uncertainty))
+    return min(found, key=lambda one: (one.left is not None, one.uncertainty))
 
 
 def _by_step(look: Callable[[float], Look], at: float, here: Look, h: float) -> tuple[Difference, bool]:
@@ -100,16 +108,11 @@ def _by_step(look: Callable[[float], Look], at: float, here: Look, h: float) -> 
     near = (near_right.loss - near_left.loss) / h
     round_off = 8 * sys.float_info.epsilon * max(1.0, abs(here.loss)) / h
     uncertainty = abs(near - far) / 3 + round_off
-    kink = _differ(here.kinks, left.kinks, right.kinks)
-    if not kink:
-        crossed = _differ(here.bends, left.bends, right.bends)
-        return Difference(near if crossed else (4 * near - far) / 3, uncertainty, h, kink=False), crossed
-    before, behind = (here.loss - left.loss) / h, (right.loss - here.loss) / h
-    # a side that changes without a jump of the slope, as of a unit whose way on is 0, is no kink
-    jump = abs(behind - before)
-    if jump > TOLERANCE * max(abs(before), abs(behind)) + 4 * round_off:
-        return Difference(near, round_off, h, kink=True, left=before, right=behind), True
-    return Difference(near, round_off + jump, h, kink=False), True
+    if _differ(here.kinks, left.kinks, right.kinks):
+        one_sided = (here.loss - left.loss) / h, (right.loss - here.loss) / h
+        return Difference(near, 4 * round_off, h, *one_sided), True
+    crossed = _differ(here.bends, left.bends, right.bends)
+    return Difference(near if crossed else (4 * near - far) / 3, uncertainty, h), crossed
 
 
 def _differ(here: Signs, left: Signs, right: Signs) -> bool:
