@@ -1,4 +1,4 @@
-"""The chain rule, certificates and histograms on the wire."""
+"""The chain rule on the wire."""
 
 from typing import Annotated, Any, Literal
 

@@ -79,6 +79,9 @@ class JobLinks(Shown):
     predict: str
     weights: str
     evaluation: str
+    chain_rule: str
+    certificate: str
+    histograms: str
     page: str
 
 

@@ -41,7 +41,7 @@ def _difference(subject: Subject, place: Place, x: Floats, y: Targets) -> Differ
         steps = forward(layers, x.T)
         z = steps[-1].z
         targets = subject.objective.encode(y, len(z), np.float64)
-        parts = [(step.activation, step.z) for step in _all(steps)]
+        parts = [(step.activation, step.a) for step in _all(steps) if step.activation is not None]
         return Look(
             float(subject.objective.losses(z, y).mean()), *sides(parts, subject.objective, steps[-1].a - targets)
         )

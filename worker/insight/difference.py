@@ -32,11 +32,11 @@ KINKS: dict[type[Activation], tuple[float, ...]] = {
     Relu: (0.0,),
     LeakyRelu: (0.0,),
     Selu: (0.0,),
-    HardSigmoid: (-3.0, 3.0),
+    HardSigmoid: (0.0, 1.0),
 }
-"z at which da/dz jumps"
+"a at which da/dz jumps"
 BENDS: dict[type[Activation], tuple[float, ...]] = {Elu: (0.0,)}
-"z at which da/dz is continuous, but its own derivative jumps: no kink, yet no place for a long step"
+"a at which da/dz is continuous, but its own derivative jumps: no kink, yet no place for a long step"
 
 Signs = NDArray[np.float64]
 
@@ -119,14 +119,10 @@ def _differ(here: Signs, left: Signs, right: Signs) -> bool:
     return not (np.array_equal(here, left) and np.array_equal(here, right))
 
 
-def sides(
-    parts: Sequence[tuple[Activation | None, Floats]],
-    objective: Objective,
-    error: Floats,
-) -> tuple[Signs, Signs]:
-    """On which side of each kink, and of each bend, every z is. parts: activations with their z; error: a - y."""
-    kinks = [_signs(z, KINKS.get(type(activation), ())) for activation, z in parts if activation is not None]
-    bends = [_signs(z, BENDS.get(type(activation), ())) for activation, z in parts if activation is not None]
+def sides(parts: Sequence[tuple[Activation, Floats]], objective: Objective, error: Floats) -> tuple[Signs, Signs]:
+    """On which side of each kink, and of each bend, every a is. parts: activations with their a; error: a - y."""
+    kinks = [_signs(a, KINKS.get(type(activation), ())) for activation, a in parts]
+    bends = [_signs(a, BENDS.get(type(activation), ())) for activation, a in parts]
     if isinstance(objective, MeanAbsoluteError | Quantile):
         kinks.append(_signs(error, (0.0,)))
     if isinstance(objective, Huber):
@@ -134,5 +130,5 @@ def sides(
     return np.concatenate([np.empty(0), *kinks]), np.concatenate([np.empty(0), *bends])
 
 
-def _signs(z: Floats, at: tuple[float, ...]) -> Signs:
-    return np.concatenate([np.empty(0), *(np.sign(z - place).ravel() for place in at)])
+def _signs(values: Floats, at: tuple[float, ...]) -> Signs:
+    return np.concatenate([np.empty(0), *(np.sign(values - place).ravel() for place in at)])

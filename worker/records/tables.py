@@ -126,6 +126,7 @@ class Job(Base, OfProject):
     test: Mapped[dict[str, Any] | None]
     evaluation: Mapped[dict[str, Any] | None]
     hints: Mapped[list[Any] | None] = mapped_column(Json)
+    certificate: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
 
     __table_args__ = (

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from worker.backprop.fit import Training
 from worker.errors import DataError, DivergedError, FigureError, LeaseLostError, SpecError, UnavailableError
+from worker.insight.certificate import certify, skipped
 from worker.insight.hints import hints_of
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.curves import read_curve
@@ -219,7 +220,7 @@ class _Attempt:
         recorder.flush()
         evaluation = evaluate(loaded)
         test = evaluation["test"]
-        hints = self._hints()
+        hints, certificate = self._hints(), _certificate(loaded.training)
         publish = recorder.stage_final(loaded.training.final, loaded.training.final_epoch)
 
         def work(session: Session) -> str:
@@ -231,6 +232,7 @@ class _Attempt:
                 "succeeded",
                 evaluation=evaluation,
                 hints=hints,
+                certificate=certificate,
                 test=test and {"loss": test["loss"], "metrics": test["metrics"]},
             )
 
@@ -275,6 +277,15 @@ class _Attempt:
         except (LeaseLostError, UnavailableError) as error:
             log.warning("end_not_recorded", status=status, error=str(error))
             return None
+
+
+def _certificate(training: Training) -> dict[str, Any]:
+    """The proof of the gradients. It must not cost the job its end, nor its memory."""
+    try:
+        return certify(training)
+    except Exception as error:
+        log.exception("no_certificate", error=repr(error))
+        return skipped("it could not be computed; the worker's log says why")
 
 
 def _said(error: SpecError | DataError) -> str:
