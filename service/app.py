@@ -4,7 +4,7 @@ from flask import Flask
 from flask_cors import CORS
 
 from service.access import register_access
-from service.api import chain_rule, curves, datasets, events, insight, jobs, predictions, submissions, system
+from service.api import chain_rule, curves, datasets, events, insight, jobs, predictions, steps, submissions, system
 from service.context import EXTENSION, Parts, register_request_ids
 from service.live import Live
 from service.openapi import document
@@ -21,7 +21,7 @@ from worker.running.tables import Tables
 
 EXPOSED = ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-Id"]
 
-RESOURCES = (submissions, jobs, curves, events, predictions, chain_rule, insight, datasets, system)
+RESOURCES = (submissions, jobs, curves, events, predictions, chain_rule, insight, steps, datasets, system)
 
 
 def all_operations() -> list[Operation]:

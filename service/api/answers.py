@@ -28,7 +28,7 @@ def page(data: list[dict[str, Any]], more: bool) -> Response:
 def with_links(snapshot: Snapshot) -> Snapshot:
     """The job with the addresses of what belongs to it."""
     own = f"/v1/jobs/{snapshot['id']}"
-    names = ("curve", "events", "predict", "weights", "evaluation", "chain-rule", "certificate", "histograms")
+    names = ("curve", "events", "predict", "weights", "evaluation", "chain-rule", "certificate", "histograms", "steps")
     links = (
         {"self": own}
         | {name.replace("-", "_"): f"{own}/{name}" for name in names}

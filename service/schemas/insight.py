@@ -79,3 +79,18 @@ class Histograms(Shown):
     rows: int
     loss: float
     layers: list[LayerHistograms]
+
+
+class StepShown(Shown):
+    """weights_sha256: of the weights that the step ended in, the bytes of all arrays in the order of a weights file."""
+
+    step: int
+    "Counted from 1 over the whole run."
+    epoch: int
+    bytes: int
+    weights_sha256: str
+    link: str
+
+
+class StepList(Shown):
+    data: list[StepShown]

@@ -82,6 +82,7 @@ class JobLinks(Shown):
     chain_rule: str
     certificate: str
     histograms: str
+    steps: str
     page: str
 
 

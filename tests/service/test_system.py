@@ -54,7 +54,7 @@ def test_the_document_is_valid_and_names_every_route(client: FlaskClient, app: F
 def test_answers_are_what_the_document_says(client: FlaskClient, succeeded: Callable[..., str], post: Any) -> None:
     """Each JSON answer of each resource validates against its documented schema."""
     document = client.get("/v1/openapi.json").get_json()
-    job_id = succeeded(training={"test": {"fraction": 0.1}})
+    job_id = succeeded(training={"test": {"fraction": 0.1}, "replay_steps": [1]})
     dataset = client.post("/v1/datasets", data=b"a,b\n1,x\n", content_type="text/csv")
     dataset_id = dataset.get_json()["id"]
     own = f"/v1/jobs/{job_id}"
@@ -72,6 +72,7 @@ def test_answers_are_what_the_document_says(client: FlaskClient, succeeded: Call
         ("post", "/v1/jobs/{job_id}/chain-rule", client.post(f"{own}/chain-rule", json=WEIGHT | {"dataset_rows": [1]})),
         ("post", "/v1/jobs/{job_id}/chain-rule", client.post(f"{own}/chain-rule", json=WEIGHT)),
         ("get", "/v1/jobs/{job_id}/certificate", client.get(f"{own}/certificate")),
+        ("get", "/v1/jobs/{job_id}/steps", client.get(f"{own}/steps")),
         ("get", "/v1/jobs/{job_id}/histograms", client.get(f"{own}/histograms")),
         ("post", "/v1/jobs/{job_id}/cancel", client.post(f"{own}/cancel")),
         ("post", "/v1/datasets", dataset),

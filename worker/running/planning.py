@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.build.cost import Cost, estimate_cost, part_rows
+from worker.build.cost import Cost, check_steps, estimate_cost, part_rows
 from worker.data.roles import Roles, assign_roles
 from worker.records.submission import Plan
 from worker.running.tables import Tables
@@ -31,4 +31,6 @@ class Planned:
 def plan_job(spec: Job, project_id: str, tables: Tables, limits: Limits) -> Planned:
     """Raises SpecError where the specification, the table and the limits do not fit."""
     roles = assign_roles(spec, tables.profile(project_id, spec.dataset), limits)
-    return Planned(roles, estimate_cost(spec, roles, limits), part_rows(spec, roles.rows))
+    planned = Planned(roles, estimate_cost(spec, roles, limits), part_rows(spec, roles.rows))
+    check_steps(spec.training, planned.parts["train"])
+    return planned

@@ -149,6 +149,7 @@ class _Attempt:
         try:
             reason = self._fit(training, recorder)
         except DivergedError:
+            _keep_steps(training, recorder)
             recorder.flush()
             raise
         if training.finished:
@@ -192,9 +193,12 @@ class _Attempt:
         """Train until the end or until there is a reason to stop, taking checkpoints on the way."""
         while not training.finished:
             for epoch in training.run(self.stopping):
+                _keep_steps(training, recorder)
                 recorder.add(epoch, training.parameters)
                 if self.stopping():
                     break
+            # of an epoch that was stopped on its way too
+            _keep_steps(training, recorder)
             reason = self.stopping.reason
             if reason == "checkpoint":
                 began = time.monotonic()
@@ -277,6 +281,12 @@ class _Attempt:
         except (LeaseLostError, UnavailableError) as error:
             log.warning("end_not_recorded", status=status, error=str(error))
             return None
+
+
+def _keep_steps(training: Training, recorder: Recorder) -> None:
+    """Hand over the steps of which every tensor was asked for."""
+    if training.replay is not None:
+        recorder.keep(training.replay.collect())
 
 
 def _certificate(training: Training) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
-from worker.running.loading import load
+from worker.running.loading import Loaded, load
 from worker.running.run import Runner
 from worker.settings import Limits
+from worker.specs.dataset import InlineDataset
 
 MIXED: dict[str, Any] = {
     "dataset": {
@@ -45,11 +46,16 @@ MIXED: dict[str, Any] = {
 }
 
 
+def loaded(**changes: Any) -> Loaded:
+    """A job's training before its first step, and what belongs to it."""
+    spec = spec_of(**changes)
+    table = inline_table(spec.dataset) if isinstance(spec.dataset, InlineDataset) else make_table(spec.dataset)  # type: ignore[arg-type]
+    return load(spec, table, Limits())
+
+
 def trained(**changes: Any) -> Training:
     """A job's training, at its end."""
-    spec = spec_of(**changes)
-    table = inline_table(spec.dataset) if spec.dataset.source == "inline" else make_table(spec.dataset)  # type: ignore[arg-type]
-    training = load(spec, table, Limits()).training
+    training = loaded(**changes).training
     for _ in training.run(lambda: False):
         pass
     return training
