@@ -58,7 +58,7 @@ def _posted_rows(body: schemas.ChainRuleRequest, subject: Subject) -> tuple[Matr
         x = RowEncoder(subject.encoders, np.float64).encode(rows)
     except DataError as error:
         place = "/row" if body.row is not None else f"/rows/{error.row or 0}"
-        column = "" if error.column is None else f"column {error.column!r} "
+        column = "" if error.column is None else f"column {error.column[:64]!r} "
         raise QuestionError(place, column + error.detail) from error
     return x, _targets(body, subject, len(rows))
 

@@ -205,9 +205,9 @@ class WeightShown(Shown):
     dL_dz: float | None  # noqa: N815
     dz_dw: float | None
     gradient: float
-    finite_difference: float | None
-    relative_error: float | None
-    uncertainty: float | None
+    finite_difference: float
+    relative_error: float
+    uncertainty: float
     step: float
     "h"
     agrees: bool

@@ -19,9 +19,9 @@ class LayerCertificate(Shown):
     numbers: int
     "Weights, biases and the like that the direction moves."
     gradient: float
-    finite_difference: float | None
-    relative_error: float | None
-    uncertainty: float | None
+    finite_difference: float
+    relative_error: float
+    uncertainty: float
     step: float
     verdict: Literal["agrees", "kink", "differs"]
 
@@ -34,7 +34,7 @@ class Certificate(Shown):
     """
 
     verdict: Literal["agrees", "kink", "differs", "skipped"]
-    "The worst of the layers'; `skipped` where it would have cost too much."
+    "The worst of the layers'; `skipped` where it would have cost too much, or could not be told: `reason` says which."
     reason: str | None
     rows: int
     loss: float | None

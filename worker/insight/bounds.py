@@ -4,13 +4,13 @@ from typing import Any
 
 from worker.errors import QuestionError
 
-PARAMETERS = 10_000_000
-"Weights and biases of one member: 80 MB in float64."
-STORED = 50_000_000
+PARAMETERS = 5_000_000
+"Weights and biases of one member: 40 MB in float64, of which a question holds two."
+STORED = 20_000_000
 "Weights and biases of all members, which are read from the record together."
 ROWS = 256
 PRODUCTS = 400_000_000
-"Rows x parameters: a forward pass of that takes about a quarter of a second, and a question some ten of them."
+"Rows x parameters: a question makes some five to twenty forward passes, each of which then takes up to 20 ms."
 VALUES = 200_000
 "Numbers in an answer that shows every unit."
 

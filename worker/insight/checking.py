@@ -1,11 +1,13 @@
 """A gradient against the loss itself, which knows nothing of the chain rule."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from worker.backprop.arrays import Floats, Targets
+from worker.errors import QuestionError
 from worker.insight.address import Place
 from worker.insight.difference import Difference, Look, central_difference, sides
 from worker.insight.subject import Subject
@@ -13,8 +15,10 @@ from worker.insight.trace import Step, forward
 
 
 def check(subject: Subject, place: Place, x: Floats, y: Targets, gradient: float) -> dict[str, Any]:
-    """The finite difference of the rows' mean loss, and what it says of the gradient."""
+    """The finite difference of the rows' mean loss, and what it says of the gradient. Raises QuestionError."""
     difference = _difference(subject, place, x, y)
+    if not (difference.is_known and math.isfinite(gradient)):
+        raise QuestionError("", "the loss overflows so near to this weight's value that no difference can be told")
     verdict = difference.verdict(gradient)
     return {
         "finite_difference": difference.value,

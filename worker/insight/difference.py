@@ -8,6 +8,7 @@ the step. So each look at the loss also says on which side of every kink it was;
 until it does not, and if the shortest still does, w stands on the kink itself.
 """
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ class Difference:
     left: float | None = None
     right: float | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """False where even the shortest step takes the loss out of float64's reach."""
+        return math.isfinite(self.value + self.uncertainty)
+
     def relative_error(self, gradient: float) -> float:
         """|gradient - value| over the larger of the two; 0 if both are 0."""
         larger = max(abs(gradient), abs(self.value))
@@ -108,6 +114,9 @@ def _by_step(look: Callable[[float], Look], at: float, here: Look, h: float) -> 
     near = (near_right.loss - near_left.loss) / h
     round_off = 8 * sys.float_info.epsilon * max(1.0, abs(here.loss)) / h
     uncertainty = abs(near - far) / 3 + round_off
+    if not math.isfinite(uncertainty):
+        # the loss overflows at one of these steps; a shorter one may not reach so far
+        return Difference(near, math.inf, h), True
     if _differ(here.kinks, left.kinks, right.kinks):
         one_sided = (here.loss - left.loss) / h, (right.loss - here.loss) / h
         return Difference(near, 4 * round_off, h, *one_sided), True

@@ -154,6 +154,17 @@ def test_weights_on_a_kink_are_not_called_a_fault() -> None:
     assert verdicts == ["kink", "agrees"]
 
 
+@pytest.mark.parametrize("size", [1e200, 1e154])
+def test_a_loss_out_of_reach_is_no_fault_and_no_number(size: float) -> None:
+    """An infinite figure would be no JSON, and cost the job its end on PostgreSQL."""
+    changes: dict[str, Any] = {"dataset": {"source": "builtin", "name": "diabetes"}, "target": "target"}
+    training = trained(**changes, training={"precision": "float64"}, network={"layers": []})
+    training.final.flat[...] = size
+    found = certify(training)
+    assert (found["verdict"], found["loss"]) == ("skipped", None)
+    assert "out of float64's reach" in found["reason"]
+
+
 def test_it_leaves_the_training_as_it_was() -> None:
     """Every bit of its state: weights, running figures, slots, generators."""
     training = trained(**MIXED)

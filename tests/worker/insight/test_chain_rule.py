@@ -278,3 +278,16 @@ def test_a_row_that_overflows_the_network_is_refused() -> None:
     subject.parameters.flat[...] = 1
     with pytest.raises(QuestionError, match="overflows"):
         Passes(subject, np.full((1, 3), 1e300), np.ones((1, 1)))
+
+
+def test_a_loss_that_overflows_next_to_a_weight_is_not_called_a_fault() -> None:
+    """e^z with z = 709 is finite, and with an input of 1e12 no step of the weight leaves it so."""
+    subject = subject_of([], "poisson", 1)
+    subject.parameters.flat[...] = 0
+    subject.parameters.named()["layers.0.b"][...] = 709
+    with pytest.raises(QuestionError, match="no difference can be told"):
+        chain_rule(subject, Address(0, 0, 0), np.array([[1e12, 0, 0]]), np.ones((1, 1)))
+    # a shorter step is enough here
+    subject.parameters.named()["layers.0.b"][...] = 690
+    weight = chain_rule(subject, Address(0, 0, 0), np.array([[3e5, 0, 0]]), np.ones((1, 1)))["weight"]
+    assert (weight["verdict"], weight["step"] < 1e-4) == ("agrees", True)
