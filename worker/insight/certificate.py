@@ -88,7 +88,7 @@ class _Proof:
             np.add(weights, start, out=weights)
             return self._look()
 
-        difference = central_difference(look, 0.0)
+        difference = central_difference(look, 0.0, size=float(np.abs(start).max()))
         weights[...] = start
         return {"layer": n, "numbers": int(np.count_nonzero(direction))} | _told(difference, gradient)
 
@@ -111,7 +111,7 @@ class _Proof:
         parts = list(_activities(self.network.layers[:-1], self.training_pass.hidden))
         last = self.objective.activation.value(self.z.copy())
         parts.append((self.objective.activation, last))
-        return Look(self._loss(), *sides(parts, self.objective, last - self.targets))
+        return Look(self._loss(), sides(parts, self.objective, last - self.targets))
 
     def _loss(self) -> float:
         """Of the last z: the mean over the rows, each by its weight, whose gradient a training pass gives."""

@@ -46,9 +46,8 @@ def _difference(subject: Subject, place: Place, x: Floats, y: Targets) -> Differ
         z = steps[-1].z
         targets = subject.objective.encode(y, len(z), np.float64)
         parts = [(step.activation, step.a) for step in _all(steps) if step.activation is not None]
-        return Look(
-            float(subject.objective.losses(z, y).mean()), *sides(parts, subject.objective, steps[-1].a - targets)
-        )
+        loss = float(subject.objective.losses(z, y).mean())
+        return Look(loss, sides(parts, subject.objective, steps[-1].a - targets))
 
     return central_difference(look, float(array[place.index]))
 

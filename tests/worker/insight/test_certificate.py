@@ -154,15 +154,28 @@ def test_weights_on_a_kink_are_not_called_a_fault() -> None:
     assert verdicts == ["kink", "agrees"]
 
 
-@pytest.mark.parametrize("size", [1e200, 1e154])
-def test_a_loss_out_of_reach_is_no_fault_and_no_number(size: float) -> None:
-    """An infinite figure would be no JSON, and cost the job its end on PostgreSQL."""
+@pytest.mark.parametrize("share", [2, 1 - 1e-10])
+def test_a_loss_out_of_reach_is_no_fault_and_no_number(share: float) -> None:
+    """The squares of the errors sum to more than float64 has, or would a ten-millionth further on.
+
+    An infinite figure would be no JSON, and cost the job its end on PostgreSQL.
+    """
     changes: dict[str, Any] = {"dataset": {"source": "builtin", "name": "diabetes"}, "target": "target"}
     training = trained(**changes, training={"precision": "float64"}, network={"layers": []})
-    training.final.flat[...] = size
+    rows = np.linspace(0, training.train.rows - 1, 8).astype(int)
+    squares = ((training.train.x[rows].sum(axis=1) + 1) ** 2).sum()
+    training.final.flat[...] = share * np.sqrt(np.finfo(np.float64).max / squares)
     found = certify(training)
     assert (found["verdict"], found["loss"]) == ("skipped", None)
     assert "out of float64's reach" in found["reason"]
+
+
+def test_large_weights_are_moved_by_large_steps() -> None:
+    """Weights of a million million: a step of 1e-4 would be lost in their last digits."""
+    changes: dict[str, Any] = {"dataset": {"source": "builtin", "name": "diabetes"}, "target": "target"}
+    training = trained(**changes, training={"precision": "float64"}, network={"layers": []})
+    training.final.flat[...] = 1e12
+    assert certify(training)["verdict"] == "agrees"
 
 
 def test_it_leaves_the_training_as_it_was() -> None:

@@ -216,7 +216,7 @@ def test_a_weight_on_a_kink_is_told_from_a_fault(layers: Layers) -> None:
     [("mean_absolute_error", True), ({"type": "quantile", "quantile": 0.8}, True), ({"type": "huber"}, False)],
 )
 def test_an_error_on_the_losss_own_kink_is_told(loss: Any, kink: bool) -> None:
-    """An error of exactly 0; and of huber exactly delta, where the slope bends but does not jump."""
+    """An error of exactly 0; but not of huber's exactly delta, where the slope bends and does not jump."""
     subject = subject_of([], loss, 1)
     subject.parameters.flat[...] = 0
     x, y = np.ones((1, 3)), np.array([[0.0 if kink else -1.0]])
@@ -273,6 +273,12 @@ def test_a_weight_that_is_not_there_is_pointed_at(network: str, address: Address
     assert refused.value.pointer == pointer
 
 
+def test_the_point_of_a_category_never_seen_is_said_to_be_untrained() -> None:
+    subject = subject_of(NETWORKS["embedding"])
+    with pytest.raises(QuestionError, match="is not trained and stays 0"):
+        chain_rule(subject, Address(0, 3, 0), *rows_for(subject, 1))
+
+
 def test_a_row_that_overflows_the_network_is_refused() -> None:
     subject = subject_of([dense(3, "softplus")], "poisson", 1)
     subject.parameters.flat[...] = 1
@@ -291,3 +297,22 @@ def test_a_loss_that_overflows_next_to_a_weight_is_not_called_a_fault() -> None:
     subject.parameters.named()["layers.0.b"][...] = 690
     weight = chain_rule(subject, Address(0, 0, 0), np.array([[3e5, 0, 0]]), np.ones((1, 1)))["weight"]
     assert (weight["verdict"], weight["step"] < 1e-4) == ("agrees", True)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_right_gradient_is_ever_called_a_fault(seed: int) -> None:
+    """Random layers, losses, rows and weights, from very small to very large: 50 questions each."""
+    generator = np.random.default_rng(seed)
+    for _ in range(50):
+        network, loss = generator.choice(sorted(NETWORKS)), generator.choice(sorted(LOSSES))
+        subject = subject_of(NETWORKS[network], LOSSES[loss], int(generator.integers(1, 4)))
+        subject.parameters.flat[...] *= 10 ** generator.uniform(-2, 0.8)
+        questions = addresses(subject)
+        address = questions[generator.integers(len(questions))][0]
+        x, y = rows_for(subject, int(generator.integers(1, 6)))
+        try:
+            weight = chain_rule(subject, address, x, y, list(range(len(x))))["weight"]
+        except QuestionError as refused:
+            assert "overflows" in str(refused)
+            continue
+        assert weight["verdict"] in ("agrees", "kink"), (network, loss, address, weight)
