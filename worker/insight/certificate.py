@@ -46,8 +46,8 @@ def certify(training: Training) -> Certificate:
         return skipped(f"a row would take {products:.2g} products, and two are too few; the limit is {PRODUCTS:.2g}")
     with np.errstate(all="ignore"):
         proof = _Proof(training, rows)
-        checked = [proof.of_layer(n) for n in trained] if math.isfinite(proof.loss) else []
-    if not all(math.isfinite(layer["gradient"] + layer["uncertainty"]) for layer in checked) or not checked:
+        checked = [proof.of_layer(n) for n in trained]
+    if not all(math.isfinite(layer["gradient"] + layer["uncertainty"]) for layer in checked):
         return skipped("the loss of these rows, or of weights next to these, is out of float64's reach")
     verdict = max((layer["verdict"] for layer in checked), key=VERDICTS.index)
     return {"verdict": verdict, "reason": None, "rows": rows, "loss": proof.loss, "layers": checked}

@@ -144,12 +144,11 @@ def test_a_fault_in_a_derivative_is_found_in_the_layers_before_it(kind: Any, mon
     assert verdicts == (["differs", "agrees"] if kind is Tanh else ["differs", "differs"])
 
 
-def test_weights_on_a_kink_are_not_called_a_fault() -> None:
-    """Every z of a relu is exactly 0, where it has no derivative."""
-    training = trained(network={"layers": [dense(4, "relu")]})
-    named = training.final.named()
-    named["layers.0.w"][...] = 0
-    named["layers.0.b"][...] = 0
+@pytest.mark.parametrize("layer", [dense(4, "relu"), {"type": "residual", "layers": [dense(4, "relu")]}])
+def test_weights_on_a_kink_are_not_called_a_fault(layer: dict[str, Any]) -> None:
+    """Every z of a relu is exactly 0, where it has no derivative; in a block too."""
+    training = trained(network={"layers": [layer]})
+    training.final.views[0].flat[...] = 0
     verdicts = [layer["verdict"] for layer in certify(training)["layers"]]
     assert verdicts == ["kink", "agrees"]
 

@@ -299,7 +299,8 @@ def test_a_loss_that_overflows_next_to_a_weight_is_not_called_a_fault() -> None:
     assert (weight["verdict"], weight["step"] < 1e-4) == ("agrees", True)
 
 
-@pytest.mark.parametrize("seed", range(8))
+# of 400 seeds 248 is the one that needs an honest measure of round-off
+@pytest.mark.parametrize("seed", [*range(7), 248])
 def test_no_right_gradient_is_ever_called_a_fault(seed: int) -> None:
     """Random layers, losses, rows and weights, from very small to very large: 50 questions each."""
     generator = np.random.default_rng(seed)
@@ -313,6 +314,7 @@ def test_no_right_gradient_is_ever_called_a_fault(seed: int) -> None:
         try:
             weight = chain_rule(subject, address, x, y, list(range(len(x))))["weight"]
         except QuestionError as refused:
-            assert "overflows" in str(refused)
+            if "overflows" not in str(refused):
+                raise
             continue
         assert weight["verdict"] in ("agrees", "kink"), (network, loss, address, weight)
