@@ -58,10 +58,6 @@ class Place:
             return steps, self.address.layer
         return steps[self.address.layer].inner, self.address.inner
 
-    def step(self, steps: list[Step]) -> Step:
-        among, position = self.sequence(steps)
-        return among[position]
-
     def dz_dw(self, step: Step) -> Floats:
         """The last factor, of each row: (rows,).
 

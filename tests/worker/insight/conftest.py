@@ -1,7 +1,6 @@
 """Networks of every kind as the record would give them, with random weights in float64, and some rows for them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,13 +113,3 @@ def addresses(subject: Subject) -> list[tuple[Address, str, tuple[int, ...]]]:
             source: Any = index[0] if kind == "w" else {"b": "bias"}.get(kind, kind)
             found.append((Address(int(layer), source, index[-1], inner), name, index))
     return found
-
-
-def with_weight(subject: Subject, **values: float) -> Subject:
-    """A subject all of whose named arrays have one value."""
-    parameters = subject.parameters.like()
-    parameters.flat[...] = subject.parameters.flat
-    named = parameters.named()
-    for name, value in values.items():
-        named[name.replace("_", ".")][...] = value
-    return replace(subject, parameters=parameters)
