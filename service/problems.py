@@ -13,6 +13,7 @@ from worker.errors import (
     DataError,
     IdempotencyError,
     NotFoundError,
+    QuestionError,
     SpecError,
     StateError,
     StorageFullError,
@@ -110,6 +111,11 @@ def _of_weights_file(error: WeightsFileError) -> Problem:
     return Problem(422, "the file can't be imported", errors=[{"pointer": "", "detail": str(error)}])
 
 
+def _of_question(error: QuestionError) -> Problem:
+    errors = [{"pointer": error.pointer, "detail": error.detail}]
+    return Problem(422, "the question can't be answered as it stands", code=error.code, errors=errors)
+
+
 def _of_state(error: StateError) -> Problem:
     if error.code == "queue_full":
         return Problem(429, str(error), code=error.code, headers={"Retry-After": "30"})
@@ -135,6 +141,7 @@ def _of_anything(_error: Exception) -> Problem:
 TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda problem: problem,
     SpecError: _of_spec,
+    QuestionError: _of_question,
     DataError: of_data,
     WeightsFileError: _of_weights_file,
     # the same bytes for a foreign, a deleted and an unknown id

@@ -17,6 +17,19 @@ class SpecError(GradmillError):
         self.detail = detail
 
 
+class QuestionError(GradmillError):
+    """A question about a network can't be answered as it stands. Raised with the place of the fault in the question.
+
+    pointer: a JSON Pointer into the request, such as `/weight/to`. code: a short name for programs.
+    """
+
+    def __init__(self, pointer: str, detail: str, *, code: str = "invalid") -> None:
+        super().__init__(f"{pointer} {detail}")
+        self.pointer = pointer
+        self.detail = detail
+        self.code = code
+
+
 class DataError(GradmillError):
     """A table, or rows to predict, can't be used as they are. Raised with the place when there is one.
 

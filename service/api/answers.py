@@ -28,6 +28,10 @@ def page(data: list[dict[str, Any]], more: bool, *, by: str = "id") -> Response:
 def with_links(snapshot: Snapshot) -> Snapshot:
     """The job with the addresses of what belongs to it."""
     own = f"/v1/jobs/{snapshot['id']}"
-    names = ("curve", "events", "predict", "weights", "evaluation")
-    links = {"self": own} | {name: f"{own}/{name}" for name in names} | {"page": f"/ui/jobs/{snapshot['id']}"}
+    names = ("curve", "events", "predict", "weights", "evaluation", "chain-rule", "certificate", "histograms", "steps")
+    links = (
+        {"self": own}
+        | {name.replace("-", "_"): f"{own}/{name}" for name in names}
+        | {"page": f"/ui/jobs/{snapshot['id']}"}
+    )
     return snapshot | {"links": links}

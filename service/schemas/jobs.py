@@ -79,6 +79,10 @@ class JobLinks(Shown):
     predict: str
     weights: str
     evaluation: str
+    chain_rule: str
+    certificate: str
+    histograms: str
+    steps: str
     page: str
 
 

@@ -15,6 +15,8 @@ from werkzeug.test import TestResponse
 
 from service.context import Parts
 
+WEIGHT = {"weight": {"layer": 1, "from": 0, "to": 1}}
+
 
 def test_alive_and_ready(client: FlaskClient, parts: Parts) -> None:
     assert client.get("/healthz").get_json() == {"status": "alive"}
@@ -86,7 +88,7 @@ def answers_about_models(client: FlaskClient, job_id: str) -> list[tuple[str, st
 def test_answers_are_what_the_document_says(client: FlaskClient, succeeded: Callable[..., str], post: Any) -> None:
     """Each JSON answer of each resource validates against its documented schema."""
     document = client.get("/v1/openapi.json").get_json()
-    job_id = succeeded(training={"test": {"fraction": 0.1}}, model="iris")
+    job_id = succeeded(training={"test": {"fraction": 0.1}, "replay_steps": [1]}, model="iris")
     dataset = client.post("/v1/datasets", data=b"a,b\n1,x\n", content_type="text/csv")
     dataset_id = dataset.get_json()["id"]
     own = f"/v1/jobs/{job_id}"
@@ -100,6 +102,12 @@ def test_answers_are_what_the_document_says(client: FlaskClient, succeeded: Call
         ("get", "/v1/jobs/{job_id}/curve", client.get(f"{own}/curve")),
         ("get", "/v1/jobs/{job_id}/evaluation", client.get(f"{own}/evaluation")),
         ("post", "/v1/jobs/{job_id}/predict", client.post(f"{own}/predict", json={"rows": [[1, 2, 3, 4]]})),
+        ("post", "/v1/jobs/{job_id}/chain-rule", client.post(f"{own}/chain-rule", json=WEIGHT | {"dataset_row": 1})),
+        ("post", "/v1/jobs/{job_id}/chain-rule", client.post(f"{own}/chain-rule", json=WEIGHT | {"dataset_rows": [1]})),
+        ("post", "/v1/jobs/{job_id}/chain-rule", client.post(f"{own}/chain-rule", json=WEIGHT)),
+        ("get", "/v1/jobs/{job_id}/certificate", client.get(f"{own}/certificate")),
+        ("get", "/v1/jobs/{job_id}/steps", client.get(f"{own}/steps")),
+        ("get", "/v1/jobs/{job_id}/histograms", client.get(f"{own}/histograms")),
         ("post", "/v1/jobs/{job_id}/cancel", client.post(f"{own}/cancel")),
         ("post", "/v1/datasets", dataset),
         ("get", "/v1/datasets", client.get("/v1/datasets")),

@@ -16,6 +16,7 @@ from worker.backprop.network import Network, TrainingPass
 from worker.backprop.orders import DROPOUT, INITIAL_WEIGHTS, Orders
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Epoch, LayerFigures, Plan, State
+from worker.backprop.replay import Replay, Watch
 from worker.backprop.schedules import Schedule
 from worker.backprop.updates import MakeOptimizer, Updates
 from worker.errors import FigureError
@@ -36,8 +37,13 @@ class Training:
         validation: Part | None = None,
         metrics: Mapping[str, Metric],
         start: Mapping[str, Floats] | None = None,
+        replay: Replay | None = None,
     ) -> None:
-        """start: arrays by their names in a weights file, which the first weights have in place of random ones."""
+        """start: arrays by their names in a weights file, which the first weights have in place of random ones.
+
+        replay: keeps every tensor of the steps that it wants; of a single network.
+        """
+        self.replay = replay
         self.network, self.objective, self.schedule, self.plan = network, objective, schedule, plan
         self.train, self.validation, self.metrics = train, validation, metrics
         members = None if plan.seeds is None else len(plan.seeds)
@@ -126,19 +132,29 @@ class Training:
         return self.parameters.flat[self.best.over] if has_done else None
 
     def _train_epoch(self, order: Integers, should_stop: Callable[[], bool]) -> bool:
-        rates, dropout = self._rates(), self._dropout
+        rates, dropout, take, watch = self._rates(), self._dropout, self.updates.take, self._watch()
+        if watch is not None:
+            take = watch.take
         has_figures = (self.epoch + 1) % self.plan.figures_every == 0
-        for batches, training_pass, first in self._from_step(self._step):
+        for batches, each_pass, first in self._from_step(self._step):
+            training_pass = each_pass if watch is None else watch.passing(each_pass)
             rows = batches.rows
             for batch in batches.in_order(self._part_of(order, batches), first):
                 training_pass(*batch, dropout)
                 self._step += 1
                 last = self._step == self.steps
-                self.updates.take(rows, rates[self._step - 1], last=last, layers=has_figures)
+                take(rows, rates[self._step - 1], last=last, layers=has_figures)
                 if should_stop() and not last:
                     return False
         self._learning_rate = rates[-1]
         return True
+
+    def _watch(self) -> Watch | None:
+        """Over this epoch, if a step that is left of it is wanted."""
+        done = self.epoch * self.steps + self._step
+        if self.replay is None or not self.replay.wants_any(done + 1, self.steps - self._step):
+            return None
+        return self.replay.watch(self.updates, epoch=self.epoch + 1, number=done + 1)
 
     def _from_step(self, step: int) -> Iterator[tuple[Batches, TrainingPass, int]]:
         """The batches that are left in this epoch, with the number of the first."""

@@ -14,6 +14,10 @@ from worker.errors import SpecError
 from worker.settings import Limits
 from worker.specs import network as layer_specs
 from worker.specs.job import Job
+from worker.specs.training import Training
+
+REPLAY_BYTES = 32 * 2**20
+"Of all tensors of the steps that are kept."
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ def estimate_cost(spec: Job, roles: Roles, limits: Limits) -> Cost:
     of_members = training.ensemble * (
         sums.parameters * copies + batch * sums.activations + measured + roles.rows * inputs
     )
-    values = of_members + 3 * roles.rows * (roles.inputs + inputs)
+    kept = _kept_values(spec, sums, roles.inputs, batch, slots)
+    values = of_members + kept + 3 * roles.rows * (roles.inputs + inputs)
     # a product costs 2 FLOPs; backward has two of forward's size
     flops = 6 * sums.products * roles.rows * training.epochs * training.ensemble
     cost = Cost(shapes, sums.parameters, values * (8 if training.precision == "float64" else 4), flops)
@@ -101,6 +106,25 @@ def estimate_cost(spec: Job, roles: Roles, limits: Limits) -> Cost:
             "/training/epochs", f"needs {cost.flops:.3g} floating point operations; the limit is {limits.flops:.3g}"
         )
     return cost
+
+
+def _kept_values(spec: Job, sums: Sums, inputs: int, batch: int, slots: int) -> int:
+    """How many values the steps take of which all is kept. Raises SpecError if they are too many."""
+    # before, after, gradient and update, and slots; of a row x, targets, and at most z, a, dL/da, dL/dz and one more
+    of_step = sums.parameters * (4 + slots) + batch * (inputs + 2 * sums.activations)
+    values = of_step * len(spec.training.replay_steps)
+    needed = values * (8 if spec.training.precision == "float64" else 4)
+    if needed > REPLAY_BYTES:
+        raise SpecError("/training/replay_steps", f"would keep {needed} bytes; the limit is {REPLAY_BYTES}")
+    return values
+
+
+def check_steps(training: Training, rows: int) -> None:
+    """Raise SpecError for a step to be kept that this run does not have. rows: of the training part."""
+    steps = training.epochs * -(-rows // min(training.batch_size, rows))
+    for n, step in enumerate(training.replay_steps):
+        if step > steps:
+            raise SpecError(f"/training/replay_steps/{n}", f"is past the {steps} steps of this run")
 
 
 def part_rows(spec: Job, rows: int) -> dict[str, int]:

@@ -14,10 +14,12 @@ from worker.backprop.losses.classes import BinaryCrossEntropy, SoftmaxCrossEntro
 from worker.backprop.losses.numbers import Huber, LogCosh, MeanAbsoluteError, MeanSquaredError, Poisson, Quantile
 from worker.backprop.losses.objective import Objective
 from worker.backprop.metrics import OF_CLASSES, OF_LABELS, OF_NUMBERS, Metric, mae, rmse
+from worker.data.encoders import ClassTarget, LabelsTarget, Target
 from worker.data.roles import Roles
 from worker.errors import SpecError
 from worker.specs import losses as loss_specs
 from worker.specs.job import Job
+from worker.specs.network import ResolvedDense
 
 OF_ACTIVATION = {
     "mean_squared_error": MeanSquaredError,
@@ -75,6 +77,20 @@ def resolve_task(spec: Job, roles: Roles) -> Task:
     _check_metrics(spec, task)
     _class_weights(task, np.zeros(0, np.int64))
     return task
+
+
+def recorded_task(spec: Job, target: Target, output: ResolvedDense) -> Task:
+    """The task of a job whose network stands already, from what its weights were published with."""
+    given = spec.training.loss
+    loss = given if isinstance(given, str) else given.type
+    loss_spec = None if isinstance(given, str) else given
+    classes = target.classes if isinstance(target, ClassTarget) else None
+    if loss == "auto":
+        loss = "mean_squared_error" if classes is None else "cross_entropy"
+    kind: Literal["classes", "labels", "numbers"] = "numbers" if classes is None else "classes"
+    if isinstance(target, LabelsTarget):
+        kind = "labels"
+    return Task(kind, loss, loss_spec, output.units, output.activation, classes)
 
 
 def _binary(roles: Roles) -> tuple[Literal["classes", "labels"], int]:

@@ -11,6 +11,7 @@ from worker.backprop.fit import Training
 from worker.backprop.metrics import HIGHER_IS_BETTER, Metric
 from worker.backprop.network import Network
 from worker.backprop.plan import Patience, Plan
+from worker.backprop.replay import Replay
 from worker.backprop.updates import MakeOptimizer
 from worker.build.task import Task, build_objective
 from worker.errors import SpecError
@@ -57,6 +58,7 @@ def build_training(
         validation=validation,
         metrics=metrics,
         start=start,
+        replay=Replay(spec.replay_steps) if spec.replay_steps else None,
     )
 
 
@@ -68,6 +70,8 @@ def check_training(spec: Job) -> None:
         raise SpecError("/training/optimizer/nesterov", "looks ahead along the momentum, which is 0")
     if isinstance(schedule, schedule_specs.CosineSchedule) and schedule.warmup_epochs >= training.epochs:
         raise SpecError("/training/schedule/warmup_epochs", f"must be less than the {training.epochs} epochs")
+    if training.replay_steps and (training.ensemble > 1 or training.accumulate > 1):
+        raise SpecError("/training/replay_steps", "are kept of a single network, ensemble 1 and accumulate 1")
     for n, layer in enumerate(spec.network.layers):
         inner = layer.layers if isinstance(layer, layer_specs.ResidualLayer) else [layer]
         if training.batch_size == 1 and any(isinstance(one, layer_specs.BatchNormLayer) for one in inner):

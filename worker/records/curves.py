@@ -129,3 +129,9 @@ def read_curve(session: Session, job_id: str, *, after_epoch: int = 0, max_point
             kept.append(Epoch.layers.is_not(None))
         found = found.where(or_(*kept))
     return [point_of(row) for row in session.scalars(found.order_by(Epoch.epoch))]
+
+
+def recorded_rate(session: Session, job_id: str, epoch: int) -> float | None:
+    """The learning rate of the last step of this epoch, or of the last recorded before it; None before the first."""
+    found = select(Epoch.learning_rate).where(Epoch.job_id == job_id, Epoch.epoch <= epoch)
+    return session.scalar(found.order_by(Epoch.epoch.desc()).limit(1))

@@ -10,7 +10,7 @@ from worker.records.blobs import delete_blobs
 from worker.records.holding import HELD
 from worker.records.predictions import check_unused
 from worker.records.sources import are_needed
-from worker.records.tables import Checkpoint, IdempotencyKey, Job, JobTag, ModelVersion, Weights
+from worker.records.tables import Checkpoint, IdempotencyKey, Job, JobTag, KeptStep, ModelVersion, Weights
 from worker.records.transitions import locked_job
 
 
@@ -76,9 +76,11 @@ def delete_job(session: Session, project_id: str, job_id: str) -> None:
         raise StateError("a model version has this job's weights; delete that first")
     check_unused(session, weights_ids)
     checkpoints = session.scalars(select(Checkpoint.blob_id).where(Checkpoint.job_id == job_id)).all()
+    steps = session.scalars(select(KeptStep.blob_id).where(KeptStep.job_id == job_id)).all()
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id == job_id))
     session.execute(delete(Weights).where(Weights.job_id == job_id))
     session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id))
+    session.execute(delete(KeptStep).where(KeptStep.job_id == job_id))
     session.delete(job)
     session.flush()
-    delete_blobs(session, [row.blob_id for row in weights] + list(checkpoints))
+    delete_blobs(session, [row.blob_id for row in weights] + [*checkpoints, *steps])

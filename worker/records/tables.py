@@ -132,6 +132,7 @@ class Job(Base, OfProject, Leased):
     evaluation: Mapped[dict[str, Any] | None]
     hints: Mapped[list[Any] | None] = mapped_column(Json)
     model: Mapped[dict[str, Any] | None]
+    certificate: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         Index(None, "project_id", "id"),
@@ -241,6 +242,22 @@ class Checkpoint(Base, OfProject):
     epoch: Mapped[int]
     step: Mapped[int]
     fingerprint: Mapped[dict[str, Any]]
+    blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now())
+
+
+class KeptStep(Base, OfProject):
+    """A training step of which every tensor is kept. number: of all the run's, from 1; epoch: of which it was part.
+
+    weights_sha256: of the weights that it ended in, their bytes in the order of the weights file.
+    """
+
+    __tablename__ = "kept_steps"
+
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(Big, primary_key=True)
+    epoch: Mapped[int]
+    weights_sha256: Mapped[str] = mapped_column(String(64))
     blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"))
     created_at: Mapped[datetime] = mapped_column(default=now())
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.build.cost import Cost, estimate_cost, part_rows
+from worker.build.cost import Cost, check_steps, estimate_cost, part_rows
 from worker.build.layers import resolve_layers
 from worker.build.task import resolve_task
 from worker.build.warm_start import adopt_roles, start_arrays
@@ -39,6 +39,12 @@ class Planned:
 
 def plan_job(spec: Job, project_id: str, tables: Tables, limits: Limits) -> Planned:
     """Raises SpecError where the specification, the table and the limits do not fit."""
+    planned = _planned(spec, project_id, tables, limits)
+    check_steps(planned.spec.training, planned.parts["train"])
+    return planned
+
+
+def _planned(spec: Job, project_id: str, tables: Tables, limits: Limits) -> Planned:
     if spec.start_from is None:
         roles = assign_roles(spec, tables.profile(project_id, spec.dataset), limits)
         return Planned(spec, roles, estimate_cost(spec, roles, limits), part_rows(spec, roles.rows))

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,16 @@ from sqlalchemy.orm import Session
 
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Epoch, LayerFigures, State
+from worker.backprop.replay import Taken
 from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
 from worker.records.curves import Point, record_epochs
 from worker.records.events import write_event
+from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, add_note
 from worker.records.sessions import Database
 from worker.records.weights import Recipe, publish_weights, to_bytes
+from worker.running.kept_steps import StepFile, step_file
 from worker.uptime import uptime
 
 log = structlog.get_logger()
@@ -36,10 +39,11 @@ class Pending:
 
     points: list[Point] = field(default_factory=list)
     snapshots: list[tuple[int, bytes]] = field(default_factory=list)
+    steps: list[StepFile] = field(default_factory=list)
 
     @property
-    def snapshot_bytes(self) -> int:
-        return sum(len(content) for _, content in self.snapshots)
+    def content_bytes(self) -> int:
+        return sum(len(content) for _, content in self.snapshots) + sum(len(step.content) for step in self.steps)
 
 
 def snapshot_epochs(epochs: int, count: int, bytes_each: int) -> set[int]:
@@ -91,13 +95,17 @@ class Recorder:
         # what stands already stood with its snapshot: both were one transaction
         if epoch.epoch in self._snapshots and epoch.epoch > self._recorded:
             self._pending.snapshots.append((epoch.epoch, to_bytes(parameters.named())))
-        if time.monotonic() >= self._next_flush or self._pending.snapshot_bytes > PENDING_BYTES_LIMIT:
+        if time.monotonic() >= self._next_flush or self._pending.content_bytes > PENDING_BYTES_LIMIT:
             self.flush()
         self._epoch_began = time.monotonic()
 
+    def keep(self, taken: Sequence[Taken]) -> None:
+        """Take in steps of which every tensor is kept, for the next flush or checkpoint."""
+        self._pending.steps += [step_file(step, self._recipe.network) for step in taken]
+
     def flush(self) -> None:
         """Write what is pending."""
-        if self._pending.points:
+        if self._pending.points or self._pending.steps:
             self._write(None)
 
     def checkpoint(self, state: State) -> None:
@@ -111,6 +119,7 @@ class Recorder:
         began = time.monotonic()
         pending, best = self._pending, self._best
         staged = [(epoch, self._stage(content)) for epoch, content in pending.snapshots]
+        staged_steps = [(step, self._stage(step.content)) for step in pending.steps]
         staged_state = self._stage(state_to_bytes(state)) if state is not None else None
         left = self._epochs - (pending.points[-1].epoch if pending.points else self._recorded)
 
@@ -127,6 +136,8 @@ class Recorder:
             first = guarded.seq - len(staged) + 1
             for n, (epoch, place) in enumerate(staged):
                 self._publish_snapshot(session, epoch, place, first + n)
+            for step, place in staged_steps:
+                self._publish_step(session, step, place)
             if state is not None and staged_state is not None:
                 publish_checkpoint(
                     session,
@@ -152,6 +163,17 @@ class Recorder:
         self._next_flush = time.monotonic() + max(FLUSH_SECONDS, FLUSH_SHARE * seconds)
         self._tell(status, guarded_since)
         self._announce(self._claim.job_id)
+
+    def _publish_step(self, session: Session, step: StepFile, place: bytes | str) -> None:
+        if not is_kept(session, self._claim.job_id, step.number):
+            publish_step(
+                session,
+                self._claim,
+                number=step.number,
+                epoch=step.epoch,
+                weights_sha256=step.weights_sha256,
+                blob_id=self._blob(session, place),
+            )
 
     def _publish_snapshot(self, session: Session, epoch: int, place: "bytes | str", seq: int) -> None:
         weights_id = publish_weights(

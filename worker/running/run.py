@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from worker.backprop.fit import Training
 from worker.build.warm_start import Source
 from worker.errors import DataError, DivergedError, FigureError, LeaseLostError, SpecError, UnavailableError
+from worker.insight.certificate import certify, skipped
 from worker.insight.hints import hints_of
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.curves import read_curve
@@ -158,6 +159,7 @@ class _Attempt:
         try:
             reason = self._fit(training, recorder)
         except DivergedError:
+            _keep_steps(training, recorder)
             recorder.flush()
             raise
         if training.finished:
@@ -207,9 +209,12 @@ class _Attempt:
         """Train until the end or until there is a reason to stop, taking checkpoints on the way."""
         while not training.finished:
             for epoch in training.run(self.stopping):
+                _keep_steps(training, recorder)
                 recorder.add(epoch, training.parameters)
                 if self.stopping():
                     break
+            # of an epoch that was stopped on its way too
+            _keep_steps(training, recorder)
             reason = self.stopping.reason
             if reason == "checkpoint":
                 began = time.monotonic()
@@ -235,7 +240,7 @@ class _Attempt:
         recorder.flush()
         evaluation = evaluate(loaded)
         test = evaluation["test"]
-        hints = self._hints()
+        hints, certificate = self._hints(), _certificate(loaded.training)
         publish = recorder.stage_final(loaded.training.final, loaded.training.final_epoch)
 
         def work(session: Session) -> str:
@@ -250,6 +255,7 @@ class _Attempt:
                 "succeeded",
                 evaluation=evaluation,
                 hints=hints,
+                certificate=certificate,
                 test=test and {"loss": test["loss"], "metrics": test["metrics"]},
             )
 
@@ -294,6 +300,21 @@ class _Attempt:
         except (LeaseLostError, UnavailableError) as error:
             log.warning("end_not_recorded", status=status, error=str(error))
             return None
+
+
+def _keep_steps(training: Training, recorder: Recorder) -> None:
+    """Hand over the steps of which every tensor was asked for."""
+    if training.replay is not None:
+        recorder.keep(training.replay.collect())
+
+
+def _certificate(training: Training) -> dict[str, Any]:
+    """The proof of the gradients. It must not cost the job its end, nor its memory."""
+    try:
+        return certify(training)
+    except Exception as error:
+        log.exception("no_certificate", error=repr(error))
+        return skipped("it could not be computed; the worker's log says why")
 
 
 def fingerprint(threads: int) -> dict[str, Any]:

@@ -96,5 +96,8 @@ class Training(Spec):
     "BLAS threads. One is best but for large layers."
     checkpoint_seconds: Annotated[Number, Field(ge=0.1, le=86_400)] = 10.0
     "Time between checkpoints, from which a killed job resumes; longer where a checkpoint takes over 2.5 % of it."
+    replay_steps: Annotated[tuple[Annotated[Integer, Field(ge=1)], ...], Field(max_length=4)] = ()
+    """Steps, counted from 1 over the whole run, of which every tensor is kept: inputs, z, a, gradients, the update, and
+    the weights before and after. Of a single network, with one batch to a step; at most 32 MiB in all."""
     snapshots: Annotated[Integer, Field(ge=0, le=32)] = 32
     "Weights kept along the way, log-spaced over the epochs, at most."

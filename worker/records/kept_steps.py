@@ -1,0 +1,45 @@
+"""Training steps of which every tensor is kept: one safetensors blob each, written once."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from worker.errors import NotFoundError
+from worker.records.blobs import publish_blob, read_blob
+from worker.records.lease import Claim
+from worker.records.tables import Blob, KeptStep
+
+
+def is_kept(session: Session, job_id: str, number: int) -> bool:
+    """Whether an earlier attempt has this step already; a resumed run makes the same bits again."""
+    return session.get(KeptStep, (job_id, number)) is not None
+
+
+def publish_step(session: Session, claim: Claim, *, number: int, epoch: int, weights_sha256: str, blob_id: str) -> None:
+    """Publish a step that is not kept yet, in the transaction of the curve rows that it belongs to."""
+    session.execute(
+        insert(KeptStep).values(
+            job_id=claim.job_id,
+            project_id=claim.project_id,
+            number=number,
+            epoch=epoch,
+            weights_sha256=weights_sha256,
+            blob_id=blob_id,
+        )
+    )
+    publish_blob(session, blob_id)
+
+
+def list_steps(session: Session, job_id: str) -> Sequence[tuple[KeptStep, int]]:
+    """A job's kept steps in order, with the bytes of each."""
+    found = select(KeptStep, Blob.bytes).join(Blob, Blob.id == KeptStep.blob_id).where(KeptStep.job_id == job_id)
+    return [(step, size) for step, size in session.execute(found.order_by(KeptStep.number))]
+
+
+def read_step(session: Session, job_id: str, number: int) -> tuple[KeptStep, bytes]:
+    """The row and its safetensors bytes. Raises NotFoundError if this step was not asked for, or not made yet."""
+    step = session.get(KeptStep, (job_id, number))
+    if step is None:
+        raise NotFoundError(f"step {number} is not kept")
+    return step, read_blob(session, step.blob_id)
