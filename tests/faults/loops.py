@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from tests.faults.invariants import Result
 from tests.faults.kills import SPEC
 from tests.faults.workers import House, Worker
+from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.lease import FINAL
 from worker.records.transitions import ask
 
 Strike = Callable[[Worker, int], None]

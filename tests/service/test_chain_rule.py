@@ -258,3 +258,14 @@ def test_weights_of_rows_are_said_to_be_left_out(succeeded: Callable[..., str], 
     loss = {"type": "cross_entropy", "class_weights": {"1": 3.0}}
     job_id = succeeded(**XOR, training={"epochs": 1, "loss": loss})
     assert any("counts as 1" in note for note in ask(job_id, dataset_row=1)["notes"])
+
+
+def test_a_frozen_weight_has_a_gradient_and_no_update(succeeded: Callable[..., str], ask: Ask) -> None:
+    """What training would do with it is nothing; the layer after it moves."""
+    source = succeeded(**XOR)
+    job_id = succeeded(**XOR | {"start_from": {"job": source, "freeze": 1}}, training={"clip_norm": 1e-3, "l2": 0.1})
+    frozen = ask(job_id, dataset_row=1)["weight"]
+    assert frozen["gradient"] != 0
+    assert frozen["update"]["new_value"] == frozen["value"]
+    trained = ask(job_id, dataset_row=1, weight={"layer": 1, "from": 0, "to": 0})["weight"]
+    assert trained["update"]["new_value"] != trained["value"]

@@ -74,7 +74,7 @@ class Watch:
             parameters, optimizer = self._updates.parameters, self._updates.optimizer
             self._kept = _in_layout("before", parameters, parameters.flat)
             for name, slot in optimizer.slots.items():
-                self._kept |= _in_layout(f"slots.{name}", parameters, slot)
+                self._kept |= _in_layout(f"slots.{name}", parameters, slot, frozen=self._updates.plan.frozen)
             _pass_at_leisure(training_pass, (x, targets, weights, z), generator, self._kept)
             gradients = self._updates.gradients
             self._kept |= _in_layout("gradient", gradients, gradients.flat)
@@ -95,11 +95,11 @@ class Watch:
         self._number += 1
 
 
-def _in_layout(prefix: str, parameters: Parameters, flat: Floats) -> dict[str, Floats]:
-    """A copy of a flat array, cut as the parameters are: `before.layers.0.w`."""
+def _in_layout(prefix: str, parameters: Parameters, flat: Floats, *, frozen: int = 0) -> dict[str, Floats]:
+    """A copy of a flat array, cut as the parameters are: `before.layers.0.w`. frozen: layers that it leaves out."""
     return {
         f"{prefix}.layers.{n}.{name}": view
-        for n, views in enumerate(windows(flat.copy(), parameters.shapes))
+        for n, views in enumerate(windows(flat.copy(), parameters.shapes[frozen:]), frozen)
         for name, view in views.items()
     }
 

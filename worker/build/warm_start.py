@@ -90,7 +90,7 @@ def start_arrays(
     if source.members != spec.training.ensemble:
         raise SpecError("/training/ensemble", f"must be {source.members}, as many networks as the source has")
     _check_hidden(layers, build_network(layers, inputs), source)
-    freeze = 0 if spec.start_from is None else spec.start_from.freeze
+    freeze = spec.frozen
     if freeze >= len(layers):
         raise SpecError("/start_from/freeze", f"must leave the output layer to train: {len(layers) - 1} or less")
     if keep_output:

@@ -36,10 +36,12 @@ Certificate = dict[str, Any]
 def certify(training: Training) -> Certificate:
     """Of the final weights, in training mode: batch_norm by these rows, one draw of dropout. Of a stack, member 0.
 
+    Of all layers that are trained: frozen ones have no gradient.
+
     Where it would take too long it is skipped, by arithmetic, and says so.
     """
     layers = training.network.layers
-    trained = [n for n, layer in enumerate(layers) if layer.shapes]
+    trained = [n for n, layer in enumerate(layers) if layer.shapes and n >= training.plan.frozen]
     products = training.final.flat.shape[-1] * LOOKS * len(trained)
     rows = min(ROWS, training.train.rows, PRODUCTS // products)
     if rows < min(FEWEST_ROWS, training.train.rows):
@@ -71,7 +73,10 @@ class _Proof:
         self.targets = self.objective.encode(self.y, self.network.outputs, np.float64)
         self.z = np.empty((self.network.outputs, rows))
         self.gradients: Parameters = self.parameters.like()
-        self.training_pass = TrainingPass(self.network, self.objective, self.parameters, self.gradients, rows)
+        self.frozen = training.plan.frozen
+        self.training_pass = TrainingPass(
+            self.network, self.objective, self.parameters, self.gradients, rows, frozen=self.frozen
+        )
         self.parameters.flat[...] = (final if final.members is None else final.member(0)).flat
         self.training_pass(self.x, self.targets, self.weights, self.z, _draw())
         self.loss = self._loss()
@@ -108,7 +113,9 @@ class _Proof:
         for layer in self.training_pass.hidden:
             a = layer.forward(a, generator)
         self.training_pass.output.weighted_sum(a, self.z)
-        parts = list(_activities(self.network.layers[:-1], self.training_pass.hidden))
+        # nothing moves in frozen layers
+        moved = slice(self.frozen, None)
+        parts = list(_activities(self.network.layers[:-1][moved], self.training_pass.hidden[moved]))
         last = self.objective.activation.value(self.z.copy())
         parts.append((self.objective.activation, last))
         return Look(self._loss(), sides(parts, self.objective, last - self.targets))

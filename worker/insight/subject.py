@@ -101,11 +101,16 @@ def read_subject(session: Session, job: JobRow, checkpoint: str, *, member: int 
         moment=moment,
         rate=spec.training.optimizer.learning_rate if rate is None else rate,
         slots={
-            name: windows((slot[member] if members > 1 else slot).astype(np.float64), parameters.shapes)
+            name: _slot_views(slot[member] if members > 1 else slot, parameters, spec.frozen)
             for name, slot in slots.items()
         },
         optimizer_steps=steps,
     )
+
+
+def _slot_views(slot: Floats, parameters: Parameters, frozen: int) -> list[Views]:
+    """An optimizer's slot in the layout of the parameters; of frozen layers, of which it has none, zeros."""
+    return windows(np.concatenate([np.zeros(parameters.size_of_first(frozen)), slot]), parameters.shapes)
 
 
 def _of_member(arrays: Mapping[str, Floats], member: int) -> dict[str, Floats]:

@@ -97,7 +97,7 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = Non
         validation=parts["validation"],
         metrics=build_metrics(spec, task, target.scales if isinstance(target, NumberTarget) else ()),
         start=start,
-        frozen=0 if spec.start_from is None else spec.start_from.freeze,
+        frozen=spec.frozen,
     )
     recipe = Recipe(LAYERS.dump_python(layers, mode="json"), encoders.model_dump(mode="json"))
     return Loaded(training, recipe, encoders, split, parts, task.is_probable)

@@ -50,6 +50,11 @@ class Job(Spec):
         return tuple(dict.fromkeys(tags))
 
     @property
+    def frozen(self) -> int:
+        """How many of the first layers keep their weights."""
+        return 0 if self.start_from is None else self.start_from.freeze
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """The target columns, one or several."""
         return (self.target,) if isinstance(self.target, str) else self.target

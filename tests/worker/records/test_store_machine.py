@@ -15,8 +15,9 @@ from worker.data.storage import Storage
 from worker.errors import LeaseLostError, StateError
 from worker.records.clock import seconds_from_now
 from worker.records.curves import record_epochs
+from worker.records.holding import FINAL, HELD
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.lease import CRASHES_LIMIT, FINAL, HELD, Claim, claim_job, guard, rescue_job
+from worker.records.lease import CRASHES_LIMIT, Claim, claim_job, guard, rescue_job
 from worker.records.sessions import Database
 from worker.records.submission import submit_job
 from worker.records.tables import Epoch, Event, Job

@@ -16,12 +16,13 @@ from worker.data.encoders import CategoricalCode, Encoders, NumericCode
 from worker.data.sources import make_table
 from worker.errors import SpecError, StateError
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.kept_steps import read_step
 from worker.records.listing import delete_job
 from worker.records.models import register_version
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Alias, Model
-from worker.records.weights import newest_weights_id, read_weights
+from worker.records.weights import from_bytes, newest_weights_id, read_weights
 from worker.running.loading import Loaded, load
 from worker.running.planning import plan_job
 from worker.running.run import Runner
@@ -79,6 +80,27 @@ def test_frozen_layers_come_out_as_they_went_in(
     for name, array in after.items():
         frozen = name.startswith(("layers.0.", "layers.1."))
         assert np.array_equal(array, before[name]) == frozen, name
+
+
+def test_a_kept_step_and_the_certificate_are_of_what_is_trained(
+    database: Database, runner: Runner, submit: Submit, source_id: str
+) -> None:
+    """Frozen layers have no moments and no gradient to prove, and do not move."""
+    job_id = ran(runner, submit(**start(source_id, freeze=2), training={"epochs": 3, "replay_steps": [5]}))
+    with database.reading() as session:
+        arrays = from_bytes(read_step(session, job_id, 5)[1])
+    certificate = read_job(database, job_id).certificate
+    assert certificate is not None
+    assert [layer["layer"] for layer in certificate["layers"]] == [2, 3]
+    assert certificate["verdict"] == "agrees"
+    moments = {name.split(".")[3] for name in arrays if name.startswith("slots.m.")}
+    assert moments == {"2", "3"}
+    moved = {
+        name: np.any(arrays[name.replace("before", "after", 1)] != arrays[name]) for name in arrays if "before" in name
+    }
+    assert {name.split(".")[2] for name, has_moved in moved.items() if has_moved} == {"2", "3"}
+    m, g = arrays["slots.m.layers.2.w"], arrays["gradient.layers.2.w"]
+    assert m.shape == g.shape == (8, 6)
 
 
 def test_a_started_job_stopped_and_resumed_has_the_same_bits(
