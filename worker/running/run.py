@@ -8,25 +8,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import structlog
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from worker.backprop.fit import Training
 from worker.build.warm_start import Source
-from worker.errors import DataError, DivergedError, FigureError, LeaseLostError, SpecError, UnavailableError
-from worker.insight.certificate import certify, skipped
-from worker.insight.hints import hints_of
+from worker.errors import DivergedError, LeaseLostError, UnavailableError
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
-from worker.records.curves import read_curve
 from worker.records.lease import Claim, add_note, claim_job, guard, held_status
 from worker.records.models import register_version
 from worker.records.sessions import Database
 from worker.records.transitions import end_attempt
 from worker.records.weights import newest_weights_id
+from worker.running.failures import failure_of
+from worker.running.fingerprint import fingerprint
 from worker.running.heartbeat import Heartbeat, Holding
+from worker.running.last_words import certificate_for, hints_for
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
 from worker.running.starting import read_start
@@ -38,8 +37,6 @@ from worker.uptime import uptime
 
 log = structlog.get_logger()
 
-# of the curve, for the words about it
-HINT_POINTS = 600
 JOB_ID = re.compile(r"^job_[0-9a-f]{32}$")
 
 
@@ -115,7 +112,7 @@ class _Attempt:
         self.heartbeat = Heartbeat(self.database, self.stopping, holding)
 
     def run(self) -> str | None:
-        """Errors of a job are translated here, and nowhere else."""
+        """The status that the job was left in; None where the lease was lost."""
         self.heartbeat.start()
         try:
             try:
@@ -126,29 +123,11 @@ class _Attempt:
                 log.warning("attempt_lost", error=str(error))
                 return None
             except Exception as error:  # noqa: BLE001 - whatever a job does, it ends in the record
-                failure = self._translated(error)
+                failure = failure_of(error, self.spec)
             # after the except clause, which would keep the run's arrays: memory may be what was short
             return self._fail(*failure)
         finally:
             self.heartbeat.end()
-
-    def _translated(self, error: Exception) -> tuple[str, str, int | None]:
-        """code, message and epoch of a failed job's error."""
-        match error:
-            case DivergedError():
-                rate = self.spec.training.optimizer.learning_rate
-                return "diverged", f"{error}; try a learning rate of {rate / 10:g} or less", error.epoch
-            case FigureError():
-                return "invalid_data", str(error), 1
-            case SpecError():
-                return "invalid_data", str(error), None
-            case DataError():
-                return "invalid_data", error.sentence, None
-            case MemoryError():
-                return "out_of_memory", "the worker ran out of memory; use a smaller network, batch or table", None
-            case _:
-                log.error("internal_error", exc_info=error)
-                return "internal", "an error of ours; the worker's log has it under this job's id", None
 
     def _train(self) -> str | None:
         table = self.runner.tables.load(self.claim.project_id, self.spec.dataset)
@@ -240,7 +219,8 @@ class _Attempt:
         recorder.flush()
         evaluation = evaluate(loaded)
         test = evaluation["test"]
-        hints, certificate = self._hints(), _certificate(loaded.training)
+        hints = hints_for(self.database, self.claim.job_id)
+        certificate = certificate_for(loaded.training)
         publish = recorder.stage_final(loaded.training.final, loaded.training.final_epoch)
 
         def work(session: Session) -> str:
@@ -276,18 +256,8 @@ class _Attempt:
         log.info("job_failed", code=code, message=message)
         return self._end("failed", error={"code": code, "message": message, "epoch": epoch})
 
-    def _hints(self) -> list[dict[str, str]]:
-        """Words about the curve. They must not cost the job its end."""
-        try:
-            with self.database.reading() as session:
-                points = read_curve(session, self.claim.job_id, max_points=HINT_POINTS)
-            return hints_of(points)
-        except Exception as error:
-            log.exception("no_hints", error=repr(error))
-            return []
-
     def _end(self, status: str, **values: Any) -> str | None:
-        hints = self._hints() if status in ("failed", "cancelled") else None
+        hints = hints_for(self.database, self.claim.job_id) if status in ("failed", "cancelled") else None
 
         def work(session: Session) -> str:
             left_in = end_attempt(session, self.claim, status, hints=hints, **values)
@@ -306,22 +276,3 @@ def _keep_steps(training: Training, recorder: Recorder) -> None:
     """Hand over the steps of which every tensor was asked for."""
     if training.replay is not None:
         recorder.keep(training.replay.collect())
-
-
-def _certificate(training: Training) -> dict[str, Any]:
-    """The proof of the gradients. It must not cost the job its end, nor its memory."""
-    try:
-        return certify(training)
-    except Exception as error:
-        log.exception("no_certificate", error=repr(error))
-        return skipped("it could not be computed; the worker's log says why")
-
-
-def fingerprint(threads: int) -> dict[str, Any]:
-    """What the bits of a run depend on besides the job: a resume elsewhere can tell that it is elsewhere."""
-    blas: dict[str, Any] = next((info for info in threadpool_info() if info["user_api"] == "blas"), {})
-    return {
-        "numpy": np.__version__,
-        "blas": [blas.get("internal_api"), blas.get("version"), blas.get("architecture")],
-        "threads": threads,
-    }
