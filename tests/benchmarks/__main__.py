@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import engine, recording, service
+from tests.benchmarks import engine, recording, service, serving
 
 MEASUREMENTS: dict[str, Callable[[], None]] = {
     "engine": engine.measure,
     "service": service.measure,
+    "serving": serving.measure,
     "recording": recording.measure,
 }
 
