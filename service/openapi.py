@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from service.access import OPEN
 from service.operations import JSON, Answer, Operation
 from service.schemas.common import ProblemDocument
+from worker.version import version
 
 FORM = "multipart/form-data"
 PARAMETER = re.compile(r"<(?:([a-z]+):)?([a-z_]+)>")
@@ -35,7 +35,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "gradmill",
-            "version": version("gradmill"),
+            "version": version(),
             "summary": "Back-propagation as a service.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib.metadata import version
 
 import psutil
 import structlog
@@ -24,6 +23,7 @@ from worker.records.workers import beat, expire_leases, holds_any, leave, undeli
 from worker.running.tables import Tables
 from worker.settings import Retention, Settings
 from worker.uptime import uptime
+from worker.version import version
 
 log = structlog.get_logger()
 
@@ -114,7 +114,7 @@ class Rescue(threading.Thread):
                 hostname=socket.gethostname(),
                 pid=os.getpid(),
                 processes=self._settings.workers,
-                version=version("gradmill"),
+                version=version(),
             )
         )
 

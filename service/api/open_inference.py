@@ -4,7 +4,6 @@ Errors are told as `service/dialects.py` says. Sources: kserve/open-inference-pr
 triton-inference-server/server, docs/protocol/extension_statistics.md and extension_model_repository.md.
 """
 
-from importlib.metadata import version as version_of
 from typing import Any
 
 from flask import Response
@@ -22,6 +21,7 @@ from service.protocols.statistics import Key
 from service.schemas import open_inference as schemas
 from worker.errors import NotFoundError
 from worker.records.catalog import every_version
+from worker.version import version
 
 operations = Operations("open_inference")
 
@@ -58,7 +58,7 @@ def ready() -> Response:
 @operations.declare("GET", "/v2", answers=SERVER, **READ)
 def server() -> Response:
     """Name, version and extensions of the server."""
-    return answer({"name": "gradmill", "version": version_of("gradmill"), "extensions": EXTENSIONS})
+    return answer({"name": "gradmill", "version": version(), "extensions": EXTENSIONS})
 
 
 @operations.declare("GET", "/v2/", answers=SERVER, **READ)

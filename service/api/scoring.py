@@ -3,7 +3,6 @@
 Errors are told as `service/dialects.py` says. Source: mlflow/mlflow, mlflow/pyfunc/scoring_server/__init__.py.
 """
 
-from importlib.metadata import version as version_of
 from typing import Any
 
 from flask import Response, request
@@ -85,7 +84,7 @@ def server_version_by_version(name: str, version: str) -> Response:
 
 def _version(name: str, version: str | None) -> Response:
     _find(name, version)
-    return Response(version_of("gradmill"), content_type="text/plain; charset=utf-8")
+    return Response(own_version(), content_type="text/plain; charset=utf-8")
 
 
 @operations.declare("POST", "/models/<name>/invocations", **INVOKE)

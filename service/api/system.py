@@ -16,6 +16,7 @@ from worker.records.listing import count_by_status
 from worker.records.snapshots import rfc3339
 from worker.records.workers import list_workers, queue_figures
 from worker.specs.training import Training
+from worker.version import version as own_version
 
 operations = Operations("system")
 
@@ -59,7 +60,7 @@ def system() -> Response:
         queue, workers = queue_figures(session), list_workers(session)
     return answer(
         {
-            "version": version("gradmill"),
+            "version": own_version(),
             "queue": {"depth": queue.depth, "oldest_seconds": queue.oldest_seconds, "running": queue.running},
             "workers": [
                 {

@@ -5,14 +5,16 @@ from typing import Any
 
 import litserve
 from network import predict
+from starlette.requests import Request
 
 
 class Served(litserve.LitAPI):
     def setup(self, device: str) -> None:
         """The network is in the module."""
 
-    def decode_request(self, request: Any) -> Any:
-        return request["rows"]
+    def decode_request(self, request: Request) -> Any:
+        # LitServe reads the annotation, and gives the JSON of such a request
+        return request["rows"]  # type: ignore[index]
 
     def predict(self, rows: Any) -> Any:
         return predict(rows).tolist()

@@ -3,8 +3,6 @@
 Operator set 17 runs in every ONNX Runtime since 1.12 (2022), and has all that a network here is made of.
 """
 
-from importlib.metadata import version
-
 from onnx import ModelProto, helper
 
 from worker.serving.export.columns import add_encoding
@@ -12,6 +10,7 @@ from worker.serving.export.graph import ML, Graph
 from worker.serving.export.layers import add_layers
 from worker.serving.export.outputs import add_outputs
 from worker.serving.export.trained import Trained
+from worker.version import version
 
 OPSET, ML_OPSET, IR_VERSION = 17, 3, 8
 
@@ -39,7 +38,7 @@ def _model(trained: Trained) -> ModelProto:
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)],
         ir_version=IR_VERSION,
         producer_name="gradmill",
-        producer_version=version("gradmill"),
+        producer_version=version(),
         doc_string=EXPLAINED,
     )
     known = {"weights_id": trained.weights_id, "epoch": str(trained.epoch)}
