@@ -19,6 +19,7 @@ from service.schemas import scoring as schemas
 from worker.data.readers import CSV, read_table
 from worker.serving.outputs import Prediction
 from worker.serving.predictor import Predictor
+from worker.version import version as own_version
 
 operations = Operations("scoring")
 
