@@ -13,7 +13,7 @@ from worker.log import configure_log
 _settings = ServiceSettings()
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
-worker_class = "gthread"
+worker_class = "service.threads.Worker"
 workers = _settings.api_processes
 threads = _settings.api_threads
 keepalive = 30

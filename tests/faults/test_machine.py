@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,14 @@ def answers(product: Product) -> bool:
         return product.get("/healthz", timeout=2).status_code == 200
     except (OSError, httpx2.HTTPError):
         return False
+
+
+def test_idle_connections_hold_no_thread(tmp_path: Path) -> None:
+    """More kept connections than there are threads, each of which has been answered; the next one is answered too."""
+    options = {"GRADMILL_API_THREADS": "8", "GRADMILL_WATCHERS_LIMIT": "4"}
+    with start_product(tmp_path / "data", free_port(), **options) as product, ExitStack() as idle:
+        for _ in range(24):
+            client = idle.enter_context(httpx2.Client(base_url=product.url, timeout=10))
+            for _ in range(2):
+                assert client.get("/healthz").status_code == 200
+        assert product.get("/v1/jobs").status_code == 200

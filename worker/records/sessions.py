@@ -27,7 +27,7 @@ POSTGRESQL = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
-    "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=15s",
+    "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=5s",
 }
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 # serialization failure, deadlock, lock not available, idle too long, and what a restarting server says
