@@ -16,6 +16,8 @@ from service.problems import DETAILS, Problem
 
 Handler = Callable[..., Response]
 JSON = "application/json"
+OWN = "/v1/"
+"Protocols of others allow parameters that we do not know."
 ANYTHING = "*/*"
 
 
@@ -105,6 +107,10 @@ def _view(operation: Operation) -> Handler:
             raise Problem(406, f"this address answers {' or '.join(dict.fromkeys(offered))}")
         if operation.query is not None:
             arguments["query"] = parse_query(operation.query)
+        elif request.args and operation.path.startswith(OWN):
+            name = next(iter(request.args))[:64]
+            fault = {"parameter": name, "detail": "is not known at this address"}
+            raise Problem(422, "a parameter is not what this address takes", errors=[fault])
         if operation.body is not None:
             arguments["body"] = parse_body(operation.body)
         return operation.handler(**arguments)

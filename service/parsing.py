@@ -53,6 +53,15 @@ def parse_json(content: bytes) -> Any:
     return document
 
 
+def check_surrogates(content: bytes, document: Any) -> None:
+    """Refuse half a surrogate pair, which JSON's escapes can write and UTF-8 can't: of values that no model checks."""
+    if rb"\ud" in content.lower():
+        try:
+            json.dumps(document, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise Problem(400, "the body has half a surrogate pair, which is no text") from error
+
+
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):

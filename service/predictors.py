@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from cachetools import LRUCache, TTLCache
 
+from worker.data.encoders import CategoricalCode
 from worker.records.listing import get_job
 from worker.records.models import Version, find_version
 from worker.records.sessions import Database
@@ -34,9 +35,7 @@ class Predictors:
     def __init__(self, database: Database, *, bytes_limit: int) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._built: LRUCache[str, Predictor] = LRUCache(
-            bytes_limit, getsizeof=lambda predictor: predictor.nbytes + 4096
-        )
+        self._built: LRUCache[str, Predictor] = LRUCache(bytes_limit, getsizeof=size_of)
         self._finished: TTLCache[tuple[str, str], str] = TTLCache(10_000, FINISHED_SECONDS)
         self._named: TTLCache[Asked, Version] = TTLCache(10_000, FINISHED_SECONDS)
         self._moves = 0
@@ -80,10 +79,11 @@ class Predictors:
         return Served(self.of_weights(found.weights_id), *found[:2], found.job_id, found.weights_id)
 
     def names_moved(self) -> None:
-        """A version or an alias was changed by this process: look again at once."""
+        """A version, an alias or a job was changed or deleted by this process: look again at once."""
         with self._lock:
             self._moves += 1
             self._named.clear()
+            self._finished.clear()
 
     def of_weights(self, weights_id: str) -> Predictor:
         with self._lock:
@@ -94,6 +94,13 @@ class Predictors:
             row, arrays = read_weights(session, weights_id)
             predictor = Predictor(row.network, row.encoders, arrays)
         with self._lock:
-            if predictor.nbytes <= self._built.maxsize:
+            if size_of(predictor) <= self._built.maxsize:
                 self._built[weights_id] = predictor
         return predictor
+
+
+def size_of(predictor: Predictor) -> int:
+    """Bytes, roughly: of its arrays, and of the Python objects that encode its columns."""
+    features = predictor.encoders.features
+    categories = sum(len(code.categories) for code in features if isinstance(code, CategoricalCode))
+    return predictor.nbytes + 4096 + 2048 * len(features) + 100 * categories

@@ -142,4 +142,5 @@ _declare_change("resume", "Put a paused job back into the queue; it goes on from
 def remove(job_id: str) -> Response:
     """Delete a job that does not run."""
     parts().database.write(lambda session: delete_job(session, project_id(), job_id))
+    parts().predictors.names_moved()
     return Response(status=204)

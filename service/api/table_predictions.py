@@ -17,6 +17,7 @@ from service.schemas import predictions as schemas
 from service.schemas.common import Page, ProblemDocument
 from worker.data.arrow_streams import ARROW
 from worker.data.readers import CSV
+from worker.errors import NotFoundError
 from worker.records.predictions import delete_prediction, get_prediction, list_predictions, prediction_snapshot
 from worker.records.tables import Prediction
 
@@ -79,7 +80,11 @@ def result(prediction_id: str) -> Response:
     tag = f"{row.storage_key}-{RESULTS.index(media_type)}"
     if request.if_none_match.contains(tag):
         return conditional(Response(content_type=media_type), tag)
-    content = parts().storage.read(row.storage_key)
+    try:
+        content = parts().storage.read(row.storage_key)
+    except FileNotFoundError as error:
+        # deleted since the look
+        raise NotFoundError("there is no such prediction") from error
     response = Response(_told(content, media_type), content_type=media_type)
     response.headers["Content-Disposition"] = f'attachment; filename="{row.id}.{EXTENSIONS[media_type]}"'
     response.set_etag(tag)

@@ -7,7 +7,7 @@ import orjson
 from flask import request
 
 from service.context import parts
-from service.parsing import JSON_TYPE, read_json, validate
+from service.parsing import JSON_TYPE, check_surrogates, read_json, validate
 from service.problems import Problem
 from service.schemas import predictions as schemas
 from worker.data.arrow_streams import ARROW, read_arrow_stream
@@ -60,6 +60,7 @@ def read_body() -> Body | None:
     except orjson.JSONDecodeError:
         # the slow parser tells what is no JSON from a number that is only too large
         document = read_json()
+        check_surrogates(request.get_data(), document)
     members: dict[str, Any] = document if isinstance(document, dict) else {}
     rows, columns = members.get("rows"), members.get("columns")
     rows = rows if isinstance(rows, list) and CELLS.issuperset(map(type, rows)) else None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from service.parsing import validate
+from service.parsing import check_surrogates, validate
 from service.problems import Problem
 from service.protocols.tensors import Tensor, TensorError, datatype_of, from_json, from_raw, to_json, to_raw
 from service.schemas.open_inference import InferInput, InferOutput, InferRequest
@@ -94,13 +94,15 @@ def read_json(content: bytes) -> Any:
 
 def _read_json_with_nan(content: bytes) -> Any:
     try:
-        return json.loads(content.decode(), parse_constant=_constant)
+        document = json.loads(content.decode(), parse_constant=_constant)
     except UnicodeDecodeError as error:
         raise Problem(400, f"the JSON is not UTF-8: byte {error.start}") from error
     except json.JSONDecodeError as error:
         raise Problem(400, f"the body is not JSON: line {error.lineno}, column {error.colno}") from error
     except (RecursionError, ValueError) as error:
         raise Problem(400, "the body is not JSON that can be read") from error
+    check_surrogates(content, document)
+    return document
 
 
 def _constant(token: str) -> float:

@@ -60,7 +60,7 @@ class ChainRuleRequest(Asked):
     def _one_way_of_naming_rows(self) -> "ChainRuleRequest":
         given = [name for name in ("row", "dataset_row", "rows", "dataset_rows") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("needs one of row, dataset_row, rows and dataset_rows")
+            raise ValueError("needs exactly one of row, dataset_row, rows and dataset_rows")
         many = given[0].endswith("rows")
         if self.targets is not None and not many:
             raise ValueError("has targets, which go with rows; a single row has a target")

@@ -47,7 +47,7 @@ class PredictRequest(BaseModel):
     def _one_form(self) -> Self:
         given = [name for name in ("rows", "columns", "dataset") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError("should have rows, columns or a dataset")
+            raise ValueError("should have exactly one of rows, columns and dataset")
         return self
 
     def options(self, otherwise: PredictionOptions) -> PredictionOptions:

@@ -77,6 +77,8 @@ def test_what_others_put_in_the_queue_harms_nothing(house: House, redis_url: str
         message([["../../etc/passwd"], {}, {}]),
         message([[None], {"job_id": "job_x"}, {}]),
         message(["x" * 100_000, {}, {}]),
+        # read by kombu, and beyond Celery: each would hold a place of the worker's
+        *[message(None), message(5), message(body).replace(b'"id": "1", ', b"")] * 3,
     ]
     with house.worker() as worker:
         expected = house.result(house.submit(QUICK))

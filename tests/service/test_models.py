@@ -261,3 +261,30 @@ def test_a_number_past_any_database_is_not_found(versions: list[str], client: Fl
         assert [client.get(path).status_code, client.delete(path).status_code] == [404, 404]
         assert client.post(f"{path}/predict", json={"rows": []}).status_code == 404
         assert client.get(f"/v1/models/iris/compare?a=1&b={number}").status_code == 422
+
+
+def test_a_repeat_of_what_was_deleted_makes_another(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """The key of an import goes with the version that it made: the same request later is answered by a new one."""
+    content = own_weights(client, succeeded())
+    key = {"Idempotency-Key": "import-1"}
+    address = "/v1/models/again/versions?format=safetensors"
+
+    def post() -> int:
+        answer = client.post(address, data=content, content_type="application/octet-stream", headers=key)
+        assert answer.status_code == 201
+        return int(answer.get_json()["version"])
+
+    first = post()
+    assert post() == first
+    assert client.delete(f"/v1/models/again/versions/{first}").status_code == 204
+    assert post() == first + 1
+
+
+def own_weights(client: FlaskClient, job_id: str) -> bytes:
+    return client.get(f"/v1/jobs/{job_id}/weights").data
+
+
+def test_an_unknown_parameter_is_refused_everywhere(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """Also where none is known: an answer that left it out would be an answer to another question."""
+    answer = client.get(f"/v1/jobs/{succeeded()}/certificate?checkpoint=999")
+    assert (answer.status_code, answer.get_json()["errors"][0]["parameter"]) == (422, "checkpoint")

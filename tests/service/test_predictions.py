@@ -175,3 +175,14 @@ def test_a_warm_predict_asks_the_database_nothing(job_id: str, client: FlaskClie
 def test_more_rows_than_the_limit_are_refused(job_id: str, client: FlaskClient, parts: Parts) -> None:
     object.__setattr__(parts, "settings", parts.settings.model_copy(update={"predict_rows_limit": 3}))
     assert client.post(f"/v1/jobs/{job_id}/predict", json={"rows": [ROW] * 4}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"rows": [[1, 2, 3, "\\ud800"]]}', b'{"rows": [{"\\ud800": 1}]}', b'{"columns": {"\\ud800": [1]}}'],
+)
+def test_half_a_surrogate_pair_is_no_text(succeeded: Callable[..., str], client: FlaskClient, body: bytes) -> None:
+    """JSON's escapes can write it; neither a category nor an answer can hold it."""
+    job_id = succeeded()
+    answer = client.post(f"/v1/jobs/{job_id}/predict", data=body, content_type="application/json")
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "malformed")

@@ -67,12 +67,16 @@ def _resolved(layer: Any) -> Any:
         return layer.model_copy(update={"layers": tuple(_resolved(inner) for inner in layer.layers)})
     if not isinstance(layer, specs.DenseLayer):
         return layer
-    initializer = layer.initializer
-    if initializer == "auto":
-        initializer = "he_normal" if layer.activation in OF_RELU else "glorot_uniform"
-        if layer.activation == "selu":
-            initializer = "lecun_normal"
-    return specs.ResolvedDense(**layer.model_dump() | {"initializer": initializer})
+    return specs.ResolvedDense(**layer.model_dump() | {"initializer": _initializer(layer)})
+
+
+def _initializer(layer: Any) -> str:
+    """Its name; that of a file from elsewhere may still be `auto`."""
+    if layer.initializer != "auto":
+        return str(layer.initializer)
+    if layer.activation == "selu":
+        return "lecun_normal"
+    return "he_normal" if layer.activation in OF_RELU else "glorot_uniform"
 
 
 def _check_residuals(layers: Sequence[specs.ResolvedLayer], inputs: int) -> None:
@@ -122,4 +126,4 @@ def _layer(layer: Any, inputs: int) -> Layer:
         case specs.ResolvedEmbedding():
             return Embedding(inputs, layer.position, layer.categories, layer.dimensions)
         case _:
-            return Dense(inputs, layer.units, ACTIVATIONS[layer.activation], INITIALIZERS[layer.initializer])
+            return Dense(inputs, layer.units, ACTIVATIONS[layer.activation], INITIALIZERS[_initializer(layer)])

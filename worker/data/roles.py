@@ -180,7 +180,10 @@ def _type(column: ColumnProfile, override: ColumnOverride | None, limits: Limits
 
 def _some(profile: TableProfile) -> str:
     names = [column.name for column in profile.columns]
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    if len(names) <= 10:
+        return ", ".join(names)
+    # a target often stands last
+    return f"{', '.join(names[:9])}, {len(names) - 10} more, and {names[-1]}"
 
 
 def _escaped(name: str) -> str:

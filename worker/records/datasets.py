@@ -79,7 +79,10 @@ def list_datasets(
 
 def delete_dataset(session: Session, project_id: str, dataset_id: str) -> str:
     """Remove the row; its storage key, whose bytes the caller deletes after the commit. Raises StateError if in use."""
-    dataset = get_dataset(session, project_id, dataset_id)
+    held = select(Dataset).where(Dataset.id == dataset_id, Dataset.project_id == project_id).with_for_update()
+    dataset = session.scalar(held)
+    if dataset is None:
+        raise NotFoundError("there is no such dataset")
     users = select(JobDataset.job_id).where(JobDataset.dataset_id == dataset_id)
     if (job_id := session.scalar(users.limit(1))) is not None:
         raise StateError(f"job {job_id} was trained on this dataset; delete the job first")

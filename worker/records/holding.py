@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Update, select, update
 from sqlalchemy.orm import Session
 
 from worker.records.clock import now, seconds_from_now
-from worker.records.tables import Job, Prediction
+from worker.records.tables import Dataset, Job, Prediction, Weights
 
 Row = TypeVar("Row", Job, Prediction)
 Table = type[Job] | type[Prediction]
@@ -121,3 +121,9 @@ def undelivered(session: Session, table: Table, *, older_than_seconds: float, li
         table.status == "queued", table.dispatched_at < seconds_from_now(-older_than_seconds)
     )
     return list(session.scalars(found.order_by(table.id).limit(limit)))
+
+
+def is_there(session: Session, table: type[Weights] | type[Dataset], row_id: str) -> bool:
+    """Whether what a new row will refer to is there, held until the commit against its deletion."""
+    held = select(table.id).where(table.id == row_id).with_for_update(read=True, key_share=True)
+    return session.scalar(held) is not None

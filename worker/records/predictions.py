@@ -7,13 +7,23 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from worker.errors import LeaseLostError, NotFoundError, StateError
+from worker.errors import LeaseLostError, NotFoundError, SpecError, StateError
 from worker.records.clock import now
-from worker.records.holding import CRASHES_LIMIT, crashed, expired, give_up, held_by, held_expired, renewal, take
+from worker.records.holding import (
+    CRASHES_LIMIT,
+    crashed,
+    expired,
+    give_up,
+    held_by,
+    held_expired,
+    is_there,
+    renewal,
+    take,
+)
 from worker.records.idempotency import Request, find_answer, keep_answer
 from worker.records.identifiers import new_id
 from worker.records.snapshots import Snapshot, rfc3339
-from worker.records.tables import Prediction
+from worker.records.tables import Dataset, IdempotencyKey, Prediction, Weights
 
 OPEN = ("queued", "running")
 "The states of a prediction that still needs its weights and its table."
@@ -48,10 +58,15 @@ def submit_prediction(
     """The prediction as it is answered, and whether it is the answer to an earlier request.
 
     served: name, version and job_id, as they were asked for. Raises IdempotencyError, or StateError when the project
-    has too many waiting.
+    has too many waiting; NotFoundError and SpecError for weights and tables that have gone.
     """
     if request is not None and (answer := find_answer(session, project_id, request)) is not None:
         return answer, True
+    # held until the commit, so that they are not deleted meanwhile
+    if not is_there(session, Weights, weights_id):
+        raise NotFoundError("there are no such weights")
+    if "id" in dataset and not is_there(session, Dataset, dataset["id"]):
+        raise SpecError("/dataset/id", "there is no such dataset")
     waiting = select(func.count()).select_from(Prediction)
     waiting = waiting.where(Prediction.project_id == project_id, Prediction.status == "queued")
     if (session.scalar(waiting) or 0) >= waiting_limit:
@@ -164,6 +179,8 @@ def delete_prediction(session: Session, project_id: str, prediction_id: str) -> 
     row = session.execute(gone.returning(Prediction.storage_key)).one_or_none()
     if row is None:
         raise NotFoundError("there is no such prediction")
+    # a repeat of the request that made it must make another
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id == prediction_id))
     key: str | None = row.storage_key
     return key
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from worker.errors import NotFoundError, StateError
 from worker.records.imports import delete_unserved_imports
 from worker.records.models import VERSION_LIMIT, askable, tell_job
-from worker.records.tables import Alias, Dataset, Job, JobDataset, Model, ModelVersion, Weights
+from worker.records.tables import Alias, Dataset, IdempotencyKey, Job, JobDataset, Model, ModelVersion, Weights
 
 
 @dataclass(frozen=True)
@@ -134,4 +134,6 @@ def _delete(session: Session, model: Model, rows: list[ModelVersion]) -> None:
     for job_id in jobs:
         if job_id is not None:
             tell_job(session, job_id)
+    # a repeat of the request that imported them must import again
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id.in_(weights_ids)))
     delete_unserved_imports(session, weights_ids)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from worker.records.blobs import delete_blobs
 from worker.records.clock import seconds_from_now
 from worker.records.holding import FINAL
+from worker.records.predictions import OPEN
 from worker.records.tables import Event, IdempotencyKey, Job, ModelVersion, Prediction, Weights
 from worker.settings import Retention
 
@@ -61,6 +62,7 @@ def sweep_events(session: Session, days: float) -> int:
 def sweep_snapshots(session: Session, days: float) -> int:
     """Of finished jobs, the weights along the way, with their bytes; never the final ones, nor what a model serves."""
     served = select(ModelVersion.weights_id).where(ModelVersion.weights_id == Weights.id)
+    needed = select(Prediction.id).where(Prediction.weights_id == Weights.id, Prediction.status.in_(OPEN))
     old = (
         select(Weights.id, Weights.blob_id)
         .join(Job, Job.id == Weights.job_id)
@@ -69,6 +71,7 @@ def sweep_snapshots(session: Session, days: float) -> int:
             Weights.kind == "snapshot",
             Job.status.in_(FINAL),
             ~served.exists(),
+            ~needed.exists(),
         )
         .order_by(Weights.created_at)
         .limit(SWEPT_AT_ONCE)
@@ -90,5 +93,6 @@ def sweep_predictions(session: Session, days: float) -> int:
     )
     ids = list(session.scalars(old))
     if ids:
+        session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id.in_(ids)))
         session.execute(delete(Prediction).where(Prediction.id.in_(ids)))
     return len(ids)

@@ -72,6 +72,8 @@ def newest_weights_id(session: Session, job_id: str, checkpoint: str = "latest")
     if weights_id is None and checkpoint.isdigit():
         raise NotFoundError(f"no weights of epoch {checkpoint} are kept")
     if weights_id is None:
+        if checkpoint == "final":
+            raise StateError("this job has no final weights; checkpoint=latest asks for the newest", code="not_ready")
         raise StateError("this job has no weights yet", code="not_ready")
     return weights_id
 

@@ -41,10 +41,16 @@ def list_workers(session: Session) -> list[tuple[Worker, float]]:
 
 
 def queue_figures(session: Session) -> QueueFigures:
-    waiting = select(func.count(), func.max(seconds_since(Job.created_at))).where(Job.status == "queued")
-    depth, oldest = session.execute(waiting).one()
-    running = session.scalar(select(func.count()).where(Job.status.in_(("running", "pausing", "cancelling"))))
-    return QueueFigures(depth, oldest, running or 0)
+    """Of jobs and predictions together: whoever adds workers by them must see both."""
+    depth = running = 0
+    oldest: list[float] = []
+    for table in LEASED:
+        waiting = select(func.count(), func.max(seconds_since(table.created_at))).where(table.status == "queued")
+        count, age = session.execute(waiting).one()
+        depth += count
+        oldest += [age] if age is not None else []
+        running += session.scalar(select(func.count()).where(table.status.in_(holding.HELD))) or 0
+    return QueueFigures(depth, max(oldest, default=None), running)
 
 
 def waiting_rows(session: Session) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from tests.worker.test_queue import doorbell_of
 from worker.data.sources import make_table
 from worker.data.storage import Storage
-from worker.errors import LeaseLostError, NotFoundError, StateError
+from worker.errors import LeaseLostError, NotFoundError, SpecError, StateError
 from worker.records.clock import seconds_from_now
 from worker.records.datasets import delete_dataset
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
@@ -169,12 +169,22 @@ def test_a_fault_in_a_table_is_named_by_its_row(
 def test_what_went_meanwhile_ends_in_the_record(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], changes: dict[str, Any], said: str
 ) -> None:
-    prediction_id = ask(**changes)
+    prediction_id = ask()
+    changed = update(Prediction).where(Prediction.id == prediction_id).values(**changes)
+    database.write(lambda session: session.execute(changed))
     assert predictor.run_prediction(prediction_id) == "failed"
     error = read(database, prediction_id).error
     assert error is not None
     assert said in error["message"]
     assert error["code"] == "invalid_data"
+
+
+def test_what_is_gone_already_is_refused_at_once(ask: Callable[..., str]) -> None:
+    """Weights and tables are held by the transaction that submits, so that they are there when it commits."""
+    with pytest.raises(NotFoundError):
+        ask(weights_id="wts_" + "0" * 32)
+    with pytest.raises(SpecError, match="/dataset/id"):
+        ask(dataset={"source": "stored", "id": "dst_" + "0" * 32})
 
 
 def test_a_category_is_read_alike_whatever_stands_beside_it(

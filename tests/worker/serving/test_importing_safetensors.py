@@ -1,6 +1,7 @@
 """safetensors files: networks that predict as they did there, and strangers' bytes that are refused."""
 
 import importlib.util
+import json
 from typing import Any
 
 import numpy as np
@@ -205,3 +206,24 @@ def test_files_with_wrong_bytes_are_taken_or_refused_and_nothing_else() -> None:
         taken += 1
         Predictor(imported.recipe.network, imported.recipe.encoders, imported.arrays)
     assert 0 < taken < 800
+
+
+def test_a_layer_that_leaves_its_initializer_out_is_taken() -> None:
+    """Only a network that is to be trained draws numbers; `auto` need not be resolved for one that is served."""
+    arrays = {"layers.0.w": np.ones((3, 2), np.float32), "layers.0.b": np.zeros(2, np.float32)}
+    encoders = {
+        "features": [{"type": "numeric", "name": name, "median": 0, "mean": 0, "scale": 1} for name in "abc"],
+        "target": {"type": "class", "name": "y", "classes": ["no", "yes"]},
+    }
+    for activation in ("softmax", "identity"):
+        metadata = {
+            "format": "gradmill",
+            "network": json.dumps([{"type": "dense", "units": 2, "activation": activation}]),
+            "encoders": json.dumps(encoders),
+        }
+        content = safetensors.save(arrays, metadata)
+        if activation == "softmax":
+            assert from_safetensors(content, None, Limits()).encoders.width == 3
+        else:
+            with pytest.raises(WeightsFileError, match="which give probabilities"):
+                from_safetensors(content, None, Limits())

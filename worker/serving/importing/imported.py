@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 from pydantic import ValidationError
 
+from worker.backprop.activations import Sigmoid, Softmax
 from worker.backprop.arrays import Floats
 from worker.backprop.network import Network
 from worker.build.layers import LAYERS, build_network, resolve_embeddings
@@ -51,6 +52,8 @@ def checked(
         raise WeightsFileError(f"the layers do not fit together: {error}") from error
     _check_target(encoders, network)
     _check_arrays(network, arrays, limits)
+    if isinstance(encoders.target, ClassTarget) and not isinstance(network.output.activation, Softmax | Sigmoid):
+        raise WeightsFileError("a network of classes must end in softmax or sigmoid, which give probabilities")
     return Imported(layers, encoders, arrays)
 
 
