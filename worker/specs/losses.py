@@ -57,7 +57,15 @@ class Quantile(Spec):
     quantile: Annotated[Number, Field(gt=0, lt=1)] = 0.5
 
 
-LossWithNumbers = Annotated[CrossEntropy | BinaryCrossEntropy | Huber | Quantile, Field(discriminator="type")]
+class PlainLoss(Spec):
+    """One without numbers of its own; its name alone says the same."""
+
+    type: Literal["mean_squared_error", "mean_absolute_error", "log_cosh", "poisson"]
+
+
+LossWithNumbers = Annotated[
+    CrossEntropy | BinaryCrossEntropy | Huber | Quantile | PlainLoss, Field(discriminator="type")
+]
 # told apart by its kind, so that a fault is reported once
 Loss = Annotated[
     Annotated[LossName, Tag("name")] | Annotated[LossWithNumbers, Tag("numbers")],

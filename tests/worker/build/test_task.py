@@ -136,3 +136,10 @@ def test_errors_of_numbers_are_in_the_users_units() -> None:
     assert list(metrics) == ["rmse", "mae", "r2"]
     assert metrics["mae"](a, y) == 10.0
     assert metrics["rmse"](a, y) == pytest.approx(20 / np.sqrt(2))
+
+
+@pytest.mark.parametrize("loss", ["mean_squared_error", "mean_absolute_error", "log_cosh", "huber", "quantile"])
+def test_a_loss_is_named_alone_or_in_an_object(loss: str) -> None:
+    """Both forms come to the same objective."""
+    alone, within = (task_of({"loss": form}, target="price") for form in (loss, {"type": loss}))
+    assert (alone.loss, type(build_objective(alone))) == (within.loss, type(build_objective(within)))
