@@ -79,7 +79,8 @@ def cancel_loop(house: House, cycles: int) -> Tally:
     tally = Tally()
     with house.worker():
         for _ in range(cycles):
-            job_id = house.submit(SPEC)
+            # long enough not to end by itself meanwhile
+            job_id = house.submit(SPEC | {"training": SPEC["training"] | {"epochs": 100_000}})
             house.wait(job_id, lambda job: job.epoch > 5)
             house.database.write(lambda session, job_id=job_id: ask(session, DEFAULT_PROJECT, job_id, "cancel"))  # type: ignore[misc]
             began = time.monotonic()
