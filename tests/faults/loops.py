@@ -35,6 +35,8 @@ def kill_child(_worker: Worker, pid: int) -> None:
 
 def kill_worker(worker: Worker, _pid: int) -> None:
     worker.signal(signal.SIGKILL)
+    # gone for sure, so that the loop sees that it must be made good
+    worker.process.wait(timeout=10)
 
 
 def freeze(worker: Worker, _pid: int) -> None:
