@@ -39,11 +39,11 @@ from service.protocols.addresses import Addresses
 from service.protocols.statistics import Statistics
 from service.settings import ServiceSettings
 from service.ui import pages
+from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.errors import StartError
-from worker.queue import Doorbell
+from worker.intake.datasets import Datasets
 from worker.records.sessions import Database
-from worker.running.tables import Tables
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -124,7 +124,7 @@ def _open_parts(settings: ServiceSettings) -> Parts:
         settings=settings,
         database=database,
         storage=storage,
-        tables=Tables(database, storage, settings.limits),
+        datasets=Datasets(database, storage, settings.limits),
         doorbell=Doorbell(settings),
         live=Live(database, settings.redis_url, watchers_limit=settings.watchers_limit),
         predictors=predictors,

@@ -13,10 +13,10 @@ from service.predictors import Predictors
 from service.protocols.addresses import Addresses
 from service.protocols.statistics import Statistics
 from service.settings import ServiceSettings
+from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
-from worker.queue import Doorbell
+from worker.intake.datasets import Datasets
 from worker.records.sessions import Database
-from worker.running.tables import Tables
 
 REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 EXTENSION = "gradmill"
@@ -27,7 +27,7 @@ class Parts:
     settings: ServiceSettings
     database: Database
     storage: Storage
-    tables: Tables
+    datasets: Datasets
     doorbell: Doorbell
     live: Live
     predictors: Predictors

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import redis
 import structlog
 
-from worker.queue import CHANNEL
+from worker.broker.doorbell import CHANNEL
 from worker.records.events import Happening, happenings_after, sequence_numbers
 from worker.records.sessions import Database
 

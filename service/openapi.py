@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from service.access import OPEN
 from service.operations import JSON, Answer, Operation
 from service.schemas.common import ProblemDocument
-from worker.version import version
+from worker.runtime import version
 
 FORM = "multipart/form-data"
 PARAMETER = re.compile(r"<(?:([a-z]+):)?([a-z_]+)>")

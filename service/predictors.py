@@ -6,11 +6,11 @@ from typing import NamedTuple
 from cachetools import LRUCache, TTLCache
 
 from worker.data.encoders import CategoricalCode
+from worker.networks.predictor import Predictor
 from worker.records.listing import get_job
 from worker.records.models import Version, find_version
 from worker.records.sessions import Database
 from worker.records.weights import newest_weights_id, read_weights
-from worker.serving.predictor import Predictor
 
 # a finished job's weights never change, nor those of a version; a second bounds how long a deleted one still answers,
 # and how long a process that did not move an alias itself still answers with the version before

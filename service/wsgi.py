@@ -8,7 +8,7 @@ from flask import Flask
 from service.app import create_app
 from service.context import EXTENSION
 from service.settings import ServiceSettings
-from worker.log import configure_log
+from worker.runtime import configure_log
 
 _settings = ServiceSettings()
 

@@ -16,15 +16,15 @@ from sqlalchemy.exc import OperationalError
 from migrations.schema import upgrade
 from tests.products import Product, free_port, start_product
 from worker.data.storage import Storage
+from worker.intake.datasets import Datasets
+from worker.intake.design import plan_job
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import Claim, claim_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.submission import submit_job
 from worker.records.tables import Base
-from worker.running.planning import plan_job
 from worker.running.run import Runner
-from worker.running.tables import Tables
 from worker.settings import Limits, Settings
 from worker.specs.job import Job
 
@@ -151,17 +151,17 @@ def spec_of(**changes: Any) -> Job:
 
 
 @pytest.fixture
-def tables(database: Database, tmp_path: Path) -> Tables:
-    return Tables(database, Storage(str(tmp_path / "storage")), Limits())
+def datasets(database: Database, tmp_path: Path) -> Datasets:
+    return Datasets(database, Storage(str(tmp_path / "storage")), Limits())
 
 
 @pytest.fixture
-def submit(database: Database, tables: Tables) -> Callable[..., Snapshot]:
+def submit(database: Database, datasets: Datasets) -> Callable[..., Snapshot]:
     """Submit the iris job with members replaced; the job as it is answered."""
 
     def submit(**changes: Any) -> Snapshot:
         spec = spec_of(**changes)
-        planned = plan_job(spec, DEFAULT_PROJECT, tables, Limits())
+        planned = plan_job(spec, DEFAULT_PROJECT, datasets, Limits())
         return database.write(
             lambda session: submit_job(session, DEFAULT_PROJECT, planned.spec, planned.plan, queued_limit=1000)
         )[0]
@@ -190,11 +190,11 @@ def shutdown() -> threading.Event:
 
 
 @pytest.fixture
-def runner(database: Database, tables: Tables, shutdown: threading.Event) -> Runner:
+def runner(database: Database, datasets: Datasets, shutdown: threading.Event) -> Runner:
     """A real runner in this process, whose announcements nobody hears."""
     return Runner(
         database=database,
-        tables=tables,
+        datasets=datasets,
         settings=Settings(lease_seconds=30),
         shutdown=shutdown,
         owner="wrk_test",

@@ -11,19 +11,18 @@ import psutil
 import structlog
 from sqlalchemy.orm import Session
 
+from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.errors import GradmillError, UnavailableError
-from worker.queue import Doorbell
+from worker.intake.datasets import Datasets
 from worker.records.blobs import sweep_blobs
 from worker.records.lease import expired_jobs, rescue_job
 from worker.records.predictions import expired_predictions, rescue_prediction
 from worker.records.retention import sweeps
 from worker.records.sessions import Database
 from worker.records.workers import beat, expire_leases, holds_any, leave, undelivered, waiting_rows
-from worker.running.tables import Tables
+from worker.runtime import uptime, version
 from worker.settings import Retention, Settings
-from worker.uptime import uptime
-from worker.version import version
 
 log = structlog.get_logger()
 
@@ -46,7 +45,7 @@ class Rescue(threading.Thread):
         super().__init__(name="rescue", daemon=True)
         self._database, self._doorbell, self._settings = database, doorbell, settings
         self._worker_id = worker_id
-        self._tables = Tables(database, Storage(settings.storage), settings.limits)
+        self._datasets = Datasets(database, Storage(settings.storage), settings.limits)
         self._deaf_since: float | None = None
         self._ended = threading.Event()
 
@@ -77,7 +76,7 @@ class Rescue(threading.Thread):
                 ring_undelivered(self._database, self._doorbell)
                 self._end_if_deaf()
                 if looks % LOOKS_BETWEEN_SWEEPS == 0:
-                    sweep_all(self._database, self._tables, self._settings.retention)
+                    sweep_all(self._database, self._datasets, self._settings.retention)
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look must come
                 log.warning("rescue_failed", error=repr(error))
             looks += 1
@@ -119,13 +118,13 @@ class Rescue(threading.Thread):
         )
 
 
-def sweep_all(database: Database, tables: Tables, retention: Retention) -> None:
+def sweep_all(database: Database, datasets: Datasets, retention: Retention) -> None:
     """Delete what nobody refers to and what is kept long enough, in short transactions; the rest at the next look."""
     for sweep in (sweep_blobs, *sweeps(retention)):
         for _ in range(BATCHES_AT_ONCE):
             if database.write(sweep) == 0:
                 break
-    tables.sweep()
+    datasets.sweep()
 
 
 def rescue_expired(database: Database, doorbell: Doorbell) -> list[str]:

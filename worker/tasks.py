@@ -8,12 +8,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from celery import signals
 
-from worker.log import configure_log
+from worker.broker.doorbell import RUN, Doorbell, make_app
 from worker.processes.parent import TrainingProcesses
-from worker.queue import RUN, Doorbell, make_app
 from worker.records.identifiers import new_id
 from worker.records.sessions import Database
 from worker.rescue import Rescue
+from worker.runtime import configure_log
 from worker.settings import Settings
 
 # a process that is starved of the processor for a few seconds is not dead

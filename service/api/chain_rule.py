@@ -17,8 +17,8 @@ from worker.insight.address import Address
 from worker.insight.bounds import check_values
 from worker.insight.subject import Subject, read_subject
 from worker.insight.targets import encode_target
+from worker.networks.rows import RowEncoder
 from worker.records.listing import get_job
-from worker.serving.rows import RowEncoder
 
 operations = Operations("insight")
 
@@ -65,7 +65,7 @@ def _posted_rows(body: schemas.ChainRuleRequest, subject: Subject) -> tuple[Matr
 
 def _dataset_rows(body: schemas.ChainRuleRequest, subject: Subject) -> tuple[Matrix, Targets]:
     """Rows of the job's own table; a target that was posted goes before the table's."""
-    table = parts().tables.load(project_id(), subject.spec.dataset)
+    table = parts().datasets.load(project_id(), subject.spec.dataset)
     rows = [body.dataset_row] if body.dataset_rows is None else body.dataset_rows
     for n, row in enumerate(rows):
         if row is not None and row >= table.num_rows:

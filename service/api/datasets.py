@@ -45,7 +45,7 @@ def upload(query: schemas.UploadQuery) -> Response:
     before = earlier_answer(known)
     if before is not None:
         return _stored(before, 201, REPLAYED)
-    dataset, new = parts().tables.store(project_id(), query.name, _content(), CSV)
+    dataset, new = parts().datasets.store(project_id(), query.name, _content(), CSV)
     shown = _shown(dataset)
     if known is not None:
         parts().database.write(lambda session: keep_answer(session, project_id(), known, shown))
@@ -109,7 +109,7 @@ def rows(dataset_id: str, query: schemas.RowsQuery) -> Response:
     """Show a table's first rows."""
     with parts().database.reading() as session:
         dataset = get_dataset(session, project_id(), dataset_id)
-    table = parts().tables.read(dataset).slice(0, query.limit)
+    table = parts().datasets.read(dataset).slice(0, query.limit)
     columns = [column.to_pylist() for column in table.columns]
     return answer({"columns": table.column_names, "rows": list(zip(*columns, strict=True))})
 

@@ -7,11 +7,11 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, conditional
 from service.schemas import exports as schemas
 from service.schemas.common import ProblemDocument
+from worker.networks.safetensors import to_safetensors
+from worker.networks.trained import Trained, read_trained
 from worker.records.listing import get_job
 from worker.records.models import find_version
 from worker.records.weights import newest_weights_id
-from worker.serving.export.trained import Trained, read_trained
-from worker.serving.export.weights_file import to_safetensors
 
 operations = Operations("exports")
 
@@ -66,7 +66,7 @@ def _content(trained: Trained, kind: str) -> bytes | str:
     if kind == "safetensors":
         return to_safetensors(trained)
     # imported late: onnx takes a seventh of a second, and most processes never export
-    from worker.serving.export.onnx_file import to_onnx
-    from worker.serving.export.pytorch import to_pytorch
+    from worker.networks.onnx.writer import to_onnx
+    from worker.networks.pytorch import to_pytorch
 
     return to_onnx(trained) if kind == "onnx" else to_pytorch(trained)

@@ -16,13 +16,13 @@ from service.problems import Problem
 from service.schemas import imports as schemas
 from service.schemas.common import ProblemDocument
 from service.schemas.models import Version
+from worker.networks.imported import Imported
 from worker.records.blobs import write_blob
 from worker.records.idempotency import find_answer, keep_answer
 from worker.records.imports import publish_import
 from worker.records.models import askable, register_version
 from worker.records.registry import get_version
 from worker.records.weights import to_bytes
-from worker.serving.importing.imported import Imported
 from worker.specs.imports import Description
 
 operations = Operations("imports")
@@ -80,8 +80,8 @@ def _made(shown: dict[str, Any], headers: dict[str, str]) -> Response:
 def _imported(kind: str, content: bytes, description: Description | None) -> Imported:
     limits = parts().settings.limits
     # imported late: onnx takes a seventh of a second, and most processes never import
-    from worker.serving.importing.onnx_file import from_onnx
-    from worker.serving.importing.safetensors_file import from_safetensors
+    from worker.networks.onnx.reader import from_onnx
+    from worker.networks.safetensors import from_safetensors
 
     return (from_onnx if kind == "onnx" else from_safetensors)(content, description, limits)
 

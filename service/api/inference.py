@@ -20,7 +20,7 @@ from service.protocols.inputs import take_inputs
 from service.protocols.signature import Described, classified, output_tensor, outputs_of
 from service.protocols.statistics import Key
 from service.schemas import open_inference as schemas
-from worker.serving.outputs import Outputs
+from worker.networks.outputs import Outputs
 
 operations = Operations("inference")
 

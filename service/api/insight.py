@@ -56,7 +56,7 @@ def histograms(job_id: str, query: schemas.HistogramsQuery) -> Response:
             raise _of_parameter(error.pointer.strip("/"), error.detail, error.code) from error
     if query.layer is not None and query.layer >= len(subject.layers):
         raise _of_parameter("layer", f"must be from 0 to {len(subject.layers) - 1}", "invalid")
-    table = parts().tables.load(project_id(), subject.spec.dataset)
+    table = parts().datasets.load(project_id(), subject.spec.dataset)
     # evenly spaced: a table may be sorted
     sample = table.take(np.linspace(0, table.num_rows - 1, min(rows, table.num_rows)).astype(np.int64))
     x = encode_table(sample, subject.encoders, pool_unknown=True, dtype=np.float64)

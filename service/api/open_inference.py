@@ -21,7 +21,7 @@ from service.protocols.statistics import Key
 from service.schemas import open_inference as schemas
 from worker.errors import NotFoundError
 from worker.records.catalog import every_version
-from worker.version import version
+from worker.runtime import version
 
 operations = Operations("open_inference")
 

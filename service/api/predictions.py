@@ -17,9 +17,9 @@ from service.schemas import predictions as schemas
 from service.schemas.common import ProblemDocument
 from service.schemas.jobs import WeightsQuery
 from worker.errors import SpecError
+from worker.networks.trained import read_trained
 from worker.records.listing import get_job
 from worker.records.weights import newest_weights_id
-from worker.serving.export.trained import read_trained
 
 operations = Operations("predictions")
 

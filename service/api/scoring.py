@@ -17,9 +17,9 @@ from service.protocols.dataframes import rows_of
 from service.protocols.inference import read_json
 from service.schemas import scoring as schemas
 from worker.data.readers import CSV, read_table
-from worker.serving.outputs import Prediction
-from worker.serving.predictor import Predictor
-from worker.version import version as own_version
+from worker.networks.outputs import Prediction
+from worker.networks.predictor import Predictor
+from worker.runtime import version as own_version
 
 operations = Operations("scoring")
 

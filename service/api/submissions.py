@@ -11,11 +11,11 @@ from service.idempotency import REPLAYED, earlier_answer, idempotent_request
 from service.operations import Answer, Operations, answer
 from service.parsing import read_json, validate
 from service.schemas import jobs as schemas
+from worker.intake.design import Planned, plan_job
 from worker.records.idempotency import Request
 from worker.records.listing import get_job
 from worker.records.snapshots import Snapshot
 from worker.records.submission import submit_job
-from worker.running.planning import Planned, plan_job
 from worker.specs.dataset import InlineDataset
 from worker.specs.job import Job as JobSpec
 
@@ -38,7 +38,7 @@ operations = Operations("jobs")
 def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
     """Submit a job."""
     if query.dry_run:
-        return answer(_dry_run(plan_job(body, project_id(), parts().tables, parts().settings.limits)))
+        return answer(_dry_run(plan_job(body, project_id(), parts().datasets, parts().settings.limits)))
     known = idempotent_request()
     before = earlier_answer(known)
     return _accept(body, known) if before is None else _accepted(before, replayed=True)
@@ -86,10 +86,10 @@ def merge_patch(document: Any, patch: Any) -> Any:
 
 def _accept(spec: JobSpec, known: Request | None, *, retry_of: str | None = None) -> Response:
     """Commit, then ring: a broker that is away delays the job and loses nothing."""
-    planned = plan_job(spec, project_id(), parts().tables, parts().settings.limits)
+    planned = plan_job(spec, project_id(), parts().datasets, parts().settings.limits)
     spec = planned.spec
     if isinstance(spec.dataset, InlineDataset):
-        stored = parts().tables.store_inline(project_id(), spec.dataset, f"rows of {spec.name}"[:200])
+        stored = parts().datasets.store_inline(project_id(), spec.dataset, f"rows of {spec.name}"[:200])
         spec = spec.model_copy(update={"dataset": stored})
     snapshot, replayed = parts().database.write(
         lambda session: submit_job(

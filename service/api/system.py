@@ -15,8 +15,8 @@ from service.schemas import system as schemas
 from worker.records.listing import count_by_status
 from worker.records.snapshots import rfc3339
 from worker.records.workers import list_workers, queue_figures
+from worker.runtime import version as own_version
 from worker.specs.training import Training
-from worker.version import version as own_version
 
 operations = Operations("system")
 

@@ -13,7 +13,7 @@ from service.predictors import Served
 from worker.data.arrow_streams import ARROW, write_arrow_stream
 from worker.data.npy import NPY, write_npy
 from worker.data.readers import CSV
-from worker.serving.outputs import Outputs
+from worker.networks.outputs import Outputs
 from worker.specs.prediction import PredictionOptions
 
 WARNINGS = "Prediction-Warnings"

@@ -14,8 +14,8 @@ from worker.data.arrow_streams import ARROW, read_arrow_stream
 from worker.data.npy import NPY, read_npy
 from worker.data.readers import CSV, read_table
 from worker.errors import DataError
-from worker.serving.predictor import Predictor
-from worker.serving.rows import Encoded
+from worker.networks.predictor import Predictor
+from worker.networks.rows import Encoded
 
 BODIES = (JSON_TYPE, CSV, NPY, ARROW)
 CELLS = {dict, list}

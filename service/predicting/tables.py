@@ -11,9 +11,9 @@ from service.predictors import Served
 from service.schemas.predictions import TableToPredict
 from worker.data.encoders import NumberTarget
 from worker.errors import SpecError
+from worker.networks.predictor import Predictor
 from worker.records.predictions import submit_prediction
 from worker.records.snapshots import Snapshot
-from worker.serving.predictor import Predictor
 from worker.specs.prediction import PredictionOptions
 
 
@@ -44,7 +44,7 @@ def accept_table(served: Served, dataset: TableToPredict, options: PredictionOpt
 
 def _check(predictor: Predictor, dataset: TableToPredict, options: PredictionOptions) -> None:
     """What can be known without opening the table; the rest is known by the worker."""
-    profile = parts().tables.profile(project_id(), dataset)
+    profile = parts().datasets.profile(project_id(), dataset)
     for code in predictor.encoders.features:
         if profile.column(code.name) is None:
             raise SpecError("/dataset", f"has no column {code.name!r}, which is a feature of this model")

@@ -6,8 +6,8 @@ import numpy as np
 
 from service.protocols.tensors import BYTES, Tensor, array_of_texts, datatype_of
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, LabelsTarget, NumberTarget, Target
-from worker.serving.outputs import Outputs
-from worker.serving.predictor import Predictor
+from worker.networks.outputs import Outputs
+from worker.networks.predictor import Predictor
 
 ROWS = "rows"
 "The one input of a model whose features are all numbers; it takes them one by one too."

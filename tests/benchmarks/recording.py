@@ -11,13 +11,13 @@ from threadpoolctl import threadpool_limits
 from migrations.schema import upgrade
 from tests.benchmarks.service import postgresql
 from worker.data.storage import Storage
+from worker.intake.datasets import Datasets
+from worker.intake.design import plan_job
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
 from worker.records.submission import submit_job
 from worker.running.loading import load
-from worker.running.planning import plan_job
 from worker.running.run import Runner
-from worker.running.tables import Tables
 from worker.settings import Limits, Settings
 from worker.specs.job import Job
 
@@ -32,8 +32,8 @@ def job_of(epochs: int) -> Job:
     return Job.model_validate(document)
 
 
-def bare_seconds(spec: Job, tables: Tables) -> float:
-    training = load(spec, tables.load(DEFAULT_PROJECT, spec.dataset), Limits()).training
+def bare_seconds(spec: Job, datasets: Datasets) -> float:
+    training = load(spec, datasets.load(DEFAULT_PROJECT, spec.dataset), Limits()).training
     with threadpool_limits(spec.training.threads):
         began = time.perf_counter()
         for _ in training.run(lambda: False):
@@ -41,12 +41,12 @@ def bare_seconds(spec: Job, tables: Tables) -> float:
         return time.perf_counter() - began
 
 
-def recorded_seconds(spec: Job, database: Database, tables: Tables) -> float:
-    planned = plan_job(spec, DEFAULT_PROJECT, tables, Limits())
+def recorded_seconds(spec: Job, database: Database, datasets: Datasets) -> float:
+    planned = plan_job(spec, DEFAULT_PROJECT, datasets, Limits())
     snapshot, _ = database.write(
         lambda session: submit_job(session, DEFAULT_PROJECT, spec, planned.plan, queued_limit=100)
     )
-    runner = Runner(database, tables, Settings(), threading.Event(), "wrk_bench", lambda _: None)
+    runner = Runner(database, datasets, Settings(), threading.Event(), "wrk_bench", lambda _: None)
     began = time.perf_counter()
     assert runner.run_job(snapshot["id"]) == "succeeded"
     return time.perf_counter() - began
@@ -55,10 +55,10 @@ def recorded_seconds(spec: Job, database: Database, tables: Tables) -> float:
 def measure_on(label: str, url: str, folder: str) -> None:
     database = Database(url)
     upgrade(database.engine)
-    tables = Tables(database, Storage(folder), Limits())
-    trial = bare_seconds(job_of(100), tables) / 100
+    datasets = Datasets(database, Storage(folder), Limits())
+    trial = bare_seconds(job_of(100), datasets) / 100
     spec = job_of(round(12 / trial))
-    ratios = [recorded_seconds(spec, database, tables) / bare_seconds(spec, tables) for _ in range(3)]
+    ratios = [recorded_seconds(spec, database, datasets) / bare_seconds(spec, datasets) for _ in range(3)]
     text = ", ".join(f"{(ratio - 1):+.1%}" for ratio in ratios)
     print(f"{label:11} {spec.training.epochs} epochs of digits, recorded against bare, three pairs: {text}")
     database.close()

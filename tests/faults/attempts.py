@@ -7,9 +7,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from worker.data.storage import Storage
+from worker.intake.datasets import Datasets
 from worker.records.sessions import Database
 from worker.running.run import Runner
-from worker.running.tables import Tables
 from worker.settings import Limits, Settings
 
 
@@ -31,8 +31,8 @@ def run(attempt: Attempt, *, stops: bool) -> str | None:
             shutdown.set()
 
     database = Database(attempt.url)
-    tables = Tables(database, Storage(str(attempt.folder / "storage")), Limits())
-    runner = Runner(database, tables, Settings(lease_seconds=60), shutdown, "wrk_test", announce)
+    datasets = Datasets(database, Storage(str(attempt.folder / "storage")), Limits())
+    runner = Runner(database, datasets, Settings(lease_seconds=60), shutdown, "wrk_test", announce)
     status = runner.run_job(attempt.job_id)
     database.close()
     return status

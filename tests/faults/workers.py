@@ -14,16 +14,16 @@ from typing import Any
 from service.up.supervisor import worker_command
 from tests.faults.invariants import Result, assert_invariants, result_of
 from tests.products import session_of
+from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
-from worker.queue import Doorbell
+from worker.intake.datasets import Datasets
+from worker.intake.design import plan_job
 from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
 from worker.records.submission import submit_job
 from worker.records.tables import Job
 from worker.records.workers import list_workers
-from worker.running.planning import plan_job
-from worker.running.tables import Tables
 from worker.settings import Limits, Settings
 from worker.specs.job import Job as Spec
 
@@ -38,8 +38,8 @@ class House:
 
     def submit(self, spec: dict[str, Any]) -> str:
         job = Spec.model_validate(spec)
-        tables = Tables(self.database, Storage(self.settings.storage), Limits())
-        plan = plan_job(job, DEFAULT_PROJECT, tables, Limits()).plan
+        datasets = Datasets(self.database, Storage(self.settings.storage), Limits())
+        plan = plan_job(job, DEFAULT_PROJECT, datasets, Limits()).plan
         snapshot, _ = self.database.write(
             lambda session: submit_job(session, DEFAULT_PROJECT, job, plan, queued_limit=1000)
         )

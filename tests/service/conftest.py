@@ -54,7 +54,7 @@ def client(app: Flask, parts: Parts) -> FlaskClient:
 def run(parts: Parts) -> Callable[[str], str | None]:
     """Run a job here and now."""
     runner = Runner(
-        parts.database, parts.tables, parts.settings, threading.Event(), "wrk_test", parts.doorbell.announce
+        parts.database, parts.datasets, parts.settings, threading.Event(), "wrk_test", parts.doorbell.announce
     )
     return runner.run_job
 

@@ -104,7 +104,7 @@ def test_the_update_told_of_a_stopped_job_is_the_one_that_it_then_makes(
     job_id = post(**XOR, training=training).get_json()["id"]
     stopped = threading.Event()
     stopped.set()
-    runner = Runner(parts.database, parts.tables, parts.settings, stopped, "wrk_test", parts.doorbell.announce)
+    runner = Runner(parts.database, parts.datasets, parts.settings, stopped, "wrk_test", parts.doorbell.announce)
     assert runner.run_job(job_id) == "queued"
     questions = [WEIGHT, {"layer": 1, "from": 0, "to": 1}, {"layer": 0, "from": "bias", "to": 0}]
     told = [ask(job_id, dataset_rows=[0, 1, 2, 3], checkpoint="latest", weight=weight) for weight in questions]

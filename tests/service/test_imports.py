@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from service.context import Parts
-from tests.worker.serving.strangers import ACTIVE, STATE, W1, model_of, then
+from tests.worker.networks.strangers import ACTIVE, STATE, W1, model_of, then
 from worker.records.tables import Blob, Chunk, Weights
 
 BINARY = "application/octet-stream"

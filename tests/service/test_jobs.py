@@ -208,7 +208,7 @@ def test_fractions_that_leave_nothing_are_refused_at_submission(post: Post) -> N
 def test_a_broker_that_is_away_still_accepts_jobs(parts: Parts, post: Post, client: FlaskClient) -> None:
     """202 within a second; /readyz says degraded."""
     parts.doorbell._redis.connection_pool.disconnect()
-    from worker.queue import Doorbell
+    from worker.broker.doorbell import Doorbell
     from worker.settings import Settings
 
     object.__setattr__(parts, "doorbell", Doorbell(Settings(redis_url="redis://127.0.0.1:9/0")))

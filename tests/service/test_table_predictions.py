@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.context import Parts
-from worker.queue import QUEUE
+from worker.broker.doorbell import QUEUE
 from worker.running.predicting import TablePredictor
 
 CSV, ARROW, LINES = "text/csv", "application/vnd.apache.arrow.stream", "application/x-ndjson"
@@ -43,7 +43,7 @@ def ask(client: FlaskClient, job_id: str) -> Callable[..., TestResponse]:
 @pytest.fixture
 def work(parts: Parts) -> Callable[[str], str | None]:
     """Carry a prediction out here and now."""
-    known = (parts.database, parts.tables, parts.storage, parts.settings, threading.Event(), "wrk_test")
+    known = (parts.database, parts.datasets, parts.storage, parts.settings, threading.Event(), "wrk_test")
     return TablePredictor(*known).run_prediction
 
 

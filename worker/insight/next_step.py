@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from worker.backprop.updates import norm
-from worker.build.training import make_plan
 from worker.insight.address import Place
 from worker.insight.gradients import write_gradients
 from worker.insight.passes import Passes
 from worker.insight.subject import Subject
 from worker.insight.update import Line, State, update_lines
+from worker.networks.training import make_plan
 
 
 def next_step(subject: Subject, place: Place, passes: Passes, gradient: float) -> dict[str, Any]:

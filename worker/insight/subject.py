@@ -11,11 +11,11 @@ from worker.backprop.arrays import Floats
 from worker.backprop.losses.objective import Objective
 from worker.backprop.network import Network
 from worker.backprop.parameters import Parameters, Views, windows
-from worker.build.layers import LAYERS, build_network
-from worker.build.task import Task, build_objective, recorded_task
 from worker.data.encoders import Encoders
 from worker.errors import QuestionError
 from worker.insight.bounds import check_cost
+from worker.networks.layers import LAYERS, build_network
+from worker.networks.task import Task, build_objective, recorded_task
 from worker.records.checkpoints import newest_checkpoint
 from worker.records.curves import recorded_rate
 from worker.records.tables import Job as JobRow

@@ -1,9 +1,9 @@
 """What an answer must say in words: in which units a loss is, and what was left out."""
 
-from worker.build.task import Task
 from worker.data.encoders import CategoricalCode
 from worker.insight.address import Place
 from worker.insight.subject import Subject
+from worker.networks.task import Task
 from worker.specs.network import ResolvedEmbedding
 
 UNITS = {"cross_entropy": "nats", "binary_cross_entropy": "nats"}

@@ -13,15 +13,15 @@ import sklearn.metrics
 import sklearn.model_selection  # noqa: F401
 import structlog
 
+from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
-from worker.log import configure_log
+from worker.intake.datasets import Datasets
 from worker.processes.memory import limit_memory, memory_of_machine
-from worker.queue import Doorbell
 from worker.records.sessions import Database
 from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
 from worker.running.stopping import Progress
-from worker.running.tables import Tables
+from worker.runtime import configure_log
 from worker.settings import Settings
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ class Child:
             signal.signal(number, self._end)
         database, storage = Database(settings.database, pool_size=2), Storage(settings.storage)
         known: dict[str, Any] = {"database": database, "settings": settings, "owner": owner}
-        known |= {"tables": Tables(database, storage, settings.limits)}
+        known |= {"datasets": Datasets(database, storage, settings.limits)}
         known |= {"shutdown": self._shutdown, "progress": self._progress}
         self._runner = Runner(**known, announce=Doorbell(settings).announce)
         self._predictor = TablePredictor(**known, storage=storage)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from worker.errors import LeaseLostError
 from worker.records.sessions import Database
 from worker.running.stopping import Stopping
-from worker.uptime import uptime
+from worker.runtime import uptime
 
 log = structlog.get_logger()
 

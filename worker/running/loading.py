@@ -9,10 +9,6 @@ import pyarrow as pa
 from worker.backprop.arrays import Floats
 from worker.backprop.batches import Part
 from worker.backprop.fit import Training
-from worker.build.layers import LAYERS, build_network, resolve_layers
-from worker.build.task import build_metrics, resolve_task, row_weights
-from worker.build.training import build_training
-from worker.build.warm_start import Source, adopt_encoders, adopt_roles, adopted_target, start_arrays
 from worker.data.encoders import (
     ClassTarget,
     Encoders,
@@ -34,6 +30,10 @@ from worker.insight.evaluation import (
     logs_of_classes,
     logs_of_labels,
 )
+from worker.networks.layers import LAYERS, build_network, resolve_layers
+from worker.networks.task import build_metrics, resolve_task, row_weights
+from worker.networks.training import build_training
+from worker.networks.warm_start import Source, adopt_encoders, adopt_roles, adopted_target, start_arrays
 from worker.records.weights import Recipe
 from worker.settings import Limits
 from worker.specs.job import Job

@@ -20,6 +20,8 @@ from worker.errors import (
     StorageFullError,
     UnavailableError,
 )
+from worker.intake.datasets import Datasets
+from worker.networks.predictor import Predictor
 from worker.records.identifiers import new_id
 from worker.records.predictions import (
     PredictionClaim,
@@ -32,8 +34,6 @@ from worker.records.sessions import Database
 from worker.records.weights import read_weights
 from worker.running.heartbeat import Heartbeat, Holding
 from worker.running.stopping import Progress, Stopping
-from worker.running.tables import Tables
-from worker.serving.predictor import Predictor
 from worker.settings import Settings
 from worker.specs.dataset import Dataset
 from worker.specs.prediction import PredictionOptions
@@ -50,7 +50,7 @@ class TablePredictor:
     """What a process needs to predict whole tables; as a Runner, and where results are stored."""
 
     database: Database
-    tables: Tables
+    datasets: Datasets
     storage: Storage
     settings: Settings
     shutdown: threading.Event
@@ -116,7 +116,7 @@ class TablePredictor:
             weights, arrays = read_weights(session, claim.weights_id)
         predictor = Predictor(weights.network, weights.encoders, arrays)
         spec = DATASET.validate_python(claim.dataset)
-        table = self.tables.load(claim.project_id, spec, text=predictor.categories)
+        table = self.datasets.load(claim.project_id, spec, text=predictor.categories)
         content = _predicted(predictor, table, PredictionOptions.model_validate(claim.options), stopping)
         if content is None:
             return None

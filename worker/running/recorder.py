@@ -22,7 +22,7 @@ from worker.records.lease import Claim, add_note
 from worker.records.sessions import Database
 from worker.records.weights import Recipe, publish_weights, to_bytes
 from worker.running.kept_steps import StepFile, step_file
-from worker.uptime import uptime
+from worker.runtime import uptime
 
 log = structlog.get_logger()
 

@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 from threadpoolctl import threadpool_limits
 
 from worker.backprop.fit import Training
-from worker.build.warm_start import Source
 from worker.errors import DivergedError, LeaseLostError, UnavailableError
+from worker.intake.datasets import Datasets
+from worker.intake.start import read_start
+from worker.networks.warm_start import Source
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.lease import Claim, add_note, claim_job, guard, held_status
 from worker.records.models import register_version
@@ -28,12 +30,10 @@ from worker.running.heartbeat import Heartbeat, Holding
 from worker.running.last_words import certificate_for, hints_for
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
-from worker.running.starting import read_start
 from worker.running.stopping import Progress, Reason, Stopping
-from worker.running.tables import Tables
+from worker.runtime import uptime
 from worker.settings import Settings
 from worker.specs.job import Job
-from worker.uptime import uptime
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class Runner:
     """
 
     database: Database
-    tables: Tables
+    datasets: Datasets
     settings: Settings
     shutdown: threading.Event
     owner: str
@@ -130,7 +130,7 @@ class _Attempt:
             self.heartbeat.end()
 
     def _train(self) -> str | None:
-        table = self.runner.tables.load(self.claim.project_id, self.spec.dataset)
+        table = self.runner.datasets.load(self.claim.project_id, self.spec.dataset)
         loaded = load(self.spec, table, self.runner.settings.limits, self._source())
         training = loaded.training
         recorder = self._recorder(loaded)

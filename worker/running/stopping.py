@@ -4,7 +4,7 @@ import math
 import threading
 from typing import Literal
 
-from worker.uptime import uptime
+from worker.runtime import uptime
 
 Reason = Literal["shutdown", "cancelling", "pausing", "lease_lost", "timed_out", "checkpoint"]
 

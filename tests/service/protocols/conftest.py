@@ -47,7 +47,7 @@ def _trained(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.Te
     )
     app = create_app(settings)
     parts: Parts = app.extensions[EXTENSION]
-    runner = Runner(parts.database, parts.tables, settings, threading.Event(), "wrk_test", parts.doorbell.announce)
+    runner = Runner(parts.database, parts.datasets, settings, threading.Event(), "wrk_test", parts.doorbell.announce)
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {KEY}"
     for name, (table, changes) in MODELS.items():

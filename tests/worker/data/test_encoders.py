@@ -19,7 +19,7 @@ from worker.data.encoders import (
 from worker.data.profiles import profile_table
 from worker.data.roles import assign_roles
 from worker.errors import DataError
-from worker.serving.rows import RowEncoder
+from worker.networks.rows import RowEncoder
 from worker.settings import Limits
 
 TABLE = pa.table(

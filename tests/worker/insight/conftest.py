@@ -8,11 +8,11 @@ import numpy as np
 from tests.conftest import spec_of
 from worker.backprop.arrays import Floats, Targets
 from worker.backprop.layers.embedding import Embedding
-from worker.build.layers import build_network, resolve_layers
-from worker.build.task import build_objective, recorded_task
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, LabelsTarget, NumberTarget, NumericCode
 from worker.insight.address import Address
 from worker.insight.subject import Moment, Subject
+from worker.networks.layers import build_network, resolve_layers
+from worker.networks.task import build_objective, recorded_task
 from worker.specs.job import Job
 from worker.specs.network import ResolvedDense
 

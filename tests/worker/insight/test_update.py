@@ -8,12 +8,12 @@ import pytest
 from tests.worker.insight.conftest import addresses, dense, rows_for, subject_of
 from tests.worker.insight.in_pytorch import Witness, torch_or_skip
 from worker.backprop.updates import Updates
-from worker.build.training import make_optimizer, make_plan
 from worker.insight.address import Address
 from worker.insight.chain_rule import chain_rule
 from worker.insight.gradients import write_gradients
 from worker.insight.passes import Passes
 from worker.insight.update import State, update_lines
+from worker.networks.training import make_optimizer, make_plan
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"type": "sgd"},

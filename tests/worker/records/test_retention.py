@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from worker.data.storage import Storage
+from worker.intake.datasets import Datasets
 from worker.records.blobs import sweep_blobs
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
@@ -16,7 +17,6 @@ from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Chunk, Epoch, Event, IdempotencyKey, Model, ModelVersion, Weights
 from worker.rescue import sweep_all
 from worker.running.run import Runner
-from worker.running.tables import Tables
 from worker.settings import Limits, Retention
 
 Submit = Callable[..., Snapshot]
@@ -42,8 +42,8 @@ def count(database: Database, table: type[Event | Weights | Blob | Chunk | Epoch
 
 
 @pytest.fixture
-def swept(database: Database, tables: Tables) -> Callable[[Retention], None]:
-    return lambda retention: sweep_all(database, tables, retention)
+def swept(database: Database, datasets: Datasets) -> Callable[[Retention], None]:
+    return lambda retention: sweep_all(database, datasets, retention)
 
 
 def test_an_old_jobs_events_and_snapshots_go_and_its_curve_end_and_weights_stay(
@@ -121,17 +121,17 @@ def test_keys_are_swept_a_few_at_a_time(database: Database) -> None:
 
 
 def test_an_upload_that_died_half_way_is_swept_after_an_hour(
-    database: Database, tables: Tables, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+    database: Database, datasets: Datasets, tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bytes that no row names; those of a row stay, and so does what is just being written."""
-    kept, _ = tables.store(DEFAULT_PROJECT, "kept", b"x,y\n1,2\n3,4\n", "text/csv")
+    kept, _ = datasets.store(DEFAULT_PROJECT, "kept", b"x,y\n1,2\n3,4\n", "text/csv")
     storage = Storage(f"{tmp_path}/storage")
     torn = "dst_01938c6e9f3a7c0e8d5a4b3c2d1e0f9a"
     storage.write(torn, b"x,")
-    assert tables.sweep() == 1
+    assert datasets.sweep() == 1
     assert storage.list_keys() == [kept.storage_key]
-    fresh = Tables(database, storage, Limits())
+    fresh = Datasets(database, storage, Limits())
     storage.write(kept.storage_key.replace("dst_", "dst_f"), b"x,")
-    monkeypatch.setattr("worker.running.tables.age_seconds", lambda _key: 10.0)
+    monkeypatch.setattr("worker.intake.datasets.age_seconds", lambda _key: 10.0)
     assert fresh.sweep() == 0
     assert database.write(sweep_blobs) == 0

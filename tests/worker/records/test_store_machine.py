@@ -13,6 +13,8 @@ from tests.conftest import spec_of
 from tests.worker.records.test_records import points
 from worker.data.storage import Storage
 from worker.errors import LeaseLostError, StateError
+from worker.intake.datasets import Datasets
+from worker.intake.design import plan_job
 from worker.records.clock import seconds_from_now
 from worker.records.curves import record_epochs
 from worker.records.holding import FINAL, HELD
@@ -22,8 +24,6 @@ from worker.records.sessions import Database
 from worker.records.submission import submit_job
 from worker.records.tables import Epoch, Event, Job
 from worker.records.transitions import CHANGES, ask, end_attempt
-from worker.running.planning import plan_job
-from worker.running.tables import Tables
 from worker.settings import Limits
 
 ORPHANS = {"running": "queued", "pausing": "paused", "cancelling": "cancelled"}
@@ -177,9 +177,9 @@ class Store(RuleBasedStateMachine):
 @pytest.mark.slow
 def test_the_store_of_jobs_does_what_its_model_does(database: Database, tmp_path: Any) -> None:
     """Whatever clients, workers, crashes and rescues do, in any order, on both databases."""
-    tables = Tables(database, Storage(str(tmp_path / "storage")), Limits())
+    datasets = Datasets(database, Storage(str(tmp_path / "storage")), Limits())
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-    plan = plan_job(spec_of(), DEFAULT_PROJECT, tables, Limits()).plan
+    plan = plan_job(spec_of(), DEFAULT_PROJECT, datasets, Limits()).plan
     store = type("StoreHere", (Store,), {"database": database, "plan": plan})
     effort = settings(max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=checks)
     run_state_machine_as_test(store, settings=effort)

@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tests.conftest import spec_of
-from worker.build.cost import REPLAY_BYTES
 from worker.errors import NotFoundError, SpecError
+from worker.intake.cost import REPLAY_BYTES
+from worker.intake.datasets import Datasets
+from worker.intake.design import plan_job
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.kept_steps import list_steps, read_step
 from worker.records.listing import delete_job
@@ -19,9 +21,7 @@ from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Chunk, Job, KeptStep
 from worker.records.weights import from_bytes, newest_weights_id, read_weights
-from worker.running.planning import plan_job
 from worker.running.run import Runner
-from worker.running.tables import Tables
 from worker.settings import Limits
 
 Submit = Callable[..., Snapshot]
@@ -119,21 +119,21 @@ def test_kept_steps_go_with_their_job(database: Database, runner: Runner, submit
     ],
 )
 def test_steps_that_can_not_be_kept_are_refused_at_submission(
-    tables: Tables, training: dict[str, object], layers: list[object], pointer: str, said: str
+    datasets: Datasets, training: dict[str, object], layers: list[object], pointer: str, said: str
 ) -> None:
     spec = spec_of(training=training, network={"layers": layers})
     with pytest.raises(SpecError, match=said) as refused:
-        plan_job(spec, DEFAULT_PROJECT, tables, Limits())
+        plan_job(spec, DEFAULT_PROJECT, datasets, Limits())
     assert refused.value.pointer == pointer
 
 
 def test_the_bytes_of_a_kept_step_are_within_what_was_reckoned(
-    database: Database, runner: Runner, submit: Submit, tables: Tables
+    database: Database, runner: Runner, submit: Submit, datasets: Datasets
 ) -> None:
     """The memory that a job is said to take has room for the step."""
     layers = [{"type": "dense", "units": 20}, {"type": "layer_norm"}, {"type": "dropout", "rate": 0.2}]
     plain, watched = (
-        plan_job(spec_of(network={"layers": layers}, training=training), DEFAULT_PROJECT, tables, Limits()).cost
+        plan_job(spec_of(network={"layers": layers}, training=training), DEFAULT_PROJECT, datasets, Limits()).cost
         for training in ({}, {"replay_steps": [1]})
     )
     job_id = submit(network={"layers": layers}, training={"replay_steps": [1]})["id"]

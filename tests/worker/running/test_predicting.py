@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import update
 
-from tests.worker.test_queue import doorbell_of
+from tests.worker.broker.test_doorbell import doorbell_of
 from worker.data.sources import make_table
 from worker.data.storage import Storage
 from worker.errors import LeaseLostError, NotFoundError, SpecError, StateError
+from worker.intake.datasets import Datasets
+from worker.networks.predictor import Predictor
 from worker.records.clock import seconds_from_now
 from worker.records.datasets import delete_dataset
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
@@ -37,8 +39,6 @@ from worker.rescue import rescue_expired, ring_undelivered, sweep_all
 from worker.running import predicting
 from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
-from worker.running.tables import Tables
-from worker.serving.predictor import Predictor
 from worker.settings import Retention, Settings
 from worker.specs.dataset import BuiltinDataset
 
@@ -47,13 +47,13 @@ IRIS = {"source": "builtin", "name": "iris"}
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    # the folder of the fixture `tables`
+    # the folder of the fixture `datasets`
     return Storage(str(tmp_path / "storage"))
 
 
 @pytest.fixture
-def predictor(database: Database, tables: Tables, storage: Storage, shutdown: threading.Event) -> TablePredictor:
-    return TablePredictor(database, tables, storage, Settings(lease_seconds=30), shutdown, "wrk_test")
+def predictor(database: Database, datasets: Datasets, storage: Storage, shutdown: threading.Event) -> TablePredictor:
+    return TablePredictor(database, datasets, storage, Settings(lease_seconds=30), shutdown, "wrk_test")
 
 
 @pytest.fixture
@@ -100,8 +100,8 @@ def read(database: Database, prediction_id: str) -> Prediction:
         return get_prediction(session, DEFAULT_PROJECT, prediction_id)
 
 
-def upload(tables: Tables, text: str) -> dict[str, Any]:
-    dataset, _ = tables.store(DEFAULT_PROJECT, "t", text.encode(), "text/csv")
+def upload(datasets: Datasets, text: str) -> dict[str, Any]:
+    dataset, _ = datasets.store(DEFAULT_PROJECT, "t", text.encode(), "text/csv")
     return {"source": "stored", "id": dataset.id}
 
 
@@ -143,12 +143,12 @@ def test_the_options_are_kept(
 
 
 def test_a_fault_in_a_table_is_named_by_its_row(
-    database: Database, predictor: TablePredictor, ask: Callable[..., str], tables: Tables, monkeypatch: Any
+    database: Database, predictor: TablePredictor, ask: Callable[..., str], datasets: Datasets, monkeypatch: Any
 ) -> None:
     """Counted over the whole table, not the batch; and nothing is stored."""
     monkeypatch.setattr(predicting, "ROWS_AT_ONCE", 2)
     lines = [f"{cell},1,1,1" for cell in (5, 5, 5, "1e300", 5)]
-    dataset = upload(tables, "\n".join(["sepal length,sepal width,petal length,petal width", *lines]) + "\n")
+    dataset = upload(datasets, "\n".join(["sepal length,sepal width,petal length,petal width", *lines]) + "\n")
     prediction_id = ask(dataset)
     assert predictor.run_prediction(prediction_id) == "failed"
     row = read(database, prediction_id)
@@ -193,15 +193,15 @@ def test_a_category_is_read_alike_whatever_stands_beside_it(
     runner: Runner,
     submit: Callable[..., Any],
     ask: Callable[..., str],
-    tables: Tables,
+    datasets: Datasets,
 ) -> None:
     """A table in which every category looks like a number: it stays the text that training saw."""
     lines = [f"{('1.50', '2.50', 'x')[n % 3]},{n},{'ab'[n % 2]}" for n in range(30)]
-    job_id = submit(dataset=upload(tables, "\n".join(["size,n,label", *lines]) + "\n"))["id"]
+    job_id = submit(dataset=upload(datasets, "\n".join(["size,n,label", *lines]) + "\n"))["id"]
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:
         weights_id = newest_weights_id(session, job_id)
-    prediction_id = ask(upload(tables, "size,n\n1.50,1\n2.50,2\n"), weights_id=weights_id)
+    prediction_id = ask(upload(datasets, "size,n\n1.50,1\n2.50,2\n"), weights_id=weights_id)
     assert predictor.run_prediction(prediction_id) == "succeeded"
 
 
@@ -252,7 +252,7 @@ def test_a_result_that_came_too_late_is_named_by_no_row_and_swept(
     predictor: TablePredictor,
     ask: Callable[..., str],
     storage: Storage,
-    tables: Tables,
+    datasets: Datasets,
     monkeypatch: Any,
 ) -> None:
     """The lease is lost while the bytes are written: an hour later they are gone, and those of a success are not."""
@@ -267,9 +267,9 @@ def test_a_result_that_came_too_late_is_named_by_no_row_and_swept(
     slow = replace(predictor, storage=Slow(storage._url))
     assert slow.run_prediction(late) is None
     assert len(storage.list_keys()) == 2
-    assert tables.sweep() == 0
-    monkeypatch.setattr("worker.running.tables.age_seconds", lambda key: 7200)
-    assert tables.sweep() == 1
+    assert datasets.sweep() == 0
+    monkeypatch.setattr("worker.intake.datasets.age_seconds", lambda key: 7200)
+    assert datasets.sweep() == 1
     assert storage.list_keys() == [read(database, good).storage_key]
 
 
@@ -310,10 +310,10 @@ def test_rescue_frees_and_rings_for_predictions_too(
 
 
 def test_what_a_waiting_prediction_needs_is_not_deleted(
-    database: Database, predictor: TablePredictor, ask: Callable[..., str], tables: Tables, weights_id: str
+    database: Database, predictor: TablePredictor, ask: Callable[..., str], datasets: Datasets, weights_id: str
 ) -> None:
     """Neither the weights' job nor the table; once it is over both may go, and its result stays."""
-    dataset = upload(tables, "sepal length,sepal width,petal length,petal width\n5,1,1,1\n")
+    dataset = upload(datasets, "sepal length,sepal width,petal length,petal width\n5,1,1,1\n")
     prediction_id = ask(dataset)
     with database.reading() as session:
         job_id = read_weights(session, weights_id)[0].job_id
@@ -347,7 +347,7 @@ def test_an_old_prediction_that_is_over_goes_with_its_bytes(
     predictor: TablePredictor,
     ask: Callable[..., str],
     storage: Storage,
-    tables: Tables,
+    datasets: Datasets,
     monkeypatch: Any,
 ) -> None:
     """One that is young, or that still waits however old, stays."""
@@ -356,10 +356,10 @@ def test_an_old_prediction_that_is_over_goes_with_its_bytes(
     predictor.run_prediction(young)
     aged = update(Prediction).where(Prediction.id.in_([old, waiting])).values(created_at=seconds_from_now(-2 * 86_400))
     database.write(lambda session: session.execute(aged))
-    monkeypatch.setattr("worker.running.tables.age_seconds", lambda key: 7200)
-    sweep_all(database, tables, Retention())
+    monkeypatch.setattr("worker.intake.datasets.age_seconds", lambda key: 7200)
+    sweep_all(database, datasets, Retention())
     assert len(storage.list_keys()) == 2
-    sweep_all(database, tables, Retention(predictions_days=1))
+    sweep_all(database, datasets, Retention(predictions_days=1))
     with database.reading() as session:
         assert [row.id for row in list_predictions(session, DEFAULT_PROJECT, limit=10)[0]] == [young, waiting]
     assert storage.list_keys() == [read(database, young).storage_key]

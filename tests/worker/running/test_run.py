@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tests.conftest import spec_of
+from worker.networks.predictor import Predictor
 from worker.records.clock import seconds_from_now
 from worker.records.curves import read_curve
 from worker.records.events import happenings_after
@@ -25,7 +26,6 @@ from worker.records.transitions import ask, end_attempt
 from worker.records.weights import newest_weights_id, read_weights
 from worker.running.recorder import snapshot_epochs
 from worker.running.run import Runner
-from worker.serving.predictor import Predictor
 
 Submit = Callable[..., Snapshot]
 
@@ -93,7 +93,7 @@ def test_the_result_predicts_what_was_evaluated(database: Database, runner: Runn
     with database.reading() as session:
         row, arrays = read_weights(session, newest_weights_id(session, job_id))
         predictor = Predictor(row.network, row.encoders, arrays)
-    table = runner.tables.load(DEFAULT_PROJECT, spec_of().dataset)
+    table = runner.datasets.load(DEFAULT_PROJECT, spec_of().dataset)
     by_table = predictor.predict_table(table)
     assert np.mean(np.array(by_table.predictions) == table["label"].to_numpy(zero_copy_only=False)) > 0.9
     by_rows = predictor.predict_rows(

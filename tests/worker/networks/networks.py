@@ -1,0 +1,121 @@
+"""Trained networks of every kind for the tests of exports, and a table with every kind of column."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tests.conftest import spec_of
+from worker.backprop.arrays import Floats
+from worker.data.encoders import Encoders, fit_encoders
+from worker.data.profiles import profile_table
+from worker.data.roles import assign_roles
+from worker.networks.layers import LAYERS, build_network
+from worker.networks.predictor import Predictor
+from worker.networks.trained import Trained
+from worker.running.loading import load
+from worker.settings import Limits
+from worker.specs.job import Job
+
+WEIGHTS_ID, JOB_ID = "wts_" + "0" * 32, "job_" + "0" * 32
+
+MIXED = pa.table(
+    {
+        "size": [1.0, 2.5, None, -3.0, 0.5, 2.0] * 5,
+        "kind": ["a", "b", None, "c", "a", "b"] * 5,
+        "day": [20261101.0 + n for n in range(30)],
+        "grade": ["low", "high", "top"] * 10,
+        "label": ["yes", "no", "yes", "maybe", "no", "no"] * 5,
+        "red": [0, 1, 1, 0, 1, 0] * 5,
+        "round": [1, 1, 0, 0, 0, 1] * 5,
+        "price": [1e4 + 250.0 * (n % 7) for n in range(30)],
+        "count": [n % 5 for n in range(30)],
+    }
+)
+FEATURES = ("size", "kind", "day", "grade")
+
+EVERY_LAYER: list[dict[str, Any]] = [
+    {"type": "dense", "units": 6, "activation": "identity"},
+    {"type": "batch_norm", "activation": "relu"},
+    {"type": "dropout", "rate": 0.5},
+    {
+        "type": "residual",
+        "layers": [
+            {"type": "dense", "units": 9, "activation": "tanh"},
+            {"type": "dropout", "rate": 0.1},
+            {"type": "batch_norm"},
+            {"type": "dense", "units": 6, "activation": "identity"},
+            {"type": "layer_norm", "activation": "silu"},
+        ],
+    },
+    {"type": "layer_norm", "epsilon": 1e-3},
+]
+
+
+def trained(spec: Job, table: pa.Table) -> Trained:
+    """The job run here and now."""
+    loaded = load(spec, table, Limits())
+    list(loaded.training.run(lambda: False))
+    return Trained(
+        WEIGHTS_ID,
+        JOB_ID,
+        loaded.training.final_epoch,
+        LAYERS.validate_python(loaded.recipe.network),
+        loaded.encoders,
+        loaded.training.final.named(),
+        spec.model_dump(mode="json"),
+    )
+
+
+def random_network(
+    layers: list[dict[str, Any]], encoders: Encoders, *, members: int | None = None, dtype: Any = np.float32
+) -> Trained:
+    """A network of resolved layers whose weights are drawn; running variances are positive."""
+    resolved = LAYERS.validate_python([_settled(layer) for layer in layers])
+    parameters = build_network(resolved, encoders.width).parameters(dtype, members)
+    generator = np.random.default_rng(len(layers))
+    parameters.flat[...] = generator.normal(0, 0.6, parameters.flat.shape)
+    arrays = {name: np.abs(a) + 0.1 if name.endswith("variance") else a for name, a in parameters.named().items()}
+    return Trained(WEIGHTS_ID, JOB_ID, 1, resolved, encoders, arrays)
+
+
+def _settled(layer: dict[str, Any]) -> dict[str, Any]:
+    """A dense layer with its initializer named, as resolved layers have it."""
+    if layer["type"] == "residual":
+        return layer | {"layers": [_settled(inner) for inner in layer["layers"]]}
+    return layer | {"initializer": "zeros"} if layer["type"] == "dense" else layer
+
+
+def predictor(of: Trained) -> Predictor:
+    network = LAYERS.dump_python(list(of.layers), mode="json")
+    return Predictor(network, of.encoders.model_dump(mode="json"), of.arrays)
+
+
+def expected(of: Trained, rows: pa.Table) -> dict[str, Any]:
+    """What our own predict says, by the names of an ONNX file's outputs."""
+    found = predictor(of).predict_table(rows)
+    values: dict[str, Any] = {"predictions": found.predictions}
+    if found.probabilities is not None:
+        values["probabilities"] = found.probabilities
+    if found.spread is not None:
+        values["spread"] = found.spread
+    return values
+
+
+def column(rows: pa.Table, name: str) -> Floats:
+    """(rows, 1) as an ONNX file takes it."""
+    values = rows[name]
+    if pa.types.is_string(values.type):
+        return np.array([[value or ""] for value in values.to_pylist()], object)  # type: ignore[return-value]
+    floats: Floats = values.cast(pa.float64()).to_numpy().reshape(-1, 1)
+    return floats
+
+
+def mixed(**changes: Any) -> Job:
+    """A job on the mixed table: kind takes unknown categories, and is embedded."""
+    columns = {"kind": {"type": "categorical", "unknown": "pool"}, "grade": {"type": "categorical", "unknown": "pool"}}
+    return spec_of(**{"features": FEATURES, "columns": columns} | changes)
+
+
+def encoders_of(spec: Job) -> Encoders:
+    return fit_encoders(MIXED, assign_roles(spec, profile_table(MIXED, Limits()), Limits()))

@@ -1,0 +1,87 @@
+"""The generated PyTorch program, run on the safetensors file in a process of its own, against our own predict."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.conftest import missing, spec_of
+from tests.worker.networks.networks import (
+    EVERY_LAYER,
+    FEATURES,
+    MIXED,
+    encoders_of,
+    expected,
+    mixed,
+    random_network,
+    trained,
+)
+from worker.backprop.activations import ACTIVATIONS
+from worker.data.sources import make_table
+from worker.networks.pytorch import to_pytorch
+from worker.networks.safetensors import to_safetensors
+from worker.networks.trained import Trained
+from worker.specs.dataset import BuiltinDataset
+
+
+@pytest.fixture(autouse=True)
+def _pytorch() -> None:
+    if importlib.util.find_spec("torch") is None:
+        missing("PyTorch")
+
+
+def assert_same(of: Trained, rows: pa.Table, folder: Path, tolerance: float = 1e-5) -> None:
+    program, weights, table = folder / "program.py", folder / "weights.safetensors", folder / "rows.json"
+    program.write_text(to_pytorch(of))
+    weights.write_bytes(to_safetensors(of))
+    features = [code.name for code in of.encoders.features]
+    table.write_text(json.dumps(rows.select(features).to_pylist()))
+    said = subprocess.run([sys.executable, program, weights, table], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    found, wanted = json.loads(said.stdout), expected(of, rows)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        if isinstance(value[0], str):
+            assert found[name] == value
+        else:
+            shape = np.shape(found[name])
+            np.testing.assert_allclose(found[name], np.reshape(value, shape), rtol=tolerance, atol=tolerance)
+
+
+def test_a_trained_network_predicts_the_same(tmp_path: Path) -> None:
+    table = make_table(BuiltinDataset(source="builtin", name="digits"))
+    assert_same(trained(spec_of(dataset={"source": "builtin", "name": "digits"}), table), table, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "loss"), [("label", "auto"), (("red", "round"), "binary_cross_entropy"), ("count", "poisson")]
+)
+def test_an_ensemble_on_categories_predicts_the_same(target: Any, loss: str, tmp_path: Path) -> None:
+    """With missing cells, an unknown category that is pooled, an embedding, and the members' spread."""
+    layers = [{"type": "embedding", "column": "kind", "dimensions": 3}, {"type": "dense", "units": 5}]
+    training = {"loss": loss, "ensemble": 3}
+    of = trained(mixed(target=target, features=FEATURES, network={"layers": layers}, training=training), MIXED)
+    assert_same(of, MIXED.set_column(1, "kind", pa.array(["a", "zebra", None] * 10)), tmp_path)
+
+
+def test_every_layer_and_activation_computes_the_same(tmp_path: Path) -> None:
+    """In float64, to twelve digits: each PyTorch module is the layer's own formula."""
+    several = [{"type": "dense", "units": 6, "activation": name} for name in ACTIVATIONS if name != "exponential"]
+    output = {"type": "dense", "units": 3, "activation": "softmax"}
+    of = random_network([*EVERY_LAYER, *several, output], encoders_of(mixed()), dtype=np.float64)
+    # softplus becomes z itself past 20 in PyTorch, which is right to nine digits
+    assert_same(of, MIXED, tmp_path, 1e-8)
+
+
+def test_no_text_of_a_client_is_in_the_program() -> None:
+    """A column named like code stays in the file's metadata."""
+    names = ['"); import os; (', "b", "c", "d", "label", *"efgh"]
+    of = trained(spec_of(features=names[:4]), MIXED.rename_columns(names))
+    assert "import os" not in to_pytorch(of)
+    assert "import os" in of.encoders.model_dump_json()

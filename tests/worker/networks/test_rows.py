@@ -1,0 +1,121 @@
+"""Rows, columns, arrays and tables are encoded alike; what lies outside the training's range draws a warning."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.conftest import spec_of
+from worker.data.encoders import Encoders, NumericCode, fit_encoders
+from worker.data.profiles import profile_table
+from worker.data.roles import assign_roles
+from worker.errors import DataError
+from worker.networks.ranges import WARNINGS_LIMIT, Ranges
+from worker.networks.rows import RowEncoder
+from worker.settings import Limits
+
+TABLE = pa.table(
+    {
+        "age": [20.0, None, 40.0, 30.5],
+        "size": [1, 2, 3, 4],
+        "city": ["Bonn", "Ulm", "Bonn", None],
+        "label": ["a", "b", "a", "b"],
+    }
+)
+
+
+def fitted(*features: str) -> Encoders:
+    roles = assign_roles(spec_of(features=features), profile_table(TABLE, Limits()), Limits())
+    return fit_encoders(TABLE, roles)
+
+
+@pytest.mark.parametrize("features", [("age", "size"), ("age", "size", "city")])
+def test_every_form_is_encoded_alike(features: tuple[str, ...]) -> None:
+    rows = RowEncoder(fitted(*features))
+    columns = {name: TABLE[name].to_pylist() for name in features}
+    lists = [list(row) for row in zip(*columns.values(), strict=True)]
+    expected = rows.take(lists).x
+    np.testing.assert_array_equal(rows.take_columns(dict(reversed(columns.items()))).x, expected)
+    np.testing.assert_array_equal(rows.take([dict(zip(features, row, strict=True)) for row in lists]).x, expected)
+    np.testing.assert_allclose(rows.take_table(TABLE).x, expected, rtol=1e-6)
+    if "city" not in features:
+        np.testing.assert_array_equal(rows.take_array(np.array(lists, np.float64)).x, expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said", "row", "column"),
+    [
+        ({"age": [1]}, "missing", None, "size"),
+        ({"age": [1], "size": [1], "x": [1]}, "not a feature", None, "x"),
+        ({"age": [1, 2], "size": [1]}, "expected 2 cells, got 1", None, "size"),
+        ({"age": [1, 2], "size": [1, "2"]}, "must be a number", 1, "size"),
+        ({"age": [1, True], "size": [1, 2]}, "must be a number", 1, "age"),
+        ({"age": [1e300], "size": [1]}, "too large", 0, "age"),
+    ],
+)
+def test_faulty_columns_are_named(columns: dict[str, Any], said: str, row: int | None, column: str) -> None:
+    with pytest.raises(DataError, match=said) as caught:
+        RowEncoder(fitted("age", "size")).take_columns(columns)
+    assert (caught.value.row, caught.value.column) == (row, column)
+
+
+def test_an_array_has_the_features_and_only_numbers() -> None:
+    with pytest.raises(DataError, match="expected 2 columns, got 3"):
+        RowEncoder(fitted("age", "size")).take_array(np.zeros((1, 3)))
+    with pytest.raises(DataError, match="too large"):
+        RowEncoder(fitted("age", "size")).take_array(np.array([[np.inf, 1]]))
+    with pytest.raises(DataError, match="is text") as caught:
+        RowEncoder(fitted("age", "city")).take_array(np.zeros((1, 2)))
+    assert caught.value.column == "city"
+
+
+@pytest.mark.parametrize("features", [("age", "size"), ("age", "size", "city")])
+def test_only_values_outside_the_training_range_draw_a_warning(features: tuple[str, ...]) -> None:
+    """The bounds themselves, their float32 copies, missing cells and categories draw none."""
+    rows = RowEncoder(fitted(*features))
+    filled = [["Bonn"]] * (len(features) - 2)
+
+    def warned(age: float | None, size: float | None) -> list[tuple[str, str]]:
+        found = rows.take([[age, size, *(cells[0] for cells in filled)]]).warnings
+        assert found.total == len(found.first)
+        return [(warning["column"], warning["detail"].split()[1]) for warning in found.first]
+
+    assert warned(20, 4) == warned(None, None) == warned(float(np.float32(30.1)), 1) == []
+    assert warned(19.9, 4.1) == [("age", "below"), ("size", "above")]
+    assert warned(None, 0.9) == [("size", "below")]
+    assert "is below 1, the smallest" in rows.take([[20, 0, *("Bonn" for _ in filled)]]).warnings.first[0]["detail"]
+
+
+def test_a_float32_copy_of_a_bound_is_not_outside() -> None:
+    bounds = np.array([5.1, 1e9 + 1, -0.3])
+    codes = tuple(
+        NumericCode(name=str(n), median=0, mean=0, scale=1, minimum=bound, maximum=bound)
+        for n, bound in enumerate(bounds.tolist())
+    )
+    ranges = Ranges(Encoders(features=codes, target=fitted("age").target))
+    assert ranges.of_values(bounds.astype(np.float32).astype(np.float64)[None]).total == 0
+    assert ranges.of_values(bounds[None] * 1.001).total == 3
+
+
+def test_all_are_counted_and_the_first_are_told() -> None:
+    found = RowEncoder(fitted("age", "size")).take([[30, 9]] * 100).warnings
+    assert (found.total, len(found.first)) == (100, WARNINGS_LIMIT)
+    assert [warning["row"] for warning in found.first] == list(range(WARNINGS_LIMIT))
+
+
+def test_weights_from_before_ranges_were_kept_load_and_warn_of_nothing() -> None:
+    document = fitted("age", "size").model_dump(mode="json")
+    for code in document["features"]:
+        del code["minimum"], code["maximum"]
+    rows = RowEncoder(Encoders.model_validate(document))
+    assert rows.take([[1e6, -1e6]]).warnings.total == 0
+    assert rows.take_table(pa.table({"age": [1e6], "size": [-5]})).warnings.total == 0
+
+
+def test_a_column_without_a_value_has_no_range() -> None:
+    table = pa.table({"x": pa.array([None, None], pa.float64()), "label": ["a", "b"]})
+    roles = assign_roles(spec_of(features=("x",)), profile_table(table, Limits()), Limits())
+    (code,) = fit_encoders(table, roles).features
+    assert isinstance(code, NumericCode)
+    assert (code.minimum, code.maximum) == (None, None)

@@ -1,0 +1,110 @@
+"""Tables by the specification that names them: made here, posted inline, or uploaded before."""
+
+import hashlib
+from collections.abc import Collection
+from functools import lru_cache
+
+import pyarrow as pa
+
+from worker.data.inline import inline_table, table_bytes
+from worker.data.profiles import TableProfile, profile_table
+from worker.data.readers import PARQUET, read_table
+from worker.data.sources import make_table
+from worker.data.storage import Storage
+from worker.errors import NotFoundError, SpecError
+from worker.records.datasets import add_dataset, find_same_bytes, get_dataset, stored_keys
+from worker.records.identifiers import age_seconds, new_id
+from worker.records.sessions import Database
+from worker.records.tables import Dataset
+from worker.settings import Limits
+from worker.specs.dataset import BuiltinDataset, GeneratedDataset, InlineDataset, StoredDataset
+from worker.specs.dataset import Dataset as DatasetSpec
+
+ORPHAN_SECONDS = 3600
+KEYS = ("dst_", "prd_")
+"What the keys of uploads and of predictions' results begin with; both are ids that were made as they were written."
+ASKED_AT_ONCE = 500
+
+
+class Datasets:
+    def __init__(self, database: Database, storage: Storage, limits: Limits) -> None:
+        self.database, self._storage, self._limits = database, storage, limits
+        # a made table is the same each time, so its profile is too
+        self._profile_made = lru_cache(maxsize=64)(lambda spec: profile_table(make_table(spec), limits))
+
+    def load(self, project_id: str, spec: DatasetSpec, *, text: Collection[str] = ()) -> pa.Table:
+        """The table. Raises SpecError if there is no such upload, DataError if its bytes can't be read.
+
+        text: columns of an upload that are text whatever they look like, as a model's categories are.
+        """
+        if isinstance(spec, InlineDataset):
+            return inline_table(spec)
+        if isinstance(spec, StoredDataset):
+            row = self._stored(project_id, spec)
+            return self.read(row, text=text)
+        return make_table(spec)
+
+    def profile(self, project_id: str, spec: DatasetSpec) -> TableProfile:
+        """Its profile, without opening an uploaded table. Raises SpecError if there is no such upload."""
+        if isinstance(spec, StoredDataset):
+            return TableProfile.model_validate(self._stored(project_id, spec).profile)
+        if isinstance(spec, BuiltinDataset | GeneratedDataset):
+            return self._profile_made(spec)
+        return profile_table(inline_table(spec), self._limits)
+
+    def store(self, project_id: str, name: str, content: bytes, media_type: str) -> tuple[Dataset, bool]:
+        """Keep an upload; its row, and whether it is new: the same bytes have the same id. Raises DataError."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        with self.database.reading() as session:
+            known = find_same_bytes(session, project_id, sha256)
+        if known is not None:
+            return known, False
+        profile = profile_table(read_table(content, media_type, self._limits), self._limits)
+        dataset_id = new_id("dst")
+        self._storage.write(dataset_id, content)
+        dataset = self.database.write(
+            lambda session: add_dataset(
+                session,
+                project_id,
+                dataset_id=dataset_id,
+                name=name,
+                media_type=media_type,
+                content_bytes=len(content),
+                sha256=sha256,
+                rows=profile.rows,
+                profile=profile.model_dump(mode="json"),
+                storage_key=dataset_id,
+            )
+        )
+        if dataset.id != dataset_id:
+            # another request with the same bytes was first
+            self._storage.delete(dataset_id)
+        return dataset, dataset.id == dataset_id
+
+    def store_inline(self, project_id: str, spec: InlineDataset, name: str) -> StoredDataset:
+        """Keep inline rows as an upload; the specification that names it."""
+        dataset, _ = self.store(project_id, name, table_bytes(inline_table(spec)), PARQUET)
+        return StoredDataset(source="stored", id=dataset.id)
+
+    def sweep(self) -> int:
+        """Delete stored bytes that no row names, an hour after they came: of what died half way. How many."""
+        old = [key for key in self._storage.list_keys() if key.startswith(KEYS) and age_seconds(key) > ORPHAN_SECONDS]
+        orphans = []
+        for start in range(0, len(old), ASKED_AT_ONCE):
+            batch = old[start : start + ASKED_AT_ONCE]
+            with self.database.reading() as session:
+                orphans += sorted(set(batch) - stored_keys(session, batch))
+        for key in orphans:
+            self._storage.delete(key)
+        return len(orphans)
+
+    def read(self, dataset: Dataset, *, text: Collection[str] = ()) -> pa.Table:
+        """An uploaded table, by its row."""
+        return read_table(self._storage.read(dataset.storage_key), dataset.media_type, self._limits, text=text)
+
+    def _stored(self, project_id: str, spec: StoredDataset) -> Dataset:
+        try:
+            with self.database.reading() as session:
+                return get_dataset(session, project_id, spec.id)
+        except NotFoundError as error:
+            raise SpecError("/dataset/id", "there is no such dataset") from error

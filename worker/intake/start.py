@@ -1,0 +1,95 @@
+"""The network that a job starts from: found when the job is submitted, and read again by each attempt."""
+
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+
+from worker.data.encoders import Encoders
+from worker.errors import NotFoundError, SpecError, StateError
+from worker.networks.layers import LAYERS
+from worker.networks.warm_start import Source
+from worker.records.listing import get_job
+from worker.records.models import find_version
+from worker.records.sources import source_of
+from worker.records.tables import Job as JobRow
+from worker.records.tables import Weights
+from worker.records.weights import newest_weights_id, read_weights
+from worker.specs.job import Job
+from worker.specs.network import (
+    DenseLayer,
+    EmbeddingLayer,
+    Layer,
+    Network,
+    ResolvedDense,
+    ResolvedEmbedding,
+    ResolvedLayer,
+)
+from worker.specs.start import StartFrom
+
+
+class Start(NamedTuple):
+    """spec: with an alias as the version that it means now, and the source's layers where it named none."""
+
+    spec: Job
+    weights_id: str
+    source: Source
+
+
+def find_start(session: Session, project_id: str, spec: Job, start: StartFrom) -> Start:
+    """Raises SpecError if the source is not there, or has no weights."""
+    if start.job is not None:
+        weights_id = _weights_of_job(session, project_id, start.job)
+    else:
+        weights_id, start = _weights_of_version(session, project_id, start)
+    row, arrays = read_weights(session, weights_id)
+    source = Source(LAYERS.validate_python(row.network), Encoders.model_validate(row.encoders), arrays)
+    settled = {"start_from": start}
+    if "network" not in spec.model_fields_set:
+        settled["network"] = _network(session, row, source)  # type: ignore[assignment]
+    return Start(spec.model_copy(update=settled), weights_id, source)
+
+
+def _weights_of_job(session: Session, project_id: str, job_id: str) -> str:
+    try:
+        get_job(session, project_id, job_id)
+        return newest_weights_id(session, job_id, "final")
+    except NotFoundError as error:
+        raise SpecError("/start_from/job", "there is no such job") from error
+    except StateError as error:
+        raise SpecError("/start_from/job", "has no final weights: it has not succeeded") from error
+
+
+def _weights_of_version(session: Session, project_id: str, start: StartFrom) -> tuple[str, StartFrom]:
+    try:
+        found = find_version(session, project_id, start.model or "", version=start.version, alias=start.alias)
+    except NotFoundError as error:
+        raise SpecError("/start_from/model", "there is no such version of a model") from error
+    return found.weights_id, start.model_copy(update={"version": found.version, "alias": None})
+
+
+def _network(session: Session, row: Weights, source: Source) -> Network:
+    """The layers as the source's job asked for them; of imported weights as they are."""
+    job = None if row.job_id is None else session.get_one(JobRow, row.job_id)
+    if job is not None:
+        return Network.model_validate(job.spec["network"])
+    return Network(layers=tuple(_as_asked_for(layer) for layer in source.layers[:-1]))
+
+
+def _as_asked_for(layer: ResolvedLayer) -> Layer:
+    """A resolved layer without what building it has added."""
+    match layer:
+        case ResolvedDense():
+            return DenseLayer.model_validate(layer.model_dump())
+        case ResolvedEmbedding():
+            return EmbeddingLayer(type="embedding", column=layer.column, dimensions=layer.dimensions)
+        case _:
+            return layer
+
+
+def read_start(session: Session, job_id: str) -> Source:
+    """The source of a job that was submitted with one. Raises SpecError if it is gone."""
+    weights_id = source_of(session, job_id)
+    if weights_id is None:
+        raise SpecError("/start_from", "its weights were deleted")
+    row, arrays = read_weights(session, weights_id)
+    return Source(LAYERS.validate_python(row.network), Encoders.model_validate(row.encoders), arrays)

@@ -1,0 +1,1 @@
+"""The ONNX format: the graph of a trained network, written and read."""

@@ -1,0 +1,87 @@
+"""The activations a = f(z) as ONNX nodes, each the same formula as in `worker.backprop.activations`.
+
+Most are put together from smaller ones: ONNX Runtime has Elu, Selu, Softplus and HardSigmoid in float32 only, the slope
+of LeakyRelu is kept in float32, and Gelu came with operator set 20, which older runtimes lack.
+"""
+
+from collections.abc import Callable
+
+from worker.backprop.activations import Elu, Gelu, LeakyRelu, Selu
+from worker.networks.onnx.graph import Graph
+
+
+def add_activation(graph: Graph, name: str, z: str, named: str) -> str:
+    """The name of a = f(z)."""
+    if name == "identity":
+        return z
+    return _PARTS[name](graph, z, named) if name in _PARTS else graph.add(_OPERATORS[name], z, named=named)
+
+
+_OPERATORS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "exponential": "Exp"}
+
+
+def _softmax(graph: Graph, z: str, named: str) -> str:
+    return graph.add("Softmax", z, named=named, axis=-1)
+
+
+def _leaky_relu(graph: Graph, z: str, named: str) -> str:
+    """max(z, slope z)."""
+    return graph.add("Max", z, graph.add("Mul", z, graph.number(LeakyRelu.slope), named=f"{named}/slope"), named=named)
+
+
+def _elu(graph: Graph, z: str, named: str, kind: type[Elu] = Elu) -> str:
+    """scale (max(z, 0) + alpha (e^min(z, 0) - 1))."""
+    positive = graph.add("Relu", z, named=f"{named}/positive")
+    negative = graph.add("Min", z, graph.number(0), named=f"{named}/negative")
+    power = graph.add("Exp", negative, named=f"{named}/power")
+    less = graph.add("Sub", power, graph.number(1), named=f"{named}/less_one")
+    scaled = graph.add("Mul", less, graph.number(kind.alpha), named=f"{named}/alpha")
+    both = graph.add("Add", positive, scaled, named=f"{named}/both")
+    return graph.add("Mul", both, graph.number(kind.scale), named=named)
+
+
+def _selu(graph: Graph, z: str, named: str) -> str:
+    return _elu(graph, z, named, Selu)
+
+
+def _gelu(graph: Graph, z: str, named: str) -> str:
+    """z (1 + tanh(u)) / 2, u = sqrt(2/pi) (z + 0.044715 z^3)."""
+    square = graph.add("Mul", z, z, named=f"{named}/square")
+    bent = graph.add("Mul", square, graph.number(Gelu.root * Gelu.cubic), named=f"{named}/bent")
+    slope = graph.add("Add", bent, graph.number(Gelu.root), named=f"{named}/slope")
+    u = graph.add("Mul", slope, z, named=f"{named}/u")
+    t = graph.add("Tanh", u, named=f"{named}/tanh")
+    more = graph.add("Add", t, graph.number(1), named=f"{named}/one_more")
+    half = graph.add("Mul", more, graph.number(0.5), named=f"{named}/half")
+    return graph.add("Mul", half, z, named=named)
+
+
+def _silu(graph: Graph, z: str, named: str) -> str:
+    return graph.add("Mul", z, graph.add("Sigmoid", z, named=f"{named}/sigmoid"), named=named)
+
+
+def _softplus(graph: Graph, z: str, named: str) -> str:
+    """max(z, 0) + log(1 + e^-|z|): the exponential cannot overflow."""
+    magnitude = graph.add("Abs", z, named=f"{named}/magnitude")
+    power = graph.add("Exp", graph.add("Neg", magnitude, named=f"{named}/minus"), named=f"{named}/power")
+    log = graph.add("Log", graph.add("Add", power, graph.number(1), named=f"{named}/more"), named=f"{named}/log")
+    return graph.add("Add", graph.add("Relu", z, named=f"{named}/positive"), log, named=named)
+
+
+def _hard_sigmoid(graph: Graph, z: str, named: str) -> str:
+    """z/6 + 1/2, cut at 0 and 1."""
+    sixth = graph.add("Div", z, graph.number(6), named=f"{named}/sixth")
+    shifted = graph.add("Add", sixth, graph.number(0.5), named=f"{named}/shifted")
+    return graph.add("Clip", shifted, graph.number(0), graph.number(1), named=named)
+
+
+_PARTS: dict[str, Callable[[Graph, str, str], str]] = {
+    "softmax": _softmax,
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "selu": _selu,
+    "gelu": _gelu,
+    "silu": _silu,
+    "softplus": _softplus,
+    "hard_sigmoid": _hard_sigmoid,
+}

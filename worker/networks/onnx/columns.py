@@ -1,0 +1,95 @@
+"""The encoding, inside the graph: raw columns -> the matrix that the network takes, as `worker.data.encoders` does."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from worker.data.encoders import CategoricalCode, Encoders, NumericCode
+from worker.networks.onnx.graph import ML, Graph
+
+
+def add_encoding(graph: Graph, encoders: Encoders) -> tuple[str, str | None]:
+    """The matrix, (rows, width), and which rows have a category that predict would refuse, (rows, 1), or None."""
+    for code in encoders.features:
+        kind = TensorProto.DOUBLE if isinstance(code, NumericCode) else TensorProto.STRING
+        graph.column(code.name, kind)
+    blocks: list[str] = []
+    refused: list[str] = []
+    for _, run in groupby(encoders.features, key=lambda code: code.type):
+        codes = list(run)
+        if numeric := [code for code in codes if isinstance(code, NumericCode)]:
+            blocks.append(_numbers(graph, numeric))
+        for code in codes:
+            if isinstance(code, CategoricalCode):
+                number = _category(graph, code)
+                blocks.append(_block(graph, code, number))
+                refused += _refused(graph, code, number)
+    return _joined(graph, blocks, "x"), _any(graph, refused)
+
+
+def _joined(graph: Graph, blocks: Sequence[str], named: str) -> str:
+    return blocks[0] if len(blocks) == 1 else graph.add("Concat", *blocks, named=named, axis=1)
+
+
+def _any(graph: Graph, conditions: Sequence[str]) -> str | None:
+    if not conditions:
+        return None
+    found, *others = conditions
+    for other in others:
+        found = graph.add("Or", found, other, named="refused")
+    return found
+
+
+def _numbers(graph: Graph, codes: Sequence[NumericCode]) -> str:
+    """Numeric columns side by side: NaN becomes the median, then (value - mean) / scale.
+
+    The columns are float64, as they are in training, whatever the network is: of 20261124.0 a float32 keeps no days.
+    """
+    values = _joined(graph, [code.name for code in codes], "numbers")
+    row: dict[str, Any] = {
+        name: graph.constant(f"{name}s", [[getattr(code, name) for code in codes]], np.float64)
+        for name in ("median", "mean", "scale")
+    }
+    missing = graph.add("IsNaN", values, named="missing")
+    present = graph.add("Where", missing, row["median"], values, named="present")
+    centred = graph.add("Sub", present, row["mean"], named="centred")
+    standardised = graph.add("Div", centred, row["scale"], named="standardised")
+    return graph.add("Cast", standardised, named="x", to=graph.type)
+
+
+def _category(graph: Graph, code: CategoricalCode) -> str:
+    """The category's number, int64 (rows, 1); one that training never saw has the number after the last."""
+    numbers = {category: n for n, category in enumerate(code.categories)}
+    # "" is the missing cell
+    if code.missing:
+        numbers[""] = len(code.categories)
+    elif code.most_frequent is not None:
+        numbers[""] = numbers[code.most_frequent]
+    return graph.add(
+        "LabelEncoder",
+        code.name,
+        named=f"{code.name}/number",
+        domain=ML,
+        keys_strings=list(numbers),
+        values_int64s=list(numbers.values()),
+        default_int64=code.numbers,
+    )
+
+
+def _refused(graph: Graph, code: CategoricalCode, number: str) -> list[str]:
+    """The condition that predict would refuse the row, if its column has such a condition."""
+    if code.unknown == "pool":
+        return []
+    unknown = graph.constant(f"{code.name}/unknown", code.numbers, np.int64)
+    return [graph.add("Equal", number, unknown, named=f"{code.name}/refused")]
+
+
+def _block(graph: Graph, code: CategoricalCode, number: str) -> str:
+    """Its part of the matrix: the number itself where an embedding takes it, else one indicator a category."""
+    if not code.embedded:
+        every = graph.constant(f"{code.name}/categories", [[*range(code.numbers)]], np.int64)
+        number = graph.add("Equal", number, every, named=f"{code.name}/indicators")
+    return graph.add("Cast", number, named=f"{code.name}/x", to=graph.type)

@@ -1,0 +1,119 @@
+"""What a network gave, in the user's own terms: as lists, as a table, or as one array."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from worker.data.encoders import LabelsTarget, NumberTarget, Target
+from worker.errors import SpecError
+from worker.networks.ranges import NONE, Warnings
+from worker.specs.prediction import PredictionOptions
+
+
+class Prediction(NamedTuple):
+    """A class or a number a row, or a list where there are several targets.
+
+    classes and probabilities: of a category, or of labels that are each there or not; None for numbers. spread: of an
+    ensemble, the standard deviation over its members of what it gives: of probabilities, or of numbers. warnings: of
+    values outside what training saw.
+    """
+
+    predictions: list[Any]
+    classes: list[str] | None
+    probabilities: list[list[float]] | None
+    spread: list[Any] | None
+    warnings: Warnings = NONE
+
+
+class Outputs(NamedTuple):
+    """values, and spread over an ensemble's members: (rows, outputs) in the target's own units, or probabilities."""
+
+    values: NDArray[Any]
+    spread: NDArray[Any] | None
+    target: Target
+    warnings: Warnings
+
+    @property
+    def names(self) -> list[str] | None:
+        """The classes or labels; None for numbers."""
+        if isinstance(self.target, NumberTarget):
+            return None
+        return list(self.target.names if isinstance(self.target, LabelsTarget) else self.target.classes)
+
+    def prediction(self) -> Prediction:
+        """As lists."""
+        values, spread, target = self.values, self.spread, self.target
+        spreads = None if spread is None else spread.tolist()
+        if isinstance(target, NumberTarget):
+            if len(target.names) > 1:
+                return Prediction(values.tolist(), None, None, spreads, self.warnings)
+            alone = None if spread is None else spread[:, 0].tolist()
+            return Prediction(values[:, 0].tolist(), None, None, alone, self.warnings)
+        return Prediction(self._called(), self.names, values.tolist(), spreads, self.warnings)
+
+    def _called(self) -> list[Any]:
+        """The most probable class a row, or 1 and 0 for each label."""
+        if isinstance(self.target, LabelsTarget):
+            there: list[Any] = (self.values > 0.5).astype(int).tolist()
+            return there
+        names = self.names or []
+        return [names[n] for n in self.values.argmax(axis=1)]
+
+    def top(self, k: int) -> tuple[list[list[str]], NDArray[Any]]:
+        """The k most probable classes or labels of each row and their probabilities, (rows, k); of equals the first.
+
+        Raises SpecError where numbers are predicted.
+        """
+        names = self.names
+        if names is None:
+            raise SpecError("/top_k", "is of classes; this model predicts numbers")
+        order = np.argsort(-self.values, axis=1, kind="stable")[:, :k]
+        return [[names[n] for n in row] for row in order.tolist()], np.take_along_axis(self.values, order, axis=1)
+
+    def table(self, options: PredictionOptions) -> pa.Table:
+        """A row a prediction: what was predicted, and what the options ask for."""
+        columns: dict[str, Any] = {}
+        if options.top_k is not None:
+            called, probable = self.top(options.top_k)
+            for n in range(probable.shape[1]):
+                columns[f"top {n + 1}"] = pa.array([row[n] for row in called], pa.string())
+                if options.probabilities:
+                    columns[f"probability of top {n + 1}"] = probable[:, n]
+            return pa.table(columns)
+        if self.names is None:
+            columns |= _columns("prediction", self.values)
+        elif isinstance(self.target, LabelsTarget):
+            columns |= _columns("prediction", (self.values > 0.5).astype(np.int64))
+        else:
+            columns["prediction"] = pa.array(self._called(), pa.string())
+        if options.probabilities:
+            columns |= {f"probability of {name}": self.values[:, n] for n, name in enumerate(self.names or ())}
+        if self.spread is not None and (options.probabilities or self.names is None):
+            columns |= _columns("spread", self.spread)
+        return pa.table(columns)
+
+    def array(self, options: PredictionOptions) -> NDArray[Any]:
+        """Numbers: (rows,), or (rows, targets). Of classes or labels the probabilities, (rows, classes).
+
+        Without probabilities the position of each row's class among the classes, (rows,), or 1 and 0 for each label.
+        Raises SpecError if the most probable were asked for: they are names.
+        """
+        if options.top_k is not None:
+            raise SpecError("/top_k", "has no form as an array; ask for another media type")
+        if self.names is None:
+            return self.values[:, 0] if self.values.shape[1] == 1 else self.values
+        if options.probabilities:
+            return self.values
+        if isinstance(self.target, LabelsTarget):
+            return (self.values > 0.5).astype(np.int64)
+        most: NDArray[Any] = self.values.argmax(axis=1)
+        return most
+
+
+def _columns(name: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """One column, or one for each of the values of a row."""
+    if values.shape[1] == 1:
+        return {name: values[:, 0]}
+    return {f"{name} {n}": values[:, n] for n in range(values.shape[1])}

@@ -1,1 +1,0 @@
-"""Published weights -> a thread-safe predictor with its encoders. Used by workers and by the service."""

@@ -1,1 +1,0 @@
-"""Files of weights from elsewhere -> what a predictor is built from. Every byte is a stranger's."""
