@@ -55,7 +55,7 @@ def _posted_rows(body: schemas.ChainRuleRequest, subject: Subject) -> tuple[Matr
     """Rows of raw values, encoded as in training but in float64, and their targets."""
     rows = [body.row] if body.row is not None else body.rows or []
     try:
-        x = RowEncoder(subject.encoders, np.float64).encode(rows)
+        x = RowEncoder(subject.encoders, np.float64).encode(rows).x
     except DataError as error:
         place = "/row" if body.row is not None else f"/rows/{error.row or 0}"
         column = "" if error.column is None else f"column {error.column[:64]!r} "

@@ -33,19 +33,19 @@ def read_rows(predictor: Predictor, body: Body | None) -> Encoded:
     """The rows as the network takes them. body: of JSON. Raises DataError, and a Problem for another body."""
     if body is not None:
         if body.rows is not None:
-            return _within_limit(len(body.rows), lambda: predictor.rows.take(body.rows or []))
+            return _within_limit(len(body.rows), lambda: predictor.rows.encode(body.rows or []))
         return _take_columns(predictor, body.columns or {})
     content, limits = request.get_data(), parts().settings.limits
     if request.mimetype == NPY:
         array = read_npy(content, limits)
-        return _within_limit(len(array), lambda: predictor.rows.take_array(array))
+        return _within_limit(len(array), lambda: predictor.rows.encode_array(array))
     if request.mimetype == CSV:
         table = read_table(content, CSV, limits, text=predictor.categories)
     elif request.mimetype == ARROW:
         table = read_arrow_stream(content, limits, text=predictor.categories)
     else:
         raise Problem(415, f"the body must be {', '.join(BODIES[:-1])} or {BODIES[-1]}")
-    return _within_limit(table.num_rows, lambda: predictor.rows.take_table(table))
+    return _within_limit(table.num_rows, lambda: predictor.rows.encode_table(table))
 
 
 def read_body() -> Body | None:
@@ -77,7 +77,7 @@ def read_body() -> Body | None:
 def _take_columns(predictor: Predictor, columns: dict[str, list[Any]]) -> Encoded:
     longest = max(map(len, columns.values()), default=0)
     try:
-        return _within_limit(longest, lambda: predictor.rows.take_columns(columns))
+        return _within_limit(longest, lambda: predictor.rows.encode_columns(columns))
     except DataError as error:
         fault: dict[str, Any] = {"pointer": _pointer(columns, error), "detail": error.detail}
         fault |= {name: value for name, value in (("row", error.row), ("column", error.column)) if value is not None}

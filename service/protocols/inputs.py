@@ -10,7 +10,7 @@ from service.protocols.inference import Input, refused
 from service.protocols.signature import ENCODED_ROWS, ROWS, all_numbers
 from service.protocols.tensors import Tensor
 from worker.data.encoders import CategoricalCode
-from worker.networks.encoded import take_encoded
+from worker.networks.encoded import check_encoded
 from worker.networks.predictor import Predictor
 from worker.networks.rows import Encoded
 
@@ -20,10 +20,10 @@ def take_inputs(predictor: Predictor, inputs: Mapping[str, Input], *, encoded: b
     encoders = predictor.encoders
     if encoded:
         matrix = _matrix(inputs, ENCODED_ROWS, encoders.width, rows_limit)
-        return take_encoded(matrix, encoders, predictor.parameters.flat.dtype)
+        return check_encoded(matrix, encoders, predictor.parameters.flat.dtype)
     names = [code.name for code in encoders.features]
     if all_numbers(encoders) and (ROWS in inputs or inputs.keys().isdisjoint(names)):
-        return predictor.rows.take_array(_matrix(inputs, ROWS, len(names), rows_limit))
+        return predictor.rows.encode_array(_matrix(inputs, ROWS, len(names), rows_limit))
     _check_names(inputs, names)
     _check_columns(inputs, rows_limit)
     columns = {
@@ -31,7 +31,7 @@ def take_inputs(predictor: Predictor, inputs: Mapping[str, Input], *, encoded: b
         for code in encoders.features
     }
     with np.errstate(over="ignore"):
-        return predictor.rows.take_table(pa.table(columns))
+        return predictor.rows.encode_table(pa.table(columns))
 
 
 def _check_names(inputs: Mapping[str, Input], names: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from worker.networks.ranges import NONE
 from worker.networks.rows import Encoded
 
 
-def take_encoded(values: NDArray[Any], encoders: Encoders, dtype: np.dtype[Any]) -> Encoded:
+def check_encoded(values: NDArray[Any], encoders: Encoders, dtype: np.dtype[Any]) -> Encoded:
     """values: numbers, (rows, width), in the order of `encoders.columns`; not copied if they are of the dtype.
 
     Raises DataError for a number that is not finite, or that is none of an embedded column's categories.

@@ -40,11 +40,11 @@ class Predictor:
 
     def predict_rows(self, rows: Sequence[Row]) -> Prediction:
         """Rows of raw values, by column name or in feature order. Raises DataError with row and column."""
-        return self.predict(self.rows.take(rows)).prediction()
+        return self.predict(self.rows.encode(rows)).prediction()
 
     def predict_table(self, table: pa.Table) -> Prediction:
         """Rows of a table with the features' columns. Raises DataError with row and column."""
-        return self.predict(self.rows.take_table(table)).prediction()
+        return self.predict(self.rows.encode_table(table)).prediction()
 
     def predict(self, encoded: Encoded) -> Outputs:
         """Of rows that `rows` has taken. Raises DataError for a row that makes the network overflow."""

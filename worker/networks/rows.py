@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
-from worker.data.encoders import CategoricalCode, Encoders, Matrix, NumericCode, encode_table
+from worker.data import encoders as tables
+from worker.data.encoders import CategoricalCode, Encoders, Matrix, NumericCode
 from worker.errors import DataError
 from worker.networks.ranges import Ranges, Warnings
 
@@ -45,27 +46,23 @@ class RowEncoder:
         self._scales = np.array([code.scale for code in numeric])
         self._ranges = Ranges(encoders)
 
-    def encode(self, rows: Sequence[Row]) -> Matrix:
+    def encode(self, rows: Sequence[Row]) -> Encoded:
         """Raises DataError with the row and the column at fault."""
-        return self.take(rows).x
-
-    def take(self, rows: Sequence[Row]) -> Encoded:
-        """As `encode`, with warnings."""
         cells = rows if self._are_in_order(rows) else [self._in_order(row, n) for n, row in enumerate(rows)]
         if not self._all_numeric:
-            return self.take_table(self._table_of(cells))
+            return self.encode_table(self._table_of(cells))
         if not NUMBERS.issuperset(map(type, chain.from_iterable(cells))):
             n, position = next(
                 (n, p) for n, row in enumerate(cells) for p, cell in enumerate(row) if type(cell) not in NUMBERS
             )
             raise DataError("must be a number", row=n, column=self._names[position])
-        return self._take_numbers(self._numbers(cells))
+        return self._encode_numbers(self._numbers(cells))
 
     def _are_in_order(self, rows: Sequence[Row]) -> TypeGuard[Sequence[Sequence[Any]]]:
         """Whether all of them are lists of a cell a feature: looked at together, in a third of the time."""
         return {list, tuple}.issuperset(map(type, rows)) and {len(self._names)}.issuperset(map(len, rows))
 
-    def take_columns(self, columns: Mapping[str, Sequence[Any]]) -> Encoded:
+    def encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Encoded:
         """Columns of equal length by name. Raises DataError."""
         for name in self._names:
             if name not in columns:
@@ -76,25 +73,25 @@ class RowEncoder:
         for name, cells in zip(self._names, ordered, strict=True):
             if len(cells) != len(ordered[0]):
                 raise DataError(f"expected {len(ordered[0])} cells, got {len(cells)}", column=name)
-        return self.take(list(zip(*ordered, strict=True)))
+        return self.encode(list(zip(*ordered, strict=True)))
 
-    def take_array(self, values: NDArray[np.float64]) -> Encoded:
+    def encode_array(self, values: NDArray[np.float64]) -> Encoded:
         """(rows, features) of numbers, NaN where a cell is missing. Raises DataError, also if a feature is text."""
         if not self._all_numeric:
             name = next(code.name for code in self._encoders.features if isinstance(code, CategoricalCode))
             raise DataError("is text, and an array has only numbers: send rows, columns or a table", column=name)
         if values.shape[1] != len(self._names):
             raise DataError(f"expected {len(self._names)} columns, got {values.shape[1]}")
-        return self._take_numbers(values)
+        return self._encode_numbers(values)
 
-    def take_table(self, table: pa.Table) -> Encoded:
+    def encode_table(self, table: pa.Table) -> Encoded:
         """A table with the features' columns; others are passed over. Raises DataError."""
         # what overflows is refused by name
         with np.errstate(over="ignore"):
-            x = encode_table(table, self._encoders, dtype=self._dtype)
+            x = tables.encode_table(table, self._encoders, dtype=self._dtype)
         return Encoded(x, self._ranges.of_table(table))
 
-    def _take_numbers(self, values: NDArray[np.float64]) -> Encoded:
+    def _encode_numbers(self, values: NDArray[np.float64]) -> Encoded:
         matrix = self._standardised(values)
         if np.count_nonzero(np.isfinite(matrix)) < matrix.size:
             # missing cells, or numbers that are too large: rare, so that they are told apart only here

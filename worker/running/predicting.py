@@ -142,7 +142,7 @@ def _predicted(predictor: Predictor, table: pa.Table, options: PredictionOptions
         if stopping():
             return None
         try:
-            outputs = predictor.predict(predictor.rows.take_table(table.slice(start, ROWS_AT_ONCE)))
+            outputs = predictor.predict(predictor.rows.encode_table(table.slice(start, ROWS_AT_ONCE)))
         except DataError as error:
             row = None if error.row is None else start + error.row
             raise DataError(error.detail, row=row, column=error.column) from error

@@ -90,9 +90,9 @@ def test_rows_are_encoded_as_the_same_rows_of_a_table(names: tuple[str, ...]) ->
     rows = RowEncoder(encoders)
     expected = encode_table(TABLE, encoders)
     by_position = [list(row) for row in zip(*(TABLE[name].to_pylist() for name in names), strict=True)]
-    np.testing.assert_array_equal(rows.encode(by_position), expected)
+    np.testing.assert_array_equal(rows.encode(by_position).x, expected)
     by_name = [dict(zip(reversed(names), reversed(row), strict=True)) for row in by_position]
-    np.testing.assert_array_equal(rows.encode(by_name), expected)
+    np.testing.assert_array_equal(rows.encode(by_name).x, expected)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, NumericCode
 from worker.errors import DataError
-from worker.networks.encoded import take_encoded
+from worker.networks.encoded import check_encoded
 
 ENCODERS = Encoders(
     features=(
@@ -25,14 +25,14 @@ def row(**changes: float) -> np.ndarray:
 
 def test_numbers_of_the_networks_type_are_not_copied() -> None:
     values = row().astype(FLOAT)
-    assert np.shares_memory(take_encoded(values, ENCODERS, FLOAT).x, values)
-    assert take_encoded(row(), ENCODERS, FLOAT).x.dtype == FLOAT
-    assert take_encoded(np.empty((0, 5)), ENCODERS, FLOAT).x.shape == (0, 5)
+    assert np.shares_memory(check_encoded(values, ENCODERS, FLOAT).x, values)
+    assert check_encoded(row(), ENCODERS, FLOAT).x.dtype == FLOAT
+    assert check_encoded(np.empty((0, 5)), ENCODERS, FLOAT).x.shape == (0, 5)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_every_category_and_the_one_never_seen_is_taken(number: int) -> None:
-    assert take_encoded(row(colour=number), ENCODERS, FLOAT).x[0, 4] == number
+    assert check_encoded(row(colour=number), ENCODERS, FLOAT).x[0, 4] == number
 
 
 @pytest.mark.parametrize(
@@ -50,5 +50,5 @@ def test_what_the_network_cannot_take_is_refused_by_row(
 ) -> None:
     values = np.concatenate([row(), row(**changes)])
     with pytest.raises(DataError, match=said) as raised:
-        take_encoded(values, ENCODERS, FLOAT)
+        check_encoded(values, ENCODERS, FLOAT)
     assert (raised.value.row, raised.value.column) == (1, column)

@@ -35,12 +35,12 @@ def test_every_form_is_encoded_alike(features: tuple[str, ...]) -> None:
     rows = RowEncoder(fitted(*features))
     columns = {name: TABLE[name].to_pylist() for name in features}
     lists = [list(row) for row in zip(*columns.values(), strict=True)]
-    expected = rows.take(lists).x
-    np.testing.assert_array_equal(rows.take_columns(dict(reversed(columns.items()))).x, expected)
-    np.testing.assert_array_equal(rows.take([dict(zip(features, row, strict=True)) for row in lists]).x, expected)
-    np.testing.assert_allclose(rows.take_table(TABLE).x, expected, rtol=1e-6)
+    expected = rows.encode(lists).x
+    np.testing.assert_array_equal(rows.encode_columns(dict(reversed(columns.items()))).x, expected)
+    np.testing.assert_array_equal(rows.encode([dict(zip(features, row, strict=True)) for row in lists]).x, expected)
+    np.testing.assert_allclose(rows.encode_table(TABLE).x, expected, rtol=1e-6)
     if "city" not in features:
-        np.testing.assert_array_equal(rows.take_array(np.array(lists, np.float64)).x, expected)
+        np.testing.assert_array_equal(rows.encode_array(np.array(lists, np.float64)).x, expected)
 
 
 @pytest.mark.parametrize(
@@ -56,17 +56,17 @@ def test_every_form_is_encoded_alike(features: tuple[str, ...]) -> None:
 )
 def test_faulty_columns_are_named(columns: dict[str, Any], said: str, row: int | None, column: str) -> None:
     with pytest.raises(DataError, match=said) as caught:
-        RowEncoder(fitted("age", "size")).take_columns(columns)
+        RowEncoder(fitted("age", "size")).encode_columns(columns)
     assert (caught.value.row, caught.value.column) == (row, column)
 
 
 def test_an_array_has_the_features_and_only_numbers() -> None:
     with pytest.raises(DataError, match="expected 2 columns, got 3"):
-        RowEncoder(fitted("age", "size")).take_array(np.zeros((1, 3)))
+        RowEncoder(fitted("age", "size")).encode_array(np.zeros((1, 3)))
     with pytest.raises(DataError, match="too large"):
-        RowEncoder(fitted("age", "size")).take_array(np.array([[np.inf, 1]]))
+        RowEncoder(fitted("age", "size")).encode_array(np.array([[np.inf, 1]]))
     with pytest.raises(DataError, match="is text") as caught:
-        RowEncoder(fitted("age", "city")).take_array(np.zeros((1, 2)))
+        RowEncoder(fitted("age", "city")).encode_array(np.zeros((1, 2)))
     assert caught.value.column == "city"
 
 
@@ -77,14 +77,14 @@ def test_only_values_outside_the_training_range_draw_a_warning(features: tuple[s
     filled = [["Bonn"]] * (len(features) - 2)
 
     def warned(age: float | None, size: float | None) -> list[tuple[str, str]]:
-        found = rows.take([[age, size, *(cells[0] for cells in filled)]]).warnings
+        found = rows.encode([[age, size, *(cells[0] for cells in filled)]]).warnings
         assert found.total == len(found.first)
         return [(warning["column"], warning["detail"].split()[1]) for warning in found.first]
 
     assert warned(20, 4) == warned(None, None) == warned(float(np.float32(30.1)), 1) == []
     assert warned(19.9, 4.1) == [("age", "below"), ("size", "above")]
     assert warned(None, 0.9) == [("size", "below")]
-    assert "is below 1, the smallest" in rows.take([[20, 0, *("Bonn" for _ in filled)]]).warnings.first[0]["detail"]
+    assert "is below 1, the smallest" in rows.encode([[20, 0, *("Bonn" for _ in filled)]]).warnings.first[0]["detail"]
 
 
 def test_a_float32_copy_of_a_bound_is_not_outside() -> None:
@@ -99,7 +99,7 @@ def test_a_float32_copy_of_a_bound_is_not_outside() -> None:
 
 
 def test_all_are_counted_and_the_first_are_told() -> None:
-    found = RowEncoder(fitted("age", "size")).take([[30, 9]] * 100).warnings
+    found = RowEncoder(fitted("age", "size")).encode([[30, 9]] * 100).warnings
     assert (found.total, len(found.first)) == (100, WARNINGS_LIMIT)
     assert [warning["row"] for warning in found.first] == list(range(WARNINGS_LIMIT))
 
@@ -109,8 +109,8 @@ def test_weights_from_before_ranges_were_kept_load_and_warn_of_nothing() -> None
     for code in document["features"]:
         del code["minimum"], code["maximum"]
     rows = RowEncoder(Encoders.model_validate(document))
-    assert rows.take([[1e6, -1e6]]).warnings.total == 0
-    assert rows.take_table(pa.table({"age": [1e6], "size": [-5]})).warnings.total == 0
+    assert rows.encode([[1e6, -1e6]]).warnings.total == 0
+    assert rows.encode_table(pa.table({"age": [1e6], "size": [-5]})).warnings.total == 0
 
 
 def test_a_column_without_a_value_has_no_range() -> None:
