@@ -1,12 +1,27 @@
-"""One frozen Settings, read from the environment once."""
+"""One frozen Settings, read from the environment once. A bad value is refused in one line that names it."""
 
+import logging
 import os
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
+from fsspec import available_protocols
 from platformdirs import user_data_path
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from worker.errors import StartError
+
+DATABASES = ("sqlite://", "postgres://", "postgresql://", "postgresql+psycopg://")
+BROKERS = ("redis://", "rediss://", "unix://")
+PREFIXES = {"Limits": "GRADMILL_LIMIT_", "Retention": "GRADMILL_KEEP_"}
+"The prefix of the environment variables of each part of the settings; of all others GRADMILL_."
+SECRET = ("api_key", "database_url", "redis_url", "storage_url")
+"Settings whose values may hold a password, and are never repeated in a message."
+
+S = TypeVar("S", bound=BaseSettings)
 
 
 class Limits(BaseSettings):
@@ -50,7 +65,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=lambda: user_data_path("gradmill"))
     "Where the one-machine mode keeps its database, broker, uploads and key."
     database_url: str = ""
-    "SQLAlchemy URL; empty: SQLite in the data folder. PostgreSQL is written postgresql+psycopg://..."
+    "SQLAlchemy URL; empty: SQLite in the data folder. PostgreSQL is written postgresql://... or postgres://..."
     redis_url: str = ""
     "redis://, rediss:// or unix://; empty: `gradmill up` starts a Valkey server of its own."
     storage_url: str = ""
@@ -67,14 +82,68 @@ class Settings(BaseSettings):
     limits: Limits = Field(default_factory=Limits)
     retention: Retention = Field(default_factory=Retention)
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, url: str) -> str:
+        return _one_of(url, DATABASES)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_a_broker(cls, url: str) -> str:
+        return _one_of(url, BROKERS)
+
+    @field_validator("storage_url")
+    @classmethod
+    def _is_a_storage(cls, url: str) -> str:
+        protocol, separator, _ = url.partition("://")
+        if separator and protocol.split("::")[-1] not in available_protocols():
+            raise ValueError(f"must be a folder or a URL that fsspec knows; it does not know {protocol[:32]}://")
+        return url
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_a_level(cls, level: str) -> str:
+        if level.upper() not in logging.getLevelNamesMapping():
+            raise ValueError("must be debug, info, warning, error or critical")
+        return level
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in force."""
-        url = self.database_url or f"sqlite:///{self.data_dir / 'gradmill.db'}"
-        # a bare postgresql:// would ask SQLAlchemy 2.1 for a driver that is not ours
-        return url.replace("postgresql://", "postgresql+psycopg://", 1) if url.startswith("postgresql://") else url
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir / 'gradmill.db'}"
+        # hosting services write postgres://; a bare postgresql:// would ask SQLAlchemy for a driver that is not ours
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", self.database_url)
 
     @property
     def storage(self) -> str:
         """The fsspec URL in force."""
         return self.storage_url or str(self.data_dir / "datasets")
+
+
+def _one_of(url: str, schemes: tuple[str, ...]) -> str:
+    if url and not url.startswith(schemes):
+        raise ValueError(f"must begin with {', '.join(schemes[:-1])} or {schemes[-1]}")
+    return url
+
+
+def read_settings(kind: type[S], **given: Any) -> S:
+    """Read settings from the environment. given: values that go before it.
+
+    Raises StartError with one line for each bad value, which names its variable.
+    """
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        prefix = PREFIXES.get(error.title, "GRADMILL_")
+        lines = []
+        for fault in error.errors(include_url=False):
+            name = str(fault["loc"][0])
+            shown = "" if name in SECRET else f", got {str(fault['input'])[:64]!r}"
+            said = fault["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
+            lines.append(f"{prefix}{name.upper()} {said}{shown}")
+        raise StartError("\n".join(dict.fromkeys(lines))) from error
+    except SettingsError as error:
+        found = re.search(r'field "(\w+)"', str(error))
+        name = found[1].upper() if found else "..."
+        raise StartError(f'GRADMILL_{name} must be JSON, such as ["https://example.org"]') from error
