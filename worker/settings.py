@@ -25,12 +25,12 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 class Limits(BaseSettings):
-    """What a job may ask for. Checked by arithmetic at submission, shown by `GET /v1/system`."""
+    """The limits of a job. Checked by arithmetic at submission; shown by `GET /v1/system`."""
 
     model_config = SettingsConfigDict(env_prefix="GRADMILL_LIMIT_", frozen=True)
 
     parameters: int = 50_000_000
-    "Weights and biases of one network."
+    "Weights and biases of one network, or of all members of an ensemble."
     memory_bytes: int = 4 * 2**30
     "Estimated peak memory of one training run."
     flops: float = 1e16
@@ -40,44 +40,44 @@ class Limits(BaseSettings):
     categories: int = 1_000
     "Distinct values of one categorical column."
     queued_jobs: int = 10_000
-    "Jobs of one project that wait at the same time."
+    "Jobs of one project that may wait at the same time."
 
 
 class Retention(BaseSettings):
-    """For how many days things are kept that the record does not need; unset: for ever."""
+    """How many days data are kept that the record does not need; unset: for ever."""
 
     model_config = SettingsConfigDict(env_prefix="GRADMILL_KEEP_", frozen=True)
 
     idempotency_keys_days: Annotated[float, Field(gt=0)] | None = 1.0
     events_days: Annotated[float, Field(gt=0)] | None = 90.0
-    "Of finished jobs, but for their last; curves stay."
+    "Events of finished jobs, except the last of each job. Curves are kept."
     snapshots_days: Annotated[float, Field(gt=0)] | None = None
-    "Of finished jobs, the weights along the way; final weights and what a model serves stay."
+    "Snapshots of the weights of finished jobs. Final weights and weights that a model serves are kept."
     predictions_days: Annotated[float, Field(gt=0)] | None = None
-    "Predictions of whole tables that are over, with their results."
+    "Predictions of whole tables that have ended, with their results."
 
 
 class Settings(BaseSettings):
-    """The worker's settings; the service extends them with HTTP's. Environment variables: GRADMILL_<NAME>."""
+    """The settings of the worker; the service adds those of HTTP. Environment variables: GRADMILL_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="GRADMILL_", frozen=True, extra="ignore")
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("gradmill"))
-    "Where the one-machine mode keeps its database, broker, uploads and key."
+    "The folder in which the one-machine mode keeps its database, broker, uploads and key."
     database_url: str = ""
     "SQLAlchemy URL; empty: SQLite in the data folder. PostgreSQL is written postgresql://... or postgres://..."
     redis_url: str = ""
     "redis://, rediss:// or unix://; empty: `gradmill up` starts a Valkey server of its own."
     storage_url: str = ""
-    "fsspec URL of the folder or bucket of uploaded tables; empty: a folder in the data folder."
+    "fsspec URL of the folder or bucket of uploads; empty: a folder in the data folder."
     workers: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
     "Training processes of one Celery worker."
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
-    "How long a job stays its worker's without a sign of life. Beat at a third, self-stop at two thirds."
+    "How long a worker may be silent before another may take its job."
     stall_seconds: Annotated[float, Field(ge=1)] = 300.0
-    "A training process that makes no step for so long is ended; its job resumes from the last checkpoint."
+    "A training process that makes no step for this long is killed; its job resumes from the last checkpoint."
     job_memory_bytes: Annotated[int, Field(ge=1)] | None = None
-    "What a job may allocate before it ends as `out_of_memory`; unset: this machine's memory over the processes."
+    "Bytes that a job may allocate before it fails as `out_of_memory`; unset: this machine's memory / processes."
     log_level: str = "info"
     limits: Limits = Field(default_factory=Limits)
     retention: Retention = Field(default_factory=Retention)
