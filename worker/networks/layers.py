@@ -22,8 +22,6 @@ from worker.specs.job import Job
 
 LAYERS: TypeAdapter[list[specs.ResolvedLayer]] = TypeAdapter(list[specs.ResolvedLayer])
 
-OF_RELU = {"relu", "leaky_relu", "elu", "gelu", "silu", "softplus"}
-
 
 def resolve_layers(spec: Job, task: Task, columns: Sequence[InputColumn]) -> list[specs.ResolvedLayer]:
     """The layers as they will be built, the output layer last. Raises SpecError."""
@@ -74,9 +72,7 @@ def _initializer(layer: Any) -> str:
     """Its name; that of a file from elsewhere may still be `auto`."""
     if layer.initializer != "auto":
         return str(layer.initializer)
-    if layer.activation == "selu":
-        return "lecun_normal"
-    return "he_normal" if layer.activation in OF_RELU else "glorot_uniform"
+    return ACTIVATIONS[layer.activation].initializer
 
 
 def _check_residuals(layers: Sequence[specs.ResolvedLayer], inputs: int) -> None:
