@@ -156,7 +156,7 @@ def test_gradient_of_the_penalties(l1: float, l2: float) -> None:
     _, parameters = network_of(dense(3, 4), dense(4, 2))
     gradients = parameters.like()
     before = parameters.flat.copy()
-    Updates(Plan(1, 1, 1.0, l1=l1, l2=l2), Sgd, parameters, gradients).take(1, 1.0)
+    Updates(Plan(1, 1, 1.0, l1=l1, l2=l2), Sgd, parameters, gradients, [("w",), ("w",)]).apply(1, 1.0)
     gradient = before - parameters.flat
 
     def penalty(flat: Floats) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as oracle
 
 from worker.backprop.metrics import (
-    OF_CLASSES,
+    METRICS,
     accuracy,
     balanced_accuracy,
     log_loss,
@@ -16,7 +16,7 @@ from worker.backprop.metrics import (
     r2,
     rmse,
     roc_auc,
-    top_k,
+    top,
 )
 
 
@@ -38,7 +38,7 @@ def test_figures_of_classes(seed: int) -> None:
     assert log_loss(np.log(outputs.T), y) == pytest.approx(oracle.log_loss(y, outputs))
     distinct = outputs + np.arange(4) * 1e-9
     for k in (2, 3):
-        assert top_k(distinct.T, y, k) == pytest.approx(oracle.top_k_accuracy_score(y, distinct, k=k))
+        assert top(k)(distinct.T, y) == pytest.approx(oracle.top_k_accuracy_score(y, distinct, k=k))
 
 
 def test_figures_of_two_classes_by_one_output(generator: np.random.Generator) -> None:
@@ -67,7 +67,7 @@ def test_a_confidently_wrong_answer_is_told_by_how_much() -> None:
     assert log_loss(wrong, np.array([1, 1])) == pytest.approx(35)
     of_three = np.array([[500.0, 900.0], [100.0, 0.0], [0.0, 300.0]], np.float32)
     assert log_loss(of_three, np.array([2, 1])) == pytest.approx(700)
-    assert top_k(of_three, np.array([2, 1]), 2) == 0
+    assert top(2)(of_three, np.array([2, 1])) == 0
     assert str(log_loss(np.array([[900.0], [0.0]], np.float32), np.array([0]))) == "0.0"
 
 
@@ -77,9 +77,9 @@ def test_figures_of_numbers(generator: np.random.Generator) -> None:
     assert r2(predicted.T, actual) == pytest.approx(oracle.r2_score(actual, predicted))
     scales = np.array([2.0, 7.0])
     in_units = (actual * scales, predicted * scales)
-    assert mae(predicted.T, actual, scales) == pytest.approx(oracle.mean_absolute_error(*in_units))
+    assert mae.in_units(scales)(predicted.T, actual) == pytest.approx(oracle.mean_absolute_error(*in_units))
     squared = oracle.mean_squared_error(*in_units)
-    assert rmse(predicted.T, actual, scales) == pytest.approx(math.sqrt(squared))
+    assert rmse.in_units(scales)(predicted.T, actual) == pytest.approx(math.sqrt(squared))
     constant = np.ones((5, 1))
     assert r2(constant.T, constant) == oracle.r2_score(constant, constant)
     assert r2(constant.T * 2, constant) == oracle.r2_score(constant, constant * 2)
@@ -88,6 +88,6 @@ def test_figures_of_numbers(generator: np.random.Generator) -> None:
 def test_a_figure_that_rows_do_not_have_is_nan() -> None:
     """Of one class alone nothing can be ranked; the others are still figures."""
     a, y = np.full((2, 4), 0.5), np.zeros(4, int)
-    found = {name: metric(a, y) for name, metric in OF_CLASSES.items()}
+    found = {name: metric(a, y) for name, metric in METRICS.items() if "classes" in metric.kinds}
     assert math.isnan(found.pop("roc_auc"))
     assert all(math.isfinite(value) for value in found.values())

@@ -9,9 +9,10 @@ import optax
 import optax.contrib
 import pytest
 
+from worker.backprop import optimizer as base
 from worker.backprop import optimizers, schedules
 from worker.backprop.arrays import Floats
-from worker.backprop.optimizers import Optimizer
+from worker.backprop.optimizer import Optimizer
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Plan
 from worker.backprop.updates import MakeOptimizer, Updates
@@ -96,7 +97,7 @@ def test_blocks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> No
         return w
 
     whole = run()
-    monkeypatch.setattr(optimizers, "BLOCK_BYTES", 8 * 130)
+    monkeypatch.setattr(base, "BLOCK_BYTES", 8 * 130)
     np.testing.assert_array_equal(run(), whole)
 
 
@@ -140,10 +141,10 @@ def ours(plan: Plan, make: MakeOptimizer, gradient_of: Callable[[Floats], Floats
     parameters = Parameters(SHAPES, np.float64)
     parameters.flat[...] = start(parameters.flat.size)
     gradients = parameters.like()
-    updates = Updates(plan, make, parameters, gradients)
+    updates = Updates(plan, make, parameters, gradients, [("w",), ("w",)])
     for _ in range(STEPS):
         gradients.flat[...] = gradient_of(parameters.flat)
-        updates.take(1, RATE)
+        updates.apply(1, RATE)
     return parameters
 
 
