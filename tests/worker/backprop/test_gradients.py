@@ -17,6 +17,7 @@ from worker.backprop.layers.residual import Residual
 from worker.backprop.losses.classes import BinaryCrossEntropy, SoftmaxCrossEntropy
 from worker.backprop.losses.numbers import Huber, LogCosh, MeanAbsoluteError, MeanSquaredError, Poisson, Quantile
 from worker.backprop.losses.objective import Objective
+from worker.backprop.losses.table import LOSSES
 from worker.backprop.network import Network
 from worker.backprop.optimizers import Sgd
 from worker.backprop.parameters import Parameters
@@ -42,6 +43,46 @@ OBJECTIVES: dict[str, Objective] = {
     "poisson": Poisson(),
     "mean_squared_error of gelu": MeanSquaredError(ACTIVATIONS["gelu"]),
 }
+
+
+def jumps(values: Floats, at: Floats) -> list[float]:
+    """Return the places between which a function on a fine grid jumps."""
+    return at[1:][np.abs(np.diff(values)) > 0.05].tolist()
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_kinks_are_where_the_derivative_jumps(name: str) -> None:
+    """The a that an activation names as kinks are those at which da/dz jumps on a fine grid, and no others."""
+    activation = ACTIVATIONS[name]
+    z = np.arange(-4, 4, 1e-4)
+    a, slope = activation.value(z[None].copy()), np.ones((1, len(z)))
+    activation.grad_z(slope, z[None].copy(), a.copy())
+    places = activation.value(np.array([jumps(slope[0], z)]))
+    np.testing.assert_allclose(np.sort(places[0]), activation.kinks, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_units_are_coupled_where_one_moves_another(name: str, generator: np.random.Generator) -> None:
+    """Moving one unit's z moves the a of other units only if the activation says so."""
+    z = generator.normal(size=(3, 1))
+    moved = z + np.array([[0.1], [0], [0]])
+    others = [ACTIVATIONS[name].value(one.copy())[1:] for one in (z, moved)]
+    assert np.array_equal(*others) != ACTIVATIONS[name].couples_units
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_kinks_of_a_loss_are_where_its_derivative_jumps(name: str) -> None:
+    """The errors that a loss names as kinks are those at which dL/da jumps on a fine grid, and no others."""
+    objective = OBJECTIVES[name]
+    errors = np.arange(-2, 2, 1e-3) if objective.output is None else np.arange(0.1, 0.3, 1e-3)
+    y = 0.0 if objective.output is None else 0.5
+    slopes = np.array([objective.grad_a(np.array([[error + y]]), np.array([[y]]))[0, 0] for error in errors])
+    np.testing.assert_allclose(jumps(slopes, errors), objective.error_kinks, atol=2e-3)
+
+
+def test_every_loss_is_among_the_objectives() -> None:
+    """A loss that is added is differentiated here too."""
+    assert {type(objective) for objective in OBJECTIVES.values()} == set(LOSSES.values())
 
 
 def targets_for(name: str, rows: int, outputs: int, generator: np.random.Generator) -> Targets:

@@ -28,6 +28,7 @@ def probabilities(rows: int, classes: int, generator: np.random.Generator) -> np
 
 @pytest.mark.parametrize("seed", range(5))
 def test_figures_of_classes(seed: int) -> None:
+    """Every figure of a category is scikit-learn's, on outputs with ties."""
     generator = np.random.default_rng(seed)
     outputs, y = probabilities(80, 4, generator), generator.integers(0, 4, 80)
     called = outputs.argmax(axis=1)
@@ -53,6 +54,7 @@ def test_figures_of_two_classes_by_one_output(generator: np.random.Generator) ->
 
 
 def test_figures_of_labels_that_are_there_or_not(generator: np.random.Generator) -> None:
+    """Figures of several labels are scikit-learn's means over the labels."""
     outputs, y = generator.random((50, 3)), generator.integers(0, 2, (50, 3)).astype(np.float64)
     assert accuracy(outputs.T, y) == pytest.approx(((outputs > 0.5) == y).mean())
     assert macro_f1(outputs.T, y) == pytest.approx(oracle.f1_score(y, outputs > 0.5, average="macro"))
@@ -72,6 +74,7 @@ def test_a_confidently_wrong_answer_is_told_by_how_much() -> None:
 
 
 def test_figures_of_numbers(generator: np.random.Generator) -> None:
+    """r2, and mae and rmse in the user's units, are scikit-learn's; a constant target too."""
     actual = generator.normal(size=(50, 2))
     predicted = actual + generator.normal(0, 0.5, (50, 2))
     assert r2(predicted.T, actual) == pytest.approx(oracle.r2_score(actual, predicted))
@@ -91,3 +94,22 @@ def test_a_figure_that_rows_do_not_have_is_nan() -> None:
     found = {name: metric(a, y) for name, metric in METRICS.items() if "classes" in metric.kinds}
     assert math.isnan(found.pop("roc_auc"))
     assert all(math.isfinite(value) for value in found.values())
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_the_truth_is_better_than_noise(name: str, generator: np.random.Generator) -> None:
+    """Whether higher is better, as the metric says, for every kind of target that has it."""
+    metric = METRICS[name]
+    targets = {
+        "classes": generator.integers(0, 6, 60),
+        "labels": generator.integers(0, 2, (60, 2)).astype(np.float64),
+        "numbers": generator.normal(size=(60, 2)),
+    }
+    for kind in metric.kinds:
+        y = targets[kind]
+        sure = 8.0 * np.eye(6)[y].T if kind == "classes" else y.T if kind == "numbers" else 8.0 * (2 * y.T - 1)
+        outputs = [sure, generator.normal(size=sure.shape)]
+        if kind == "labels" and not metric.takes_z:
+            outputs = [1 / (1 + np.exp(-z)) for z in outputs]
+        right, noise = (metric(a, y) for a in outputs)
+        assert (right > noise) == metric.higher_is_better

@@ -7,6 +7,7 @@ import pytest
 
 from tests.worker.insight.conftest import addresses, dense, rows_for, subject_of
 from tests.worker.insight.in_pytorch import Witness, torch_or_skip
+from worker.backprop.optimizers import OPTIMIZERS as KINDS
 from worker.backprop.updates import Updates
 from worker.insight.address import Address
 from worker.insight.chain_rule import chain_rule
@@ -27,6 +28,11 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "lion": {"type": "lion", "weight_decay": 0.1},
 }
 RATE = 0.07
+
+
+def test_every_optimizer_is_among_these() -> None:
+    """An optimizer that is added has its lines compared here too."""
+    assert {optimizer["type"] for optimizer in OPTIMIZERS.values()} == set(KINDS)
 
 
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
@@ -141,6 +147,7 @@ def test_clipping_measures_the_whole_networks_gradient() -> None:
     ],
 )
 def test_all_gradients_at_once_are_autograds(layers: list[Any]) -> None:
+    """dL/dw of every array of a batch is PyTorch's."""
     subject = subject_of(layers)
     x, y = rows_for(subject)
     witness, gradients = Witness(subject, x, y), Passes(subject, x, y).gradients()

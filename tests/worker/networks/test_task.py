@@ -35,12 +35,14 @@ def task_of(training: dict[str, Any] | None = None, **changes: Any) -> Task:
     ],
 )
 def test_the_output_follows_from_target_and_loss(loss: Any, target: Any, expected: tuple[Any, ...]) -> None:
+    """Kind, outputs, activation and objective follow from the loss and the target columns."""
     task = task_of({"loss": loss}, target=target, features=("kind", "grade") if target != "grade" else ("kind",))
     found = (task.kind, task.loss, task.outputs, task.activation, type(build_objective(task)).__name__)
     assert found == expected
 
 
 def test_a_losss_own_numbers_reach_it() -> None:
+    """delta, label_smoothing and the default quantile arrive in the objective."""
     huber = build_objective(task_of({"loss": {"type": "huber", "delta": 0.5}}, target="price"))
     assert huber.delta == 0.5  # type: ignore[attr-defined]
     smoothed = build_objective(task_of({"loss": {"type": "cross_entropy", "label_smoothing": 0.1}}))
@@ -83,6 +85,7 @@ def test_a_losss_own_numbers_reach_it() -> None:
 def test_what_does_not_fit_is_named_by_its_pointer(
     training: dict[str, Any], changes: dict[str, Any], pointer: str, said: str
 ) -> None:
+    """Each setting that the target can't have is refused with its pointer and the reason."""
     with pytest.raises(SpecError, match=said) as caught:
         task_of(training, **changes)
     assert caught.value.pointer == pointer
@@ -98,6 +101,7 @@ def test_what_does_not_fit_is_named_by_its_pointer(
     ],
 )
 def test_an_activation_that_the_loss_can_not_have_is_refused(loss: str, target: str, activation: str) -> None:
+    """The refusal points at the output's activation and names the one that was asked for."""
     with pytest.raises(SpecError, match=f"got {activation}") as caught:
         task_of({"loss": loss}, target=target, network={"layers": [], "output": {"activation": activation}})
     assert caught.value.pointer == "/network/output/activation"
@@ -113,6 +117,7 @@ def test_a_figure_of_probabilities_needs_such_as_add_up_to_1() -> None:
 
 
 def test_negative_counts_are_refused() -> None:
+    """A column with a negative number is no target of Poisson's loss."""
     with pytest.raises(SpecError, match="poisson needs counts"):
         task_of({"loss": "poisson"}, target="x", features=("kind",))
 
@@ -130,6 +135,7 @@ def test_balanced_classes_count_alike_and_multiply_a_rows_weight() -> None:
 
 
 def test_errors_of_numbers_are_in_the_users_units() -> None:
+    """rmse and mae are multiplied by the scale of the target; r2 needs none."""
     spec = job({"metrics": ["rmse", "mae", "r2"]}, target="price")
     metrics = build_metrics(spec, resolve_task(spec, roles_of(spec)), (20.0,))
     a, y = np.array([[1.0, 2.0]]), np.array([[0.0], [2.0]])
