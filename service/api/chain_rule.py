@@ -37,14 +37,13 @@ def chain_rule(job_id: str, body: schemas.ChainRuleRequest) -> Response:
             check_values(job.layers)
         subject = read_subject(session, job, str(body.checkpoint), member=body.member, rows=count)
     many = body.rows is not None or body.dataset_rows is not None
-    targets = body.targets if body.targets is not None else None if body.target is None else [body.target]
+    targets = [body.target] if body.targets is None and body.target is not None else body.targets
     posted = body.rows if body.row is None else [body.row]
     if posted is not None:
         x, y = posted_rows(subject, posted, targets or [], many=many)
     else:
-        numbers = body.dataset_rows or [body.dataset_row or 0]
         table = parts().datasets.load(project_id(), subject.spec.dataset)
-        x, y = table_rows(subject, table, numbers, targets, many=many)
+        x, y = table_rows(subject, table, body.dataset_rows or [body.dataset_row or 0], targets, many=many)
     asked = body.weight
     address = Address(asked.layer, asked.source, asked.to, asked.inner)
     names = body.dataset_rows or list(range(count))

@@ -24,7 +24,7 @@ operations = Operations("insight")
     answers={200: Answer("A verdict a layer.", schemas.Certificate), 404: NOT_FOUND, 409: CONFLICT},
 )
 def certificate(job_id: str) -> Response:
-    """The proof that a job's gradients were right: back-propagation against finite differences, layer by layer."""
+    """Show that a job's gradients were right: back-propagation against finite differences, layer by layer."""
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
     if job.certificate is None:
@@ -45,7 +45,7 @@ def certificate(job_id: str) -> Response:
     },
 )
 def histograms(job_id: str, query: schemas.HistogramsQuery) -> Response:
-    """How weights, activations and gradients are spread in each layer, at a checkpoint."""
+    """Show how weights, activations and gradients are spread in each layer, at a checkpoint."""
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
         rows = affordable_rows(job.parameters)
