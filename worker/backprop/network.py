@@ -1,17 +1,17 @@
 """A network is a list of layers: a pure forward pass, and a training pass through all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from worker.backprop.activation import Activation
 from worker.backprop.arrays import Floats, transposed
 from worker.backprop.batches import Batch
 from worker.backprop.layers.dense import Dense
-from worker.backprop.layers.frozen import FrozenPass
-from worker.backprop.layers.layer import Activity, Keep, Layer, Pass, check_widths
+from worker.backprop.layers.layer import Activity, Keep, Layer, Pass, check_widths, with_ones
 from worker.backprop.losses.objective import Objective
-from worker.backprop.parameters import Parameters
+from worker.backprop.parameters import Parameters, Views
 from worker.errors import ShapeError
 
 
@@ -145,3 +145,35 @@ class TrainingPass:
         # the layers before the first trained one have no backward pass
         for layer, keep in zip(self.hidden_backward, reversed(keeps), strict=False):
             grad_a = layer.replay_backward(grad_a, keep)
+
+
+class FrozenPass:
+    """A layer whose weights training leaves alone: it computes as at prediction.
+
+    batch_norm uses its running figures, which stay, and dropout does nothing.
+    A frozen normalisation that still looked at its batch, or moved its figures, would not be the layer that was frozen.
+    Nothing before a frozen layer is trained, so it has no backward pass.
+    """
+
+    def __init__(self, layer: Layer, views: Views, rows: int) -> None:
+        self.layer, self.views = layer, views
+        self.out, self.a = with_ones(layer.units, rows, views.flat)
+
+    def forward(self, x: Floats, generator: np.random.Generator) -> Floats:
+        np.copyto(self.a, self.layer.forward(self.views, x[..., :-1, :]).a)
+        return self.out
+
+    def backward(self, grad_a: Floats) -> Floats:
+        raise NotImplementedError
+
+    def activities(self) -> Iterator[tuple[Activation, Floats]]:
+        """Yield nothing: no trained weight moves a frozen layer's activations."""
+        yield from ()
+
+    def replay_forward(self, x: Floats, generator: np.random.Generator, keep: Keep) -> Floats:
+        out = self.forward(x, generator)
+        keep("a", self.a)
+        return out
+
+    def replay_backward(self, grad_a: Floats, keep: Keep) -> Floats:
+        raise NotImplementedError

@@ -218,7 +218,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
 
 
 def test_a_group_that_the_epoch_cuts_short_counts_its_rows_alone() -> None:
-    """Of batches of 16, 16, 16 and 12 rows, three and one to a step: the last step is the last batch's own."""
+    """With batches of 16, 16, 16 and 12 rows and three to a step, the last step has the last batch alone."""
     training = training_of(dropout=0.0, accumulate=3, epochs=1, optimizer=Sgd, rate=0.1)
     run(training)
     assert training.updates.optimizer.steps == 2

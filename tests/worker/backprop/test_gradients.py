@@ -122,7 +122,7 @@ def far_from_kinks(network: Network, parameters: Parameters, x: Floats) -> bool:
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_gradient_through_each_activation(name: str, generator: np.random.Generator) -> None:
-    """z has both signs, and stands apart from the kinks."""
+    """Central differences agree, with z of both signs and away from the kinks."""
     # two exponentials in a row overflow
     network, parameters = network_of(
         dense(3, 6, name), dense(6, 4, "tanh" if name == "exponential" else name), dense(4, 2)

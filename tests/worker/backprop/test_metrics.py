@@ -89,7 +89,7 @@ def test_figures_of_numbers(generator: np.random.Generator) -> None:
 
 
 def test_a_figure_that_rows_do_not_have_is_nan() -> None:
-    """Of one class alone nothing can be ranked; the others are still figures."""
+    """Rows of a single class can't be ranked, so roc_auc is NaN; the other figures are finite."""
     a, y = np.full((2, 4), 0.5), np.zeros(4, int)
     found = {name: metric(a, y) for name, metric in METRICS.items() if "classes" in metric.kinds}
     assert math.isnan(found.pop("roc_auc"))

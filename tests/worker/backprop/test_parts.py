@@ -93,7 +93,7 @@ def test_a_stacks_arrays_carry_their_members_number() -> None:
 
 
 def test_batch_norms_running_figures_are_those_of_its_paper(generator: np.random.Generator) -> None:
-    """A tenth of each batch's mean and unbiased variance, the rest of what was; a batch of one row leaves no trace."""
+    """A tenth of each batch's mean and unbiased variance, the rest from before; a batch of one row changes nothing."""
     layer = BatchNorm(3, ACTIVATIONS["identity"])
     parameters, gradients = (Parameters([layer.shapes], np.float64) for _ in range(2))
     views = parameters.views[0]

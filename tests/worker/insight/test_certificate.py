@@ -190,7 +190,7 @@ def test_it_leaves_the_training_as_it_was() -> None:
 
 
 def test_its_cost_is_bounded_by_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most so many looks at each layer; a network past the bound is skipped, and told why, before any look."""
+    """Each layer takes at most LOOKS looks; a network past the bound is skipped with a reason before any look."""
     training = trained()
     looks: list[int] = []
     look = certificate._Proof._look

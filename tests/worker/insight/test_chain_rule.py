@@ -65,7 +65,7 @@ def test_every_kind_of_layer_and_loss_is_among_these() -> None:
 
 
 def assert_all_factors(subject: Subject) -> None:
-    """Of one row: every z, a, dL/da, dL/dz; and of every weight each factor, its gradient and its check."""
+    """Compare every z, a, dL/da and dL/dz of one row, and each factor, gradient and check of every weight."""
     x, y = rows_for(subject, 1)
     witness = Witness(subject, x, y)
     questions = addresses(subject)
@@ -100,7 +100,7 @@ def assert_factors(found: Any, witness: Witness, address: Address) -> None:
     j = address.to
     width = witness.zs[own].shape[1]
     if found["name"] == "layers.0.w" and width == 5:
-        # the points of an embedding stand behind the three numbers
+        # the points of an embedding come after the three numbers
         j += 3
     slopes, (grad_a,) = witness.slopes(a_of, own, j), witness.gradients([witness.activations[a_of]])
     if isinstance(found["da_dz"], list):
@@ -196,7 +196,7 @@ def test_the_long_product_of_a_fused_loss_is_a_minus_y(loss: str) -> None:
     assert output["largest_difference"] < 1e-12
 
 
-def test_where_the_long_product_is_out_of_reach_the_short_form_stands() -> None:
+def test_where_the_long_product_overflows_the_short_form_is_exact() -> None:
     """z differ by 2000: a of the true class is 0, its log is -inf, dL/da is none; and dL/dz is -1 all the same."""
     subject = subject_of([], "cross_entropy", 2)
     named = subject.parameters.named()
@@ -230,7 +230,7 @@ def test_a_weight_on_a_kink_is_told_from_a_fault(layers: Layers) -> None:
     ("loss", "kink"),
     [("mean_absolute_error", True), ({"type": "quantile", "quantile": 0.8}, True), ({"type": "huber"}, False)],
 )
-def test_an_error_on_the_losss_own_kink_is_told(loss: Any, kink: bool) -> None:
+def test_an_error_at_the_losss_own_kink_is_called_one(loss: Any, kink: bool) -> None:
     """An error of exactly 0; but not of huber's exactly delta, where the slope bends and does not jump."""
     subject = subject_of([], loss, 1)
     subject.parameters.flat[...] = 0

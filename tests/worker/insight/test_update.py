@@ -98,7 +98,7 @@ def test_the_lines_end_where_the_engines_step_ends(name: str, steps: int, traini
     ],
 )
 def test_a_first_step_is_pytorchs(name: str, build: Any) -> None:
-    """Of a whole small network on a real row."""
+    """Every weight of a small network moves on a real row as PyTorch's optimizer moves it."""
     torch = torch_or_skip()
     subject = subject_of([dense(3)], optimizer=OPTIMIZERS[name] | {"learning_rate": RATE})
     x, y = rows_for(subject, 1)

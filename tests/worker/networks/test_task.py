@@ -1,4 +1,4 @@
-"""What target and loss come to, and the pointers of what does not fit."""
+"""What follows from target and loss, and the pointers of what does not fit."""
 
 from typing import Any
 
@@ -123,7 +123,7 @@ def test_negative_counts_are_refused() -> None:
 
 
 def test_balanced_classes_count_alike_and_multiply_a_rows_weight() -> None:
-    """Of three rows of one class and one of the other, each class weighs 2 in sum; others count as theirs."""
+    """With three rows of one class and one of the other, each class weighs 2 in sum, in other parts too."""
     labels, train = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 3])
     task = task_of({"loss": {"type": "cross_entropy", "class_weights": "balanced"}})
     np.testing.assert_allclose(row_weights(task, labels, train, None), [2 / 3, 2 / 3, 2 / 3, 2, 2])
@@ -146,6 +146,6 @@ def test_errors_of_numbers_are_in_the_users_units() -> None:
 
 @pytest.mark.parametrize("loss", ["mean_squared_error", "mean_absolute_error", "log_cosh", "huber", "quantile"])
 def test_a_loss_is_named_alone_or_in_an_object(loss: str) -> None:
-    """Both forms come to the same objective."""
+    """Both forms give the same objective."""
     alone, within = (task_of({"loss": form}, target="price") for form in (loss, {"type": loss}))
     assert (alone.loss, type(build_objective(alone))) == (within.loss, type(build_objective(within)))
