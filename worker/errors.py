@@ -108,5 +108,16 @@ class StorageFullError(GradmillError):
     """There is no room for an upload. Raised after what was written of it is gone again."""
 
 
+class MissingBytesError(GradmillError):
+    """An object is not in this process's storage. Raised by a read; the job is tried again, perhaps elsewhere."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the bytes of {key} are not in this worker's storage (GRADMILL_STORAGE_URL): "
+            "point every API and worker at the same folder or bucket"
+        )
+        self.key = key
+
+
 class StartError(GradmillError):
     """gradmill can't start here. Raised with one sentence that says what to change."""

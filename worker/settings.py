@@ -1,12 +1,54 @@
 """One frozen Settings, read from the environment once."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from platformdirs import user_data_path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The policy of leases: every interval that follows from how long a silent worker keeps its job.
+
+    The order is what matters. A worker renews well before it fences itself, and it fences itself well before the lease
+    runs out and another worker may claim the job.
+    """
+
+    seconds: float
+
+    @property
+    def beat_seconds(self) -> float:
+        """A worker renews its lease this long after the last renewal."""
+        return self.seconds / 3
+
+    @property
+    def fence_seconds(self) -> float:
+        """A run stops by itself this long after the last renewal."""
+        return self.seconds * 2 / 3
+
+    @property
+    def tick_seconds(self) -> float:
+        """The heartbeat of a running job wakes up this often."""
+        return min(0.5, self.seconds / 10)
+
+    @property
+    def rescue_seconds(self) -> float:
+        """Each worker looks for expired leases and undelivered jobs this often."""
+        return self.seconds / 5
+
+    @property
+    def sleep_seconds(self) -> float:
+        """A worker that did not look for this long was asleep with its machine."""
+        return self.seconds / 2
+
+    @property
+    def silence_seconds(self) -> float:
+        """A training process that shows no sign of life for this long is dead; a starved one may be silent for 10 s."""
+        return max(self.seconds, 10.0)
 
 
 class Limits(BaseSettings):
@@ -58,7 +100,7 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
     "Training processes of one Celery worker."
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
-    "How long a job stays its worker's without a sign of life. Beat at a third, self-stop at two thirds."
+    "How long a job stays its worker's without a sign of life; `Lease` says what follows from it."
     stall_seconds: Annotated[float, Field(ge=1)] = 300.0
     "A training process that makes no step for so long is ended; its job resumes from the last checkpoint."
     job_memory_bytes: Annotated[int, Field(ge=1)] | None = None
@@ -78,3 +120,8 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """The fsspec URL in force."""
         return self.storage_url or str(self.data_dir / "datasets")
+
+    @property
+    def lease(self) -> Lease:
+        """The policy that follows from `lease_seconds`."""
+        return Lease(self.lease_seconds)

@@ -17,7 +17,7 @@ from service.schemas import predictions as schemas
 from service.schemas.common import Page, ProblemDocument
 from worker.data.arrow_streams import ARROW
 from worker.data.readers import CSV
-from worker.errors import NotFoundError
+from worker.errors import MissingBytesError, NotFoundError
 from worker.records.predictions import delete_prediction, get_prediction, list_predictions, prediction_snapshot
 from worker.records.tables import Prediction
 
@@ -82,7 +82,7 @@ def result(prediction_id: str) -> Response:
         return conditional(Response(content_type=media_type), tag)
     try:
         content = parts().storage.read(row.storage_key)
-    except FileNotFoundError as error:
+    except MissingBytesError as error:
         # deleted since the look
         raise NotFoundError("there is no such prediction") from error
     response = Response(_told(content, media_type), content_type=media_type)

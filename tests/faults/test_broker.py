@@ -10,7 +10,7 @@ from tests.faults.kills import QUICK, golden
 from tests.faults.proxy import Mode, Proxy, proxied
 from tests.faults.servers import RedisServer, redis_server
 from tests.products import Product, free_port, start_product
-from worker.broker.doorbell import QUEUE
+from worker.broker.app import QUEUE
 from worker.records.sessions import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

@@ -40,11 +40,11 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 PLACES = [
     ("worker.records.lease:claim_job", "after"),  # claimed, not committed
-    ("worker.running.run:_Attempt.run", "before"),  # committed, and not one sign of life yet
+    ("worker.running.run:JobAttempt.run", "before"),  # committed, and not one sign of life yet
     ("worker.records.lease:guard", "after"),  # the row is locked
     ("worker.records.curves:record_epochs", "after"),  # written, not committed
     ("worker.records.checkpoints:publish_checkpoint", "after"),
-    ("worker.running.run:_Attempt._succeed", "before"),  # trained, and nothing of the end written
+    ("worker.running.run:JobAttempt._succeed", "before"),  # trained, and nothing of the end written
     ("worker.records.transitions:end_attempt", "after"),  # ended, not committed
     ("worker.running.run:Runner.run_job", "after"),  # ended, and its worker not told
 ]
@@ -111,7 +111,7 @@ def test_a_poisonous_job_fails_with_its_cause_and_others_go_on(stage: Stage) -> 
     product, database, failpoint, expected = stage
     poison = product.post("/v1/jobs", QUICK | {"name": "poison"}).json()["id"]
     for _ in range(3):
-        failpoint.set("worker.running.run:_Attempt.run", "before", "segv")
+        failpoint.set("worker.running.run:JobAttempt.run", "before", "segv")
         failpoint.wait_until_hit()
     job = product.wait(poison)
     assert (job["status"], job["attempt"], job["error"]["code"]) == ("failed", 3, "crashed")

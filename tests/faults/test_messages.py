@@ -13,7 +13,8 @@ import redis
 
 from tests.faults.kills import QUICK
 from tests.faults.workers import House
-from worker.broker.doorbell import QUEUE, RUN, Doorbell
+from worker.broker.app import QUEUE, RUN
+from worker.broker.doorbell import Doorbell
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
 from worker.records.listing import delete_job
 from worker.records.sessions import Database

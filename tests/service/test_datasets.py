@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from worker.data.storage import Storage
+from worker.errors import MissingBytesError
 
 CSV = "age,city,label\n" + "".join(
     f"{20 + n % 30},{'Bonn' if n % 3 else 'Ulm'},{'yes' if n % 2 else 'no'}\n" for n in range(60)
@@ -98,5 +99,5 @@ def test_storage_keeps_bytes_in_a_folder_or_in_memory(tmp_path: Path) -> None:
         assert Storage(url).read("dst_1") == b"content"
         storage.delete("dst_1")
         storage.delete("dst_1")
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(MissingBytesError):
             storage.read("dst_1")

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.context import Parts
-from worker.broker.doorbell import QUEUE
+from worker.broker.app import QUEUE
 from worker.running.predicting import TablePredictor
 
 CSV, ARROW, LINES = "text/csv", "application/vnd.apache.arrow.stream", "application/x-ndjson"

@@ -8,15 +8,15 @@ from typing import Any
 
 import fsspec
 
-from worker.errors import StorageFullError
+from worker.errors import MissingBytesError, StorageFullError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Storage:
-    """Objects under keys that we choose; a client's text is never part of one.
+    """Objects under keys that we choose; a key never contains a client's text.
 
-    A key is written before the row that names it is committed, so a torn object is never visible.
+    An object is written before the row that names it is committed, so a half-written object is never visible.
     """
 
     def __init__(self, url: str) -> None:
@@ -40,8 +40,12 @@ class Storage:
             raise
 
     def read(self, key: str) -> bytes:
+        """Return the object's bytes. Raises MissingBytesError if there is no such object here."""
         files, path = self._place(key)
-        content: bytes = files.cat_file(path)
+        try:
+            content: bytes = files.cat_file(path)
+        except FileNotFoundError as error:
+            raise MissingBytesError(key) from error
         return content
 
     def delete(self, key: str) -> None:
@@ -51,7 +55,7 @@ class Storage:
             files.rm_file(path)
 
     def list_keys(self) -> list[str]:
-        """Of all objects."""
+        """Return the keys of all objects."""
         files, root = fsspec.core.url_to_fs(self._url)
         if not files.exists(root):
             return []

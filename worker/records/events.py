@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from worker.records.snapshots import brief, job_snapshot
@@ -10,7 +10,7 @@ from worker.records.tables import Epoch, Event, Job
 
 
 class Happening(NamedTuple):
-    """kind: status, epoch, checkpoint, elsewhere, nondeterminism or end."""
+    """kind: status, epoch, checkpoint, elsewhere, nondeterminism, storage_missing or end."""
 
     seq: int
     kind: str
@@ -61,6 +61,13 @@ def point(row: Epoch) -> dict[str, Any]:
         "layers": row.layers,
         "seconds": row.seconds,
     }
+
+
+def notes_since_last_epoch(session: Session, job_id: str, kind: str) -> int:
+    """Return how many events of this kind the job has had since its newest recorded epoch."""
+    newest = select(func.coalesce(func.max(Epoch.seq), 0)).where(Epoch.job_id == job_id).scalar_subquery()
+    notes = select(func.count()).where(Event.job_id == job_id, Event.kind == kind, Event.seq > newest)
+    return session.scalar(notes) or 0
 
 
 def sequence_numbers(session: Session, job_ids: list[str]) -> dict[str, int]:

@@ -71,10 +71,10 @@ def give_up(session: Session, row: Job | Prediction, status: str, **values: Any)
     row.status = status
     row.owner = row.owner_pid = None
     row.lease_until = None
-    for name, value in values.items():
-        setattr(row, name, value)
     if status == "queued":
         row.dispatched_at = now()
+    for name, value in values.items():
+        setattr(row, name, value)
     if status in FINAL:
         row.finished_at = now()
     session.flush()

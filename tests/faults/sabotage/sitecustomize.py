@@ -22,8 +22,8 @@ POINTS = (
     "worker.records.checkpoints:publish_checkpoint",
     "worker.records.transitions:end_attempt",
     "worker.running.run:Runner.run_job",
-    "worker.running.run:_Attempt.run",
-    "worker.running.run:_Attempt._succeed",
+    "worker.running.run:JobAttempt.run",
+    "worker.running.run:JobAttempt._succeed",
     "worker.running.stopping:Stopping.__call__",
 )
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import redis
 
-from worker.broker.doorbell import CHANNEL, QUEUE, Doorbell, broker_url
+from worker.broker.app import QUEUE, broker_url
+from worker.broker.doorbell import CHANNEL, Doorbell
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import Claim
 from worker.records.listing import get_job

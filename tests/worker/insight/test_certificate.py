@@ -230,7 +230,7 @@ def test_a_certificate_does_not_cost_a_job_its_end(
     def broken(_: object) -> None:
         raise MemoryError("secret")
 
-    monkeypatch.setattr("worker.running.last_words.certify", broken)
+    monkeypatch.setattr("worker.running.run.certify", broken)
     job_id = submit()["id"]
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:

@@ -132,7 +132,7 @@ def test_a_job_that_learns_all_there_is_to_learn_ends(database: Database, runner
 def test_words_about_a_curve_do_not_cost_a_job_its_end(
     runner: Runner, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.running.last_words.hints_of", lambda _: 1 / 0)
+    monkeypatch.setattr("worker.running.run.hints_of", lambda _: 1 / 0)
     assert runner.run_job(submit()["id"]) == "succeeded"
 
 

@@ -82,7 +82,7 @@ def test_a_step_that_is_made_again_is_not_written_again(
         raise stop
 
     monkeypatch.setattr("worker.running.run.evaluate", killed)
-    monkeypatch.setattr("worker.running.run._Attempt._fail", lambda *_: None)
+    monkeypatch.setattr("worker.running.run.JobAttempt.fail", lambda *_: None)
     assert runner.run_job(job_id) is None
     monkeypatch.undo()
     with database.reading() as session:
