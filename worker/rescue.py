@@ -1,4 +1,4 @@
-"""Ring again for undelivered jobs, and free expired leases. Every worker does it: there is no single point of failure."""
+"""Ring again for undelivered jobs, and free expired leases. Every worker does so: no worker is needed for it."""
 
 import os
 import socket

@@ -37,7 +37,7 @@ class Stopping:
         self.renewed(self._began)
 
     def limit(self, *, max_seconds: float, checkpoint_seconds: float) -> None:
-        """Set how long the run may take from its start, and how often it takes a checkpoint; there is no limit before."""
+        """Limit the run, from its start, to max_seconds, and have it take checkpoints at least checkpoint_seconds apart."""
         self._deadline = self._began + max_seconds
         self._checkpoint_seconds = checkpoint_seconds
         self.checkpoint_taken(0)
