@@ -13,13 +13,12 @@ from pathlib import Path
 
 import httpx2
 from pydantic import SecretStr
-from sqlalchemy.exc import SQLAlchemyError
 
-from migrations.schema import upgrade
 from service.settings import ServiceSettings
 from service.up import broker
 from service.up.children import Child
 from service.up.folder import key_of, locked, socket_path
+from service.up.preconditions import migrate
 from worker.errors import StartError
 from worker.records.projects import new_login_token
 from worker.records.sessions import Database
@@ -106,7 +105,8 @@ def _start(
         broker.wait_until_gone(own_socket)
         server = begin("broker", broker.server_command(settings.data_dir / "broker", own_socket))
         _wait(lambda: broker.answers(own_socket), server, stop)
-    database = migrated(settings)
+    database = Database(settings.database, pool_size=1)
+    migrate(database.engine)
     worker = begin("worker", worker_command(settings))
     api = begin("api", api_command())
     url = f"http://{_printable_host(settings.host)}:{settings.port}"
@@ -164,16 +164,6 @@ def _check_port(settings: ServiceSettings) -> None:
                 f"Port {settings.port} of {settings.host} can't be used ({(error.strerror or '').lower()}): "
                 "choose another with --port or GRADMILL_PORT."
             ) from error
-
-
-def migrated(settings: ServiceSettings) -> Database:
-    """The database, brought to this version's schema. Raises StartError."""
-    database = Database(settings.database, pool_size=1)
-    try:
-        upgrade(database.engine)
-    except SQLAlchemyError as error:
-        raise StartError(f"The database can't be used: {type(error).__name__}. Check GRADMILL_DATABASE_URL.") from error
-    return database
 
 
 def _wait(is_there: Callable[[], bool], child: Child, stop: StopRequest) -> None:

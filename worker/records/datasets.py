@@ -57,6 +57,11 @@ def stored_keys(session: Session, keys: Sequence[str]) -> set[str]:
     return {key for key in session.scalars(named.union_all(results)) if key is not None}
 
 
+def newest_storage_keys(session: Session, *, limit: int) -> list[str]:
+    """Return the storage keys of the newest uploads of all projects."""
+    return list(session.scalars(select(Dataset.storage_key).order_by(Dataset.id.desc()).limit(limit)))
+
+
 def get_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset:
     """Raises NotFoundError, alike for a foreign, a deleted and an unknown id."""
     found = select(Dataset).where(Dataset.id == dataset_id, Dataset.project_id == project_id)

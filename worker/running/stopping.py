@@ -37,7 +37,7 @@ class Stopping:
         self.renewed(self._began)
 
     def limit(self, *, max_seconds: float, checkpoint_seconds: float) -> None:
-        """Limit the run, from its start, to max_seconds, and have it take checkpoints at least checkpoint_seconds apart."""
+        """Limit the run to max_seconds from its start, with at least checkpoint_seconds between checkpoints."""
         self._deadline = self._began + max_seconds
         self._checkpoint_seconds = checkpoint_seconds
         self.checkpoint_taken(0)
