@@ -130,7 +130,7 @@ def _become(command: list[str], settings: ServiceSettings) -> None:
 
 @main.command("check-worker")
 def check_worker() -> None:
-    """Exit with code 0 if a worker of this host showed a sign of life within a lease; for a container's health check."""
+    """Exit with code 0 if a worker of this host has shown a sign of life within a lease: a health check."""
     settings = _settings({})
     try:
         with Database(settings.database, pool_size=1).reading() as session:

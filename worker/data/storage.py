@@ -48,6 +48,11 @@ class Storage:
             raise MissingBytesError(key) from error
         return content
 
+    def has(self, key: str) -> bool:
+        """Return whether there is such an object here."""
+        files, path = self._place(key)
+        return bool(files.exists(path))
+
     def delete(self, key: str) -> None:
         """Remove the object if it is there."""
         files, path = self._place(key)
