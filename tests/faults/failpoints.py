@@ -1,9 +1,12 @@
 """Faults at named places of a running product; see sabotage/sitecustomize.py."""
 
+import os
 import time
 from pathlib import Path
 
 SABOTAGE = Path(__file__).parent / "sabotage"
+# the code under test is this tree's, wherever an installed gradmill comes from
+PYTHONPATH = os.pathsep.join([str(SABOTAGE), str(Path(__file__).parents[2])])
 
 
 class Failpoint:
@@ -14,7 +17,7 @@ class Failpoint:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PYTHONPATH": str(SABOTAGE), "GRADMILL_TEST_FAILPOINT": str(self._file)}
+        return {"PYTHONPATH": PYTHONPATH, "GRADMILL_TEST_FAILPOINT": str(self._file)}
 
     def set(self, point: str, when: str, action: str) -> None:
         """point: `module:function`, one of those that are wrapped; when: before or after the call."""

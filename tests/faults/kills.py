@@ -41,12 +41,12 @@ QUICK = SPEC | {"name": "quick", "training": SPEC["training"] | {"epochs": 60}}
 
 @dataclass
 class Tally:
-    """What a loop of kills came to. rescue_seconds: from each kill to the next attempt."""
+    """The outcome of a loop of faults. seconds: from each fault to the next attempt, or to what was asked for."""
 
     cycles: int = 0
     jobs: int = 0
     wrong_bits: int = 0
-    rescue_seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 def golden(product: Product, database: Database, spec: dict[str, Any] = SPEC) -> Result:
@@ -71,7 +71,7 @@ def kill_loop(product: Product, database: Database, cycles: int, *, whole_worker
                 time.sleep(chance.uniform(0, 0.4))
                 if kill(product, database, job_id, whole_worker=whole_worker):
                     tally.cycles += 1
-                    tally.rescue_seconds.append(until_next_attempt(product, job_id, job["attempt"]))
+                    tally.seconds.append(until_next_attempt(product, job_id, job["attempt"]))
             time.sleep(0.01)
             job = read(product, job_id)
         assert job["status"] == "succeeded", job["error"]

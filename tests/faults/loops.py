@@ -6,10 +6,9 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 from tests.faults.invariants import Result
-from tests.faults.kills import SPEC
+from tests.faults.kills import SPEC, Tally
 from tests.faults.workers import House, Worker
 from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
@@ -17,16 +16,6 @@ from worker.records.transitions import ask
 
 Strike = Callable[[Worker, int], None]
 "Done to the worker that holds the job, and the pid of its process that trains."
-
-
-@dataclass
-class Tally:
-    """seconds: from each fault to the next attempt, or to what was asked for."""
-
-    cycles: int = 0
-    jobs: int = 0
-    wrong_bits: int = 0
-    seconds: list[float] = field(default_factory=list)
 
 
 def kill_child(_worker: Worker, pid: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.conftest import missing
+from tests.faults.failpoints import Failpoint
 from tests.faults.kills import QUICK, SPEC
 from tests.faults.loops import freeze, strike_loop
 from tests.faults.workers import House
@@ -76,6 +77,31 @@ def test_a_laptop_that_slept_goes_on(house: House) -> None:
         time.sleep(LEASE_SECONDS * 2)
         worker.signal(signal.SIGCONT)
         assert house.result(job_id) == expected
+
+
+def test_a_worker_whose_process_is_slow_to_start_comes_up_and_trains(house: House) -> None:
+    """A job waits far longer than a deaf worker may let it, and then it is trained, by the first attempt."""
+    failpoint = Failpoint(house.folder)
+    failpoint.set("worker.running.run:Runner.__init__", "before", "slow")
+    with house.worker(**failpoint.environment, GRADMILL_TEST_DEAF_SECONDS="2") as worker:
+        job_id = house.submit(QUICK)
+        failpoint.wait_until_hit()
+        house.result(job_id)
+        assert worker.process.poll() is None
+    assert (house.job(job_id).attempt, house.job(job_id).crashes) == (1, 0)
+
+
+def test_a_worker_that_hears_no_message_ends_itself(house: House) -> None:
+    """Its consumer is up and its process is ready, a job waits, and it takes none: it exits to be started anew."""
+    environment = Failpoint(house.folder).environment | {"GRADMILL_TEST_DEAF_SECONDS": "2"}
+    with house.worker(options=["--queues", "another"], **environment) as worker:
+        time.sleep(3)
+        assert worker.process.poll() is None
+        job_id = house.submit(QUICK)
+        assert worker.process.wait(timeout=20) == 1
+    assert "worker_is_deaf" in (house.folder / "worker.log").read_text()
+    with house.worker():
+        house.result(job_id)
 
 
 @pytest.mark.parametrize("skew", ["-1h", "+1h"])

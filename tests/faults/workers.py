@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +71,14 @@ class House:
         return result_of(self.database, job_id)
 
     @contextmanager
-    def worker(self, *before: str, processes: int = 1, **environment: str) -> Iterator["Worker"]:
-        """One that is ready, and gone at the end. before: a command that is to run it."""
-        worker = Worker(self, before, {"GRADMILL_WORKERS": str(processes)} | environment)
+    def worker(
+        self, *before: str, processes: int = 1, options: Sequence[str] = (), **environment: str
+    ) -> Iterator["Worker"]:
+        """A worker that is ready, and gone at the end.
+
+        before: a command that runs it. options: more words for its own command line.
+        """
+        worker = Worker(self, before, options, {"GRADMILL_WORKERS": str(processes)} | environment)
         try:
             worker.wait_until_ready()
             yield worker
@@ -84,7 +89,11 @@ class House:
 
 
 class Worker:
-    def __init__(self, house: House, before: tuple[str, ...], environment: dict[str, str]) -> None:
+    """A worker's processes, from its parent down."""
+
+    def __init__(
+        self, house: House, before: Sequence[str], options: Sequence[str], environment: dict[str, str]
+    ) -> None:
         settings = house.settings
         own = {
             "GRADMILL_DATA_DIR": str(settings.data_dir),
@@ -97,7 +106,7 @@ class Worker:
         with (house.folder / "worker.log").open("ab") as log:
             # a session of its own: what belongs to it can be found, and nothing else is hit
             self.process = subprocess.Popen(
-                [*before, *worker_command(settings)],
+                [*before, *worker_command(settings), *options],
                 env=os.environ | own | environment,
                 stdout=log,
                 stderr=log,
