@@ -29,7 +29,7 @@ OPTIONS = (
     click.option("--host", envvar="GRADMILL_HOST", help="Address to listen on [127.0.0.1]."),
     click.option("--port", envvar="GRADMILL_PORT", type=int, help="Port to listen on [8700]."),
     click.option("--data-dir", envvar="GRADMILL_DATA_DIR", type=click.Path(path_type=Path), help="Folder of all data."),
-    click.option("--api-key", envvar="GRADMILL_API_KEY", help="The bearer key [made at first start]."),
+    click.option("--api-key", envvar="GRADMILL_API_KEY", help="Bearer key [made at first start]."),
     click.option("--workers", envvar="GRADMILL_WORKERS", type=int, help="Training processes [one a core]."),
     click.option("--lease-seconds", envvar="GRADMILL_LEASE_SECONDS", type=float, help="Lease of a running job [30]."),
     click.option("--cors-origin", "cors_origins", multiple=True, help="An origin whose pages may call the API [none]."),
@@ -40,7 +40,7 @@ OPTIONS = (
 
 
 def settings_options(command: Any) -> Any:
-    """Every setting of the one-machine mode as a flag; then the environment counts, then the default."""
+    """Add each setting of the one-machine mode as a flag, which goes before its environment variable."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command

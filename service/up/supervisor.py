@@ -1,4 +1,4 @@
-"""Start the broker, migrate, start the API and the worker, watch over them, and stop them in order."""
+"""Start the broker, migrate, start the API and the worker, keep them running, and stop them in order."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Running:
-    """A product that is up."""
+    """A product that is up. login_link: opens the dashboard, once."""
 
     settings: ServiceSettings
     url: str
@@ -39,7 +39,7 @@ class Running:
 
 
 class StopRequest:
-    """Ctrl-C or SIGTERM, as something to wait for."""
+    """Whether Ctrl-C or SIGTERM has asked this process to stop."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
@@ -50,6 +50,7 @@ class StopRequest:
         self._asked.set()
 
     def wait(self, seconds: float) -> bool:
+        """Wait for at most this many seconds, and return whether the process was asked to stop."""
         return self._asked.wait(seconds)
 
     @property
@@ -60,7 +61,7 @@ class StopRequest:
 def run_up(
     settings: ServiceSettings, stop: StopRequest, say: Callable[[str], None], work: Callable[[Running], bool]
 ) -> None:
-    """Bring everything up, do `work` with it, and stay up until asked to stop if `work` says so. Raises StartError."""
+    """Start everything and do `work`; if that returns True, stay up until asked to stop. Raises StartError."""
     with locked(settings.data_dir):
         _check_port(settings)
         own_socket = None if settings.redis_url else socket_path(settings.data_dir)
@@ -78,7 +79,7 @@ def run_up(
 
 
 def _completed(settings: ServiceSettings, own_socket: Path | None) -> ServiceSettings:
-    """The settings with what the one-machine mode provides: a key, a broker, a storage folder."""
+    """Return the settings with what the one-machine mode provides: a key and a broker."""
     folder = settings.data_dir
     key = settings.api_key.get_secret_value() or key_of(folder)
     url = settings.redis_url or f"unix://{own_socket}"
@@ -92,7 +93,10 @@ def _start(
     stop: StopRequest,
     say: Callable[[str], None],
 ) -> Running | None:
-    """Start the children one after the other; None if asked to stop meanwhile. They are in `children` as they start."""
+    """Start the children one after the other. Return None if asked to stop meanwhile.
+
+    children: each is added as it starts, so that the caller can stop those that run when this raises StartError.
+    """
     logs, environment = settings.data_dir / "logs", _environment(settings)
 
     def begin(name: str, command: list[str]) -> Child:
@@ -123,7 +127,7 @@ def _start(
 
 
 def _stop(children: list[Child]) -> None:
-    """The API and the worker together, then the broker, which the worker needs until its end."""
+    """Stop the API and the worker together, then the broker, which the worker needs until its end."""
     deadline = time.monotonic() + STOP_SECONDS
     first = [child for child in children if child.name != "broker"]
     for group in (first, [child for child in children if child.name == "broker"]):
@@ -143,7 +147,7 @@ def worker_command(settings: ServiceSettings) -> list[str]:
 
 
 def _environment(settings: ServiceSettings) -> Mapping[str, str]:
-    """The settings as the children read them."""
+    """Return the environment from which the children read these settings."""
     own = {
         "GRADMILL_API_KEY": settings.api_key.get_secret_value(),
         "GRADMILL_CORS_ORIGINS": "[" + ",".join(f'"{origin}"' for origin in settings.cors_origins) + "]",
@@ -176,7 +180,7 @@ def _wait(is_there: Callable[[], bool], child: Child, stop: StopRequest) -> None
 
 
 def _readiness(url: str) -> str:
-    """ready, degraded or unready, in the API's own word."""
+    """Return the API's own word: ready, degraded or unready."""
     try:
         return str(httpx2.get(f"{url}/readyz", timeout=2).json()["status"])
     except httpx2.HTTPError:
@@ -197,7 +201,7 @@ def _printable_host(host: str) -> str:
 
 @contextmanager
 def exiting_in_words() -> Iterator[None]:
-    """A StartError as one sentence on standard error, and exit code 1."""
+    """Turn a StartError into its sentence on standard error, and exit code 1."""
     try:
         yield
     except StartError as error:

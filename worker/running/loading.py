@@ -1,10 +1,11 @@
-"""A claimed job's specification -> its table, encoded and split -> a training run."""
+"""From a job's specification and its table to a training run, and from its end to an evaluation."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from worker.backprop.arrays import Floats
 from worker.backprop.batches import Part
@@ -20,7 +21,7 @@ from worker.data.encoders import (
     numbers_of,
 )
 from worker.data.profiles import profile_table
-from worker.data.roles import assign_roles
+from worker.data.roles import Roles, assign_roles
 from worker.data.splits import Split, split_rows
 from worker.errors import DataError
 from worker.insight.evaluation import (
@@ -31,7 +32,7 @@ from worker.insight.evaluation import (
     logs_of_labels,
 )
 from worker.networks.layers import LAYERS, build_network, resolve_layers
-from worker.networks.task import build_metrics, resolve_task, row_weights
+from worker.networks.task import Task, build_metrics, resolve_task, row_weights
 from worker.networks.training import build_training
 from worker.networks.warm_start import Source, adopt_encoders, adopt_roles, adopted_target, start_arrays
 from worker.records.weights import Recipe
@@ -70,17 +71,7 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = Non
     dtype = np.dtype(spec.training.precision)
     x = encode_table(table, encoders, pool_unknown=True, dtype=dtype)
     targets = encode_targets(table, encoders.target)
-    column = None
-    if roles.weight is not None:
-        column = numbers_of(table, [roles.weight])[:, 0]
-        # only ratios count, and a huge one times its class's may not be finite
-        column = column / (column.max() or 1)
-    weights = row_weights(task, targets, split.train, column)
-    parts: dict[str, Part | None] = {}
-    for name, rows in split._asdict().items():
-        if weights is not None and rows is not None and not weights[rows].any():
-            raise DataError(f"every row of the {name} part has the weight 0")
-        parts[name] = None if rows is None else Part.of(x, targets, rows, weights=weights, dtype=dtype)
+    parts = _parts(split, x, targets, _row_weights(table, roles, task, targets, split), dtype)
     layers = resolve_layers(spec, task, encoders.columns)
     start = None
     if source is not None:
@@ -103,14 +94,38 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = Non
     return Loaded(training, recipe, encoders, split, parts, task.is_probable)
 
 
+def _row_weights(
+    table: pa.Table, roles: Roles, task: Task, targets: NDArray[Any], split: Split
+) -> NDArray[np.float64] | None:
+    """Return the weight of each row, from its column and its class; None if all rows count alike."""
+    column = None
+    if roles.weight is not None:
+        column = numbers_of(table, [roles.weight])[:, 0]
+        # only ratios count, and a huge weight times its class's weight may not be finite
+        column = column / (column.max() or 1)
+    return row_weights(task, targets, split.train, column)
+
+
+def _parts(
+    split: Split, x: Floats, targets: NDArray[Any], weights: NDArray[np.float64] | None, dtype: np.dtype[Any]
+) -> dict[str, Part | None]:
+    """Copy each row into its part. Raises DataError if all rows of a part have the weight 0."""
+    parts: dict[str, Part | None] = {}
+    for name, rows in split._asdict().items():
+        if weights is not None and rows is not None and not weights[rows].any():
+            raise DataError(f"every row of the {name} part has the weight 0")
+        parts[name] = None if rows is None else Part.of(x, targets, rows, weights=weights, dtype=dtype)
+    return parts
+
+
 def evaluate(loaded: Loaded) -> dict[str, Any]:
-    """The trained network on the validation and the test part: `{"validation": ... or None, "test": ... or None}`."""
+    """Return the evaluation of each part that training did not see; None for a part that the job does not have."""
     parts = {name: loaded.parts[name] for name in ("validation", "test")}
     return {name: None if part is None else _evaluate_part(loaded, part) for name, part in parts.items()}
 
 
 def _evaluate_part(loaded: Loaded, part: Part) -> dict[str, Any]:
-    """An ensemble answers with the mean of its members; its loss is the mean of theirs."""
+    """Evaluate the mean of an ensemble's members; its loss is the mean of their losses."""
     training, target = loaded.training, loaded.encoders.target
     with np.errstate(all="ignore"):
         loss, _ = training.evaluate(training.final, part)
@@ -131,6 +146,6 @@ def _evaluate_part(loaded: Loaded, part: Part) -> dict[str, Any]:
 
 
 def _outputs(training: Training, z: Floats) -> Floats:
-    """(rows, outputs); of an ensemble the mean of its members'."""
+    """Return the outputs (rows, outputs) for z; those of an ensemble are the mean of its members'."""
     a = training.objective.activation.value(z).swapaxes(-1, -2)
     return a if training.final.members is None else a.mean(axis=0)
