@@ -1,4 +1,4 @@
-"""The long form, `make faults`: loops of faults, printed as a table; or those that are named, with so many cycles.
+"""The long form, `make faults`: loops of faults, printed as a table. Names and a number of cycles select some.
 
 python -m tests.faults [child|worker|zombie|cancel|deploy|soak ...] [CYCLES]
 """

@@ -10,7 +10,7 @@ PYTHONPATH = os.pathsep.join([str(SABOTAGE), str(Path(__file__).parents[2])])
 
 
 class Failpoint:
-    """The one place where a process of the product will fail next."""
+    """Chooses the one place where a process of the product fails next."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "failpoint"
@@ -29,7 +29,7 @@ class Failpoint:
         part.rename(self._file)
 
     def wait_until_hit(self, seconds: float = 30) -> int:
-        """The pid of the process that failed there."""
+        """Wait until a process has failed there, and return its pid."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for hit in self._file.parent.glob("failpoint.[0-9]*"):

@@ -1,4 +1,4 @@
-"""Faults again and again, at random moments, against workers of a test's own; after each the record must be whole."""
+"""Faults again and again, at random moments, against workers of the test's own. After each the record must be whole."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.transitions import ask
 
 Strike = Callable[[Worker, int], None]
-"Done to the worker that holds the job, and the pid of its process that trains."
+"A fault: it is done to the worker that holds the job, or to the pid that trains it."
 
 
 def kill_child(_worker: Worker, pid: int) -> None:
@@ -33,7 +33,7 @@ def freeze(worker: Worker, _pid: int) -> None:
 
 
 def strike_loop(house: House, cycles: int, strike: Strike, *, seed: int = 1) -> Tally:
-    """Two workers: the one that trains is struck at a random moment of each job; the other goes on."""
+    """Strike the one of two workers that trains, at a random moment of each job; the other goes on."""
     tally, chance = Tally(), random.Random(seed)
     with ExitStack() as workers:
         both = [workers.enter_context(house.worker()) for _ in range(2)]
@@ -66,7 +66,7 @@ def _count(tally: Tally, house: House, job_id: str, expected: Result) -> None:
 
 
 def cancel_loop(house: House, cycles: int) -> Tally:
-    """From the answer of a cancel to the job's end."""
+    """Cancel running jobs. Seconds are from the cancel to the job's end."""
     tally = Tally()
     with house.worker():
         for _ in range(cycles):
@@ -84,7 +84,7 @@ def cancel_loop(house: House, cycles: int) -> Tally:
 
 
 def deploy_loop(house: House, cycles: int) -> Tally:
-    """From SIGTERM to a worker's end, its job released with a checkpoint; the next worker goes on. No crash counts."""
+    """Replace workers while a job trains. Seconds are from SIGTERM to the worker's end; no crash may be counted."""
     tally = Tally()
     with house.worker():
         expected = house.result(house.submit(SPEC))

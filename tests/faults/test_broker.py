@@ -59,6 +59,7 @@ def test_a_broker_that_is_killed_and_comes_back_empty_loses_no_job(stage: Stage)
 
 
 def test_a_broker_that_is_flushed_again_and_again_loses_no_job(stage: Stage) -> None:
+    """Every message is lost right after its submission: each job is rung for again, and ends whole."""
     job_ids = []
     for _ in range(JOBS):
         job_ids.append(stage.submit())

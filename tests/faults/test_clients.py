@@ -156,7 +156,7 @@ def test_watchers_that_never_read_cost_little_and_hold_up_nobody(product: Produc
 
 
 def until_epoch(product: Product, job_id: str, more: int) -> None:
-    """Wait for so many more epochs."""
+    """Wait until the job has recorded this many more epochs."""
     epoch = product.get(f"/v1/jobs/{job_id}").json()["progress"]["epoch"]
     until(lambda: product.get(f"/v1/jobs/{job_id}").json()["progress"]["epoch"] > epoch + more)
 

@@ -1,4 +1,4 @@
-"""kill -9 at every system call by which an attempt writes: what stands is what stood before a commit, or after it."""
+"""kill -9 at every system call by which an attempt writes: the record is as before a commit, or as after it."""
 
 import multiprocessing
 import os

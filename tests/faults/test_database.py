@@ -1,4 +1,4 @@
-"""A database that restarts, drops connections, vanishes or is busy: workers wait, and clients are told to."""
+"""A database that restarts, drops connections, vanishes or is busy: workers wait, and clients get a Retry-After."""
 
 import sqlite3
 import subprocess

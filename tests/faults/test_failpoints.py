@@ -1,4 +1,4 @@
-"""A process that dies at the worst places: between a claim and its first beat, in a write, between a write and its end.
+"""A process that dies at the worst moments: between a claim and its first beat, or in the middle of a write.
 
 Each job must end whole, with the bits of one that nobody disturbed.
 """
@@ -46,12 +46,13 @@ PLACES = [
     ("worker.records.checkpoints:publish_checkpoint", "after"),
     ("worker.running.run:JobAttempt._succeed", "before"),  # trained, and nothing of the end written
     ("worker.records.transitions:end_attempt", "after"),  # ended, not committed
-    ("worker.running.run:Runner.run_job", "after"),  # ended, and its worker not told
+    ("worker.running.run:Runner.run_job", "after"),  # ended, and its parent does not know yet
 ]
 
 
 @pytest.mark.parametrize(("point", "when"), PLACES)
 def test_a_death_at_a_named_place_costs_no_bit(stage: Stage, point: str, when: str) -> None:
+    """kill -9 there: another attempt ends the job, with the bits of an undisturbed one."""
     product, database, failpoint, expected = stage
     failpoint.set(point, when, "kill")
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
@@ -63,7 +64,7 @@ def test_a_death_at_a_named_place_costs_no_bit(stage: Stage, point: str, when: s
 
 @pytest.mark.parametrize(("point", "when"), PLACES)
 def test_a_cancel_at_a_named_place_has_one_outcome(stage: Stage, point: str, when: str) -> None:
-    """The process stands still there while it is asked for: the job is cancelled, or has succeeded before."""
+    """The process is stopped there while the cancel arrives: the job is cancelled, or had succeeded before."""
     product, database, failpoint, _ = stage
     failpoint.set(point, when, "stop")
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
@@ -86,7 +87,7 @@ def test_a_process_that_freezes_in_the_middle_of_a_write_is_given_up(stage: Stag
     failpoint.wait_until_hit()
     until = time.monotonic() + 60
     while product.get(f"/v1/jobs/{job_id}").json().get("status") != "succeeded":
-        # a reader of SQLite may be told to come back: 503
+        # a reader of SQLite may get a 503 meanwhile
         assert time.monotonic() < until
         time.sleep(0.2)
     assert_invariants(database, [job_id])
@@ -95,7 +96,7 @@ def test_a_process_that_freezes_in_the_middle_of_a_write_is_given_up(stage: Stag
 
 @pytest.mark.parametrize("action", ["hang", "spin"])
 def test_a_job_that_hangs_is_ended_and_goes_on(stage: Stage, action: str) -> None:
-    """In a batch, for ever: with the threads that beat alive, and with the whole interpreter standing still."""
+    """In a batch, for ever: with the threads that beat alive, and with the whole interpreter blocked."""
     product, database, failpoint, expected = stage
     failpoint.set("worker.running.stopping:Stopping.__call__", "before", action)
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]

@@ -69,6 +69,7 @@ def to(engine: Engine, revision: str) -> None:
 
 
 def test_four_that_migrate_at_once_do_it_once(empty: Engine) -> None:
+    """They wait for each other: none fails, and the schema and its one project are made once."""
     errors: list[Exception] = []
 
     def migrate() -> None:
@@ -125,6 +126,7 @@ def write_and_read(connection: Connection, table: Table) -> None:
 
 
 def test_a_database_of_a_newer_version_is_let_alone(empty: Engine) -> None:
+    """Neither a migration nor a start touches a revision that this code does not know."""
     upgrade(empty)
     with empty.execution_options(writes=True).begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))

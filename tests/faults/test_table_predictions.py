@@ -54,7 +54,7 @@ def submit(product: Product) -> str:
 
 
 def wait(product: Product, prediction_id: str, status: str, attempt: int = 1) -> dict[str, Any]:
-    """The prediction, once it has this status and at least so many attempts."""
+    """Wait until the prediction has this status and at least this many attempts, and return it."""
     deadline = time.monotonic() + 90
     while True:
         shown: dict[str, Any] = product.get(f"/v1/predictions/{prediction_id}").raise_for_status().json()

@@ -62,7 +62,7 @@ def test_a_rolling_deployment_finishes_a_job_that_no_worker_lives_long_enough_fo
 
 
 def test_a_frozen_worker_that_wakes_up_writes_nothing(house: House) -> None:
-    """SIGSTOP past the lease, another resumes, SIGCONT: nothing of the old attempt stands after the new one's."""
+    """SIGSTOP past the lease, another resumes, SIGCONT: the old attempt writes nothing after the new one's first row."""
     tally = strike_loop(house, 1, freeze)
     assert (tally.cycles, tally.wrong_bits) == (1, 0)
 

@@ -52,7 +52,7 @@ class Command:
         self.lines.extend(iter(self.process.stderr.readline, ""))
 
     def wait_for(self, word: str, times: int = 1) -> dict[str, Any]:
-        """The last of so many lines that have this word in them."""
+        """Wait for this many lines with this word in them, and return the last of them."""
         deadline = time.monotonic() + 60
         while len(found := [line for line in self.lines if word in line]) < times:
             assert time.monotonic() < deadline, self.lines

@@ -23,6 +23,7 @@ def doorbell_of(redis_url: str) -> Doorbell:
 
 
 def test_a_ring_puts_the_jobs_id_in_the_queue_and_nothing_else(redis_url: str) -> None:
+    """One ring is one message, for the one task."""
     doorbell = doorbell_of(redis_url)
     assert doorbell.ring("job_1")
     assert doorbell.waiting() == 1
@@ -32,6 +33,7 @@ def test_a_ring_puts_the_jobs_id_in_the_queue_and_nothing_else(redis_url: str) -
 
 
 def test_an_announcement_reaches_a_subscriber(redis_url: str) -> None:
+    """A client that listens on the channel gets the job's id."""
     doorbell = doorbell_of(redis_url)
     subscription = redis.Redis.from_url(redis_url).pubsub(ignore_subscribe_messages=True)
     subscription.subscribe(CHANNEL)
@@ -57,6 +59,7 @@ def test_a_broker_that_is_away_costs_little_and_raises_nothing() -> None:
 
 
 def test_a_socket_is_spelled_as_celery_wants_it() -> None:
+    """A unix socket becomes redis+socket://; other URLs stay as they are."""
     assert broker_url("unix:///a/b.sock") == "redis+socket:///a/b.sock"
     assert broker_url("rediss://h:1/0") == "rediss://h:1/0"
 
@@ -77,6 +80,7 @@ def test_only_lost_messages_are_rung_again(
 
 
 def test_an_expired_lease_is_freed_and_rung(database: Database, claimed: Callable[..., Claim], redis_url: str) -> None:
+    """Each job whose lease has run out is queued and rung for; one whose lease has not is left alone."""
     doorbell = doorbell_of(redis_url)
     claims = [claimed(lease_seconds=0.05) for _ in range(3)]
     alive = claimed()

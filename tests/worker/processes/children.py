@@ -1,4 +1,4 @@
-"""Processes that stand in for a training process: each is ready, silent, stuck or dead in a way of its own."""
+"""Substitutes for a training process: each is ready, silent, stuck or dead in a way of its own."""
 
 import os
 import signal

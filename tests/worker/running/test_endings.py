@@ -52,6 +52,7 @@ def test_weights_ruined_by_the_last_step_are_not_published(
 def test_a_specification_that_this_version_refuses_fails_in_words(
     database: Database, runner: Runner, submit: Submit
 ) -> None:
+    """A job that was stored by a version that allowed more fails with the pointer of what is refused."""
     job_id = submit()["id"]
     spec = spec_of().model_dump(mode="json") | {"of_another_version": 1}
     database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(spec=spec)))
@@ -63,7 +64,7 @@ def test_a_specification_that_this_version_refuses_fails_in_words(
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_divergence_fails_the_job_with_its_epoch_and_advice(database: Database, runner: Runner, submit: Submit) -> None:
-    """The error names the epoch and a smaller rate; every epoch before it stands in the curve, finite."""
+    """The error names the epoch and a smaller rate; every epoch before it is in the curve, finite."""
     job_id = submit(
         dataset={"source": "builtin", "name": "diabetes"}, target="target",
         training={"epochs": 500, "optimizer": {"type": "sgd", "learning_rate": 2.0}},
@@ -95,6 +96,7 @@ def test_data_that_does_not_fit_any_more_fails_the_job_in_words(
 
 
 def test_max_seconds_ends_a_job_as_timed_out(database: Database, runner: Runner, submit: Submit) -> None:
+    """The error names the limit that the job had set."""
     job_id = submit(training={"epochs": 1_000_000, "max_seconds": 0.2})["id"]
     assert runner.run_job(job_id) == "failed"
     error = read_job(database, job_id).error
@@ -105,6 +107,8 @@ def test_max_seconds_ends_a_job_as_timed_out(database: Database, runner: Runner,
 def test_an_error_of_ours_fails_the_job_without_its_text(
     database: Database, runner: Runner, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The record has the code `internal`; the text, which may hold a path, goes to the log only."""
+
     def broken(*_: object) -> None:
         raise RuntimeError("/secret/path")
 
@@ -132,6 +136,7 @@ def test_a_job_that_learns_all_there_is_to_learn_ends(database: Database, runner
 def test_words_about_a_curve_do_not_cost_a_job_its_end(
     runner: Runner, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A fault in the hints leaves the job succeeded."""
     monkeypatch.setattr("worker.running.run.hints_of", lambda _: 1 / 0)
     assert runner.run_job(submit()["id"]) == "succeeded"
 

@@ -96,6 +96,7 @@ def test_a_step_that_is_made_again_is_not_written_again(
 
 
 def test_kept_steps_go_with_their_job(database: Database, runner: Runner, submit: Submit) -> None:
+    """Deleting a job deletes its steps and their bytes."""
     job_id = submit(training=STEPS)["id"]
     assert runner.run_job(job_id) == "succeeded"
     database.write(lambda session: delete_job(session, DEFAULT_PROJECT, job_id))
@@ -121,6 +122,7 @@ def test_kept_steps_go_with_their_job(database: Database, runner: Runner, submit
 def test_steps_that_can_not_be_kept_are_refused_at_submission(
     datasets: Datasets, training: dict[str, object], layers: list[object], pointer: str, said: str
 ) -> None:
+    """Past the end of the run, of a network that has no single step, or too large: named by its pointer."""
     spec = spec_of(training=training, network={"layers": layers})
     with pytest.raises(SpecError, match=said) as refused:
         design_job(spec, DEFAULT_PROJECT, datasets, Limits())

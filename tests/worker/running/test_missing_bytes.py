@@ -62,7 +62,7 @@ def notes(database: Database, job_id: str) -> list[dict[str, Any]]:
 def test_a_job_whose_bytes_are_elsewhere_goes_back_and_is_trained_there(
     database: Database, runner: Runner, elsewhere: Runner, job_id: str
 ) -> None:
-    """It is queued again without a crash, its watchers are told why, and the worker that has the bytes trains it."""
+    """It is queued again without a crash, an event says why, and the worker that has the bytes trains it."""
     assert elsewhere.run_job(job_id) == "queued"
     job = read_job(database, job_id)
     assert (job.status, job.crashes, job.owner, job.error) == ("queued", 0, None, None)

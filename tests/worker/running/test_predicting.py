@@ -136,6 +136,7 @@ def test_a_tables_result_is_what_its_rows_predict(
 def test_the_options_are_kept(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], storage: Storage
 ) -> None:
+    """The columns of the result are those that the options ask for."""
     prediction_id = ask(options={"top_k": 1, "probabilities": False})
     predictor.run_prediction(prediction_id)
     result = pa.ipc.open_stream(storage.read(read(database, prediction_id).storage_key or "")).read_all()
@@ -169,6 +170,7 @@ def test_a_fault_in_a_table_is_named_by_its_row(
 def test_what_went_meanwhile_ends_in_the_record(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], changes: dict[str, Any], said: str
 ) -> None:
+    """A table or weights that were deleted, or that do not fit, fail the prediction as `invalid_data` in words."""
     prediction_id = ask()
     changed = update(Prediction).where(Prediction.id == prediction_id).values(**changes)
     database.write(lambda session: session.execute(changed))
@@ -208,6 +210,7 @@ def test_a_category_is_read_alike_whatever_stands_beside_it(
 def test_a_prediction_is_given_to_one_worker_only(
     database: Database, predictor: TablePredictor, claimed: Callable[..., PredictionClaim]
 ) -> None:
+    """A prediction that another holds is not attempted, and neither is an id that names none."""
     claim = claimed()
     assert predictor.run_prediction(claim.prediction_id) is None
     for nonsense in ("prd_x", "job_" + "0" * 32, "prd_" + "0" * 32):
@@ -217,6 +220,7 @@ def test_a_prediction_is_given_to_one_worker_only(
 def test_a_worker_that_is_told_to_stop_gives_it_back(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], shutdown: threading.Event
 ) -> None:
+    """It is queued again without a crash, and the next attempt ends it."""
     prediction_id = ask()
     shutdown.set()
     assert predictor.run_prediction(prediction_id) == "queued"
@@ -274,6 +278,7 @@ def test_a_result_that_came_too_late_is_named_by_no_row_and_swept(
 
 
 def test_the_third_crash_fails_it(database: Database, ask: Callable[..., str]) -> None:
+    """Two crashes queue it again; the third fails it as `crashed`, and the message says how its process died."""
     prediction_id = ask()
     for attempt, expected in ((1, "queued"), (2, "queued"), (3, "failed")):
         claim_of(database, prediction_id, owner="one", pid=7)
@@ -332,6 +337,7 @@ def test_what_a_waiting_prediction_needs_is_not_deleted(
 
 
 def test_too_many_waiting_are_refused_and_others_are_not_shown(database: Database, ask: Callable[..., str]) -> None:
+    """Past the limit the code is `queue_full`; a prediction of another project is not found."""
     first = ask(waiting_limit=1)
     with pytest.raises(StateError) as refused:
         ask(waiting_limit=1)

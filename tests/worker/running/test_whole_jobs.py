@@ -143,6 +143,7 @@ def test_each_kind_of_job_trains_and_serves(target: Any, loss: Any, ensemble: in
 
 
 def test_an_ensemble_predicts_its_members_mean() -> None:
+    """Its prediction is the mean of what its members predict one by one, and its spread their standard deviation."""
     found = loaded(job({"ensemble": 3, "epochs": 3}, target="price"))
     list(found.training.run(lambda: False))
     prediction = served(found)
