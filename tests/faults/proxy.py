@@ -77,7 +77,7 @@ class Proxy:
             end.close()
 
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, open_in: tuple[Mode, ...]) -> None:
-        """Carry bytes one way. Bytes that come while it is closed are lost, and the connection can't go on after that."""
+        """Carry bytes one way. Bytes that come while it is closed are lost, and end the connection."""
         lost = False
         try:
             while content := await source.read(65536):

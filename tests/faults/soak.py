@@ -66,7 +66,7 @@ def _count(database: Database, *statuses: str) -> int:
 
 
 def _memory(product: Product) -> dict[str, int]:
-    """Return the resident bytes of the serving process, of the worker's parent, and of the training processes together."""
+    """Return the resident bytes of the serving process, the worker's parent, and all training processes."""
     everything = product.processes()
     servers = {pid for pid in everything if b"gunicorn" in command_line(pid)}
     return {

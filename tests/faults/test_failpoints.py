@@ -80,7 +80,7 @@ def test_a_cancel_at_a_named_place_has_one_outcome(stage: Stage, point: str, whe
 
 
 def test_a_process_that_freezes_in_the_middle_of_a_write_is_given_up(stage: Stage) -> None:
-    """With the row locked, and on SQLite the whole database: it is ended, and the job goes on."""
+    """It holds the row's lock, on SQLite the whole database's; it is killed, and the job goes on."""
     product, database, failpoint, expected = stage
     failpoint.set("worker.records.lease:guard", "after", "stop")
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
@@ -96,7 +96,7 @@ def test_a_process_that_freezes_in_the_middle_of_a_write_is_given_up(stage: Stag
 
 @pytest.mark.parametrize("action", ["hang", "spin"])
 def test_a_job_that_hangs_is_ended_and_goes_on(stage: Stage, action: str) -> None:
-    """In a batch, for ever: with the threads that beat alive, and with the whole interpreter blocked."""
+    """It hangs in a batch, with its other threads alive or with the whole interpreter blocked."""
     product, database, failpoint, expected = stage
     failpoint.set("worker.running.stopping:Stopping.__call__", "before", action)
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
@@ -108,7 +108,7 @@ def test_a_job_that_hangs_is_ended_and_goes_on(stage: Stage, action: str) -> Non
 
 
 def test_a_poisonous_job_fails_with_its_cause_and_others_go_on(stage: Stage) -> None:
-    """A segmentation fault in each attempt, before any epoch: three, then the job fails and says of what."""
+    """After the third segmentation fault without an epoch the job fails, and its error names the signal."""
     product, database, failpoint, expected = stage
     poison = product.post("/v1/jobs", QUICK | {"name": "poison"}).json()["id"]
     for _ in range(3):

@@ -74,7 +74,7 @@ def result(product: Product, prediction_id: str) -> pa.Table:
 def test_a_killed_prediction_is_taken_up_again_and_written_once(
     product: Product, undisturbed: pa.Table, whole_worker: bool
 ) -> None:
-    """The same bits as when nobody is killed, in one stored object."""
+    """Its result has the same bits as an undisturbed one, in one stored object."""
     stored = set(stored_keys(product))
     prediction_id = submit(product)
     wait(product, prediction_id, "running")

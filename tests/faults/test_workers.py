@@ -1,4 +1,4 @@
-"""Workers that are replaced, frozen, and run by a wrong clock: the job ends whole, with the same bits."""
+"""Workers that are replaced, frozen, slow, deaf, or run by a wrong clock: the job ends whole, with the same bits."""
 
 import shutil
 import signal
@@ -42,8 +42,8 @@ def postgresql_house(postgresql_url: str, redis_url: str, tmp_path: Path) -> Ite
 
 
 def test_a_rolling_deployment_finishes_a_job_that_no_worker_lives_long_enough_for(house: House) -> None:
-    """Each worker is told to stop after two epochs of its own; it exits 0, and no crash is counted."""
-    # two rows a batch make an epoch long enough to be stopped in, and no checkpoint is taken but that of the stop
+    """Each worker gets SIGTERM after two epochs of its own; it exits with code 0, and no crash is counted."""
+    # two rows a batch make an epoch long enough to be stopped in; the only checkpoint is the one of the stop
     training = QUICK["training"] | {"epochs": 6, "batch_size": 2, "checkpoint_seconds": 3600}
     slow = QUICK | {"training": training, "dataset": QUICK["dataset"] | {"rows": 6000}}
     with house.worker() as worker:
@@ -62,7 +62,7 @@ def test_a_rolling_deployment_finishes_a_job_that_no_worker_lives_long_enough_fo
 
 
 def test_a_frozen_worker_that_wakes_up_writes_nothing(house: House) -> None:
-    """SIGSTOP past the lease, another resumes, SIGCONT: the old attempt writes nothing after the new one's first row."""
+    """SIGSTOP past the lease, another resumes, SIGCONT: the old attempt writes nothing after that."""
     tally = strike_loop(house, 1, freeze)
     assert (tally.cycles, tally.wrong_bits) == (1, 0)
 
@@ -80,7 +80,7 @@ def test_a_laptop_that_slept_goes_on(house: House) -> None:
 
 
 def test_a_worker_whose_process_is_slow_to_start_comes_up_and_trains(house: House) -> None:
-    """A job waits far longer than a deaf worker may let it, and then it is trained, by the first attempt."""
+    """A job waits for longer than a deaf worker may let it wait, and is then trained by the first attempt."""
     failpoint = Failpoint(house.folder)
     failpoint.set("worker.running.run:Runner.__init__", "before", "slow")
     with house.worker(**failpoint.environment, GRADMILL_TEST_DEAF_SECONDS="2") as worker:
@@ -106,7 +106,7 @@ def test_a_worker_that_hears_no_message_ends_itself(house: House) -> None:
 
 @pytest.mark.parametrize("skew", ["-1h", "+1h"])
 def test_a_worker_with_a_wrong_clock_neither_rescues_early_nor_never(postgresql_house: House, skew: str) -> None:
-    """Leases are decided by the database's clock alone."""
+    """An hour ahead or behind: leases are decided by the database's clock alone."""
     house = postgresql_house
     if shutil.which("faketime") is None:
         missing("faketime")

@@ -47,7 +47,7 @@ def test_an_announcement_reaches_a_subscriber(redis_url: str) -> None:
 
 
 def test_a_broker_that_is_away_costs_little_and_raises_nothing() -> None:
-    """A refused connection: ringing and announcing return within a second, and say so."""
+    """With a refused connection ringing and announcing return within a second, and raise nothing."""
     doorbell = Doorbell(Settings(redis_url="redis://127.0.0.1:9/0"))
     began = time.monotonic()
     assert not doorbell.ring("job_1")
@@ -67,7 +67,7 @@ def test_a_socket_is_spelled_as_celery_wants_it() -> None:
 def test_only_lost_messages_are_rung_again(
     database: Database, submit: Callable[..., Snapshot], redis_url: str, monkeypatch: object
 ) -> None:
-    """Three jobs wait and one message is left: two are rung. A queue that is only long is left alone."""
+    """Three jobs wait and one message is left: two are rung for. A queue that is only long is left alone."""
     doorbell = doorbell_of(redis_url)
     ids = [submit()["id"] for _ in range(3)]
     assert ring_undelivered(database, doorbell) == 0

@@ -66,7 +66,7 @@ def weights_id(database: Database, runner: Runner, submit: Callable[..., Any]) -
 
 @pytest.fixture
 def ask(database: Database, weights_id: str) -> Callable[..., str]:
-    """Submit the prediction of a table; its id."""
+    """Submit the prediction of a table, and return its id."""
 
     def ask(dataset: dict[str, Any] = IRIS, **changes: Any) -> str:
         asked = {"weights_id": weights_id, "served": {}, "options": {}, "waiting_limit": 100} | changes
@@ -113,7 +113,7 @@ def test_a_tables_result_is_what_its_rows_predict(
     storage: Storage,
     monkeypatch: Any,
 ) -> None:
-    """In batches of 64 as in one piece, in the table's order."""
+    """A table in batches of 64 gives what it gives in one piece, in its order."""
     monkeypatch.setattr(predicting, "ROWS_AT_ONCE", 64)
     prediction_id = ask()
     assert predictor.run_prediction(prediction_id) == "succeeded"
@@ -146,7 +146,7 @@ def test_the_options_are_kept(
 def test_a_fault_in_a_table_is_named_by_its_row(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], datasets: Datasets, monkeypatch: Any
 ) -> None:
-    """Counted over the whole table, not the batch; and nothing is stored."""
+    """The row is counted over the whole table, not within its batch, and nothing is stored."""
     monkeypatch.setattr(predicting, "ROWS_AT_ONCE", 2)
     lines = [f"{cell},1,1,1" for cell in (5, 5, 5, "1e300", 5)]
     dataset = upload(datasets, "\n".join(["sepal length,sepal width,petal length,petal width", *lines]) + "\n")
@@ -182,7 +182,7 @@ def test_what_went_meanwhile_ends_in_the_record(
 
 
 def test_what_is_gone_already_is_refused_at_once(ask: Callable[..., str]) -> None:
-    """Weights and tables are held by the transaction that submits, so that they are there when it commits."""
+    """The transaction that submits locks the weights and the table, and refuses those that do not exist."""
     with pytest.raises(NotFoundError):
         ask(weights_id="wts_" + "0" * 32)
     with pytest.raises(SpecError, match="/dataset/id"):
@@ -197,7 +197,7 @@ def test_a_category_is_read_alike_whatever_stands_beside_it(
     ask: Callable[..., str],
     datasets: Datasets,
 ) -> None:
-    """A table in which every category looks like a number: it stays the text that training saw."""
+    """In a table whose categories all look like numbers they stay the text that training saw."""
     lines = [f"{('1.50', '2.50', 'x')[n % 3]},{n},{'ab'[n % 2]}" for n in range(30)]
     job_id = submit(dataset=upload(datasets, "\n".join(["size,n,label", *lines]) + "\n"))["id"]
     assert runner.run_job(job_id) == "succeeded"
@@ -233,7 +233,7 @@ def test_a_worker_that_is_told_to_stop_gives_it_back(
 def test_an_attempt_that_lost_its_lease_writes_nothing(
     database: Database, claimed: Callable[..., PredictionClaim]
 ) -> None:
-    """Freed and taken by another: each write of the first is refused; and so it is after a deletion."""
+    """Once another attempt has the row, or it was deleted, each write of the first is refused."""
     first = claimed(lease_seconds=-1)
     assert database.write(lambda session: rescue_prediction(session, first.prediction_id, 1)) == "queued"
     second = claim_of(database, first.prediction_id)
@@ -259,7 +259,7 @@ def test_a_result_that_came_too_late_is_named_by_no_row_and_swept(
     datasets: Datasets,
     monkeypatch: Any,
 ) -> None:
-    """The lease is lost while the bytes are written: an hour later they are gone, and those of a success are not."""
+    """Bytes whose attempt lost its lease are deleted an hour later; those of a success are kept."""
     good, late = ask(), ask()
     predictor.run_prediction(good)
 
@@ -294,7 +294,7 @@ def test_the_third_crash_fails_it(database: Database, ask: Callable[..., str]) -
 def test_rescue_frees_and_rings_for_predictions_too(
     database: Database, claimed: Callable[..., PredictionClaim], ask: Callable[..., str], redis_url: str
 ) -> None:
-    """An expired one is queued and rung for; one whose message was lost is rung for again; a living one is left."""
+    """An expired one is queued and rung for, one whose message was lost is rung for, a running one is left alone."""
     doorbell = doorbell_of(redis_url)
     dead, alive = claimed(lease_seconds=-1), claimed(owner="wrk_other")
     assert rescue_expired(database, doorbell) == [dead.prediction_id]
@@ -317,7 +317,7 @@ def test_rescue_frees_and_rings_for_predictions_too(
 def test_what_a_waiting_prediction_needs_is_not_deleted(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], datasets: Datasets, weights_id: str
 ) -> None:
-    """Neither the weights' job nor the table; once it is over both may go, and its result stays."""
+    """Its weights' job and its table can't be deleted until it is over; its result outlives both."""
     dataset = upload(datasets, "sepal length,sepal width,petal length,petal width\n5,1,1,1\n")
     prediction_id = ask(dataset)
     with database.reading() as session:
@@ -356,7 +356,7 @@ def test_an_old_prediction_that_is_over_goes_with_its_bytes(
     datasets: Datasets,
     monkeypatch: Any,
 ) -> None:
-    """One that is young, or that still waits however old, stays."""
+    """A young one is kept, and so is one that still waits, however old it is."""
     old, waiting, young = ask(), ask(), ask()
     predictor.run_prediction(old)
     predictor.run_prediction(young)

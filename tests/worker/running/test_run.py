@@ -59,7 +59,7 @@ def wait_for_epoch(database: Database, job_id: str, epoch: int) -> None:
 
 
 def stop_at_the_first_flush(runner: Runner, shutdown: threading.Event, job_id: str) -> None:
-    """Run the job, and raise the flag once its first epoch of this attempt is recorded: no matter of time."""
+    """Run the job, and have it stop as soon as the first epoch of this attempt is recorded."""
     announcements = itertools.count()
     stopping = replace(runner, announce=lambda _job_id: shutdown.set() if next(announcements) == 1 else None)
     assert stopping.run_job(job_id) == "queued"
@@ -67,7 +67,7 @@ def stop_at_the_first_flush(runner: Runner, shutdown: threading.Event, job_id: s
 
 
 def test_a_job_succeeds_with_its_whole_record(database: Database, runner: Runner, submit: Submit) -> None:
-    """Curve, snapshots, final weights, evaluation, test figures, and events in one numbering; nothing is left over."""
+    """It has a curve, snapshots, weights, an evaluation, and events in one numbering; nothing else is left over."""
     job_id = submit(training={"epochs": 10, "test": {"fraction": 0.2}})["id"]
     assert runner.run_job(job_id) == "succeeded"
     job = read_job(database, job_id)
@@ -122,7 +122,7 @@ def test_a_regression_predicts_in_its_own_units(database: Database, runner: Runn
 
 
 def test_a_squared_error_of_a_category_trains_too(database: Database, runner: Runner, submit: Submit) -> None:
-    """The textbook's network: sigmoid outputs and a squared error on XOR."""
+    """The textbook network, sigmoid outputs with a squared error, learns XOR."""
     job_id = submit(
         dataset={"source": "builtin", "name": "xor"},
         network={
@@ -140,7 +140,7 @@ def test_a_squared_error_of_a_category_trains_too(database: Database, runner: Ru
 def test_stopped_by_a_deploy_and_resumed_has_the_same_bits(
     database: Database, runner: Runner, submit: Submit, shutdown: threading.Event
 ) -> None:
-    """SIGTERM checkpoints at the next batch and releases, no crash is counted, and the bits equal the golden run's."""
+    """SIGTERM takes a checkpoint at the next batch and releases the job; no crash counts, and the bits are the same."""
     training = {"epochs": 40, "batch_size": 8, "early_stopping": {"patience": 40}}
     network = {"layers": [{"type": "dense", "units": 64}, {"type": "dropout", "rate": 0.2}]}
     golden, job_id = (submit(training=training, network=network)["id"] for _ in range(2))
@@ -161,7 +161,7 @@ def test_stopped_by_a_deploy_and_resumed_has_the_same_bits(
 def test_a_killed_attempt_goes_on_from_its_checkpoint_and_repeats_its_bits(
     database: Database, runner: Runner, submit: Submit, shutdown: threading.Event, forgotten: int
 ) -> None:
-    """Epochs recorded after the last checkpoint are trained again and must be equal: no event says that they differ.
+    """Epochs recorded after the last checkpoint are trained again and are equal: no event says that they differ.
 
     forgotten: of the last two checkpoints; without any the job starts from its beginning.
     """
@@ -223,7 +223,7 @@ def test_a_cancel_is_seen_within_a_long_epoch(database: Database, runner: Runner
 
 
 def test_a_cancel_that_follows_a_pause_wins(database: Database, claimed: Callable[..., Claim]) -> None:
-    """The worker was writing its checkpoint for the pause when the cancel was answered 200."""
+    """A cancel that is answered while the worker writes its checkpoint for a pause ends the job as cancelled."""
     claim = claimed()
     for change in ("pause", "cancel"):
         database.write(lambda session, change=change: ask(session, DEFAULT_PROJECT, claim.job_id, change))
@@ -233,7 +233,7 @@ def test_a_cancel_that_follows_a_pause_wins(database: Database, claimed: Callabl
 def test_a_worker_that_lost_its_lease_stops_and_writes_nothing(
     database: Database, runner: Runner, submit: Submit
 ) -> None:
-    """Another attempt takes the job in mid-run: the first ends without a word, and no epoch of it follows."""
+    """Another attempt takes the job in mid-run: the first ends without a trace, and records no more epochs."""
     job_id = submit(**LONG)["id"]
     thread = in_background(runner, job_id)
     wait_for_epoch(database, job_id, 5)

@@ -84,7 +84,7 @@ def jobs(draw: st.DrawFn) -> Job:
 def test_stopped_at_any_step_and_resumed_elsewhere_is_the_same_run(
     spec: Job, first_stop: int, second_stop: int
 ) -> None:
-    """Twice interrupted, through the bytes of a checkpoint: curve and weights are equal to the bit."""
+    """A run that went twice through the bytes of a checkpoint has the same curve and weights to the bit."""
     whole = loaded(spec).training
     try:
         curve = list(whole.run(lambda: False))
@@ -106,7 +106,7 @@ def test_stopped_at_any_step_and_resumed_elsewhere_is_the_same_run(
 
 
 def served(found: Loaded) -> Prediction:
-    """What a predictor of the published weights says of the table's first rows."""
+    """Return what the published weights predict for the table's first rows."""
     arrays = from_bytes(to_bytes(found.training.final.named()))
     predictor = Predictor(found.recipe.network, found.recipe.encoders, arrays)
     rows = TABLE.select(["x", "kind", "grade"]).slice(0, 5).to_pylist()
@@ -118,7 +118,7 @@ def served(found: Loaded) -> Prediction:
 @pytest.mark.parametrize(("target", "loss"), TARGETS, ids=str)
 @pytest.mark.parametrize("ensemble", [1, 4])
 def test_each_kind_of_job_trains_and_serves(target: Any, loss: Any, ensemble: int) -> None:
-    """The loss falls, the evaluation and the predictions have the shape of the target, an ensemble tells its spread."""
+    """The loss falls, evaluation and predictions have the shape of the target, and an ensemble has a spread."""
     training = {"loss": loss, "ensemble": ensemble, "epochs": 40, "test": {"fraction": 0.2}}
     found = loaded(job(training, EVERY[:5], target=target))
     curve = list(found.training.run(lambda: False))
@@ -138,7 +138,7 @@ def test_each_kind_of_job_trains_and_serves(target: Any, loss: Any, ensemble: in
     else:
         assert prediction.classes is None
         near = np.ravel(prediction.predictions)[0] if target != ("price", "count") else prediction.predictions[0][0]
-        # in the units of the table
+        # in the table's own units
         assert near > 40 if "price" in target else near > 0
 
 
@@ -169,7 +169,7 @@ def test_the_quantile_that_is_asked_for_is_learned() -> None:
 
 
 def test_a_category_that_training_never_saw_is_the_point_0() -> None:
-    """Where the column pools: the embedding's last row, which nothing has moved."""
+    """A pooled category is the embedding's last row, which no step has changed."""
     spec = job(layers=EVERY[:1], columns={"kind": {"type": "categorical", "unknown": "pool"}})
     found = loaded(spec)
     list(found.training.run(lambda: False))
