@@ -10,7 +10,7 @@ import structlog
 
 
 def configure_log(level: str) -> None:
-    """Write our own log records and those of our libraries as JSON lines, each with the job and request ids that are bound."""
+    """Write our log records and those of our libraries as JSON lines, with the job and request ids that are bound."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
