@@ -7,11 +7,12 @@ from sqlalchemy.orm import Session, aliased
 
 from worker.errors import NotFoundError, StateError
 from worker.records.blobs import delete_blobs
-from worker.records.holding import HELD
+from worker.records.paging import read_page
 from worker.records.predictions import check_unused
 from worker.records.sources import are_needed
+from worker.records.states import HELD, Status
 from worker.records.tables import Checkpoint, IdempotencyKey, Job, JobTag, KeptStep, ModelVersion, Weights
-from worker.records.transitions import locked_job
+from worker.records.transitions import lock_job
 
 
 def get_job(session: Session, project_id: str, job_id: str) -> Job:
@@ -26,13 +27,13 @@ def list_jobs(
     session: Session,
     project_id: str,
     *,
-    statuses: Sequence[str] = (),
+    statuses: Sequence[Status] = (),
     name: str | None = None,
     tag: str | None = None,
     before: str | None = None,
     limit: int,
 ) -> tuple[list[Job], bool]:
-    """Jobs newest first, and whether there are more. before: an id; only older jobs."""
+    """Return a page of jobs, newest first, and whether there are more. before: an id; only older jobs."""
     found = select(Job).where(Job.project_id == project_id)
     if statuses:
         found = found.where(Job.status.in_(statuses))
@@ -40,13 +41,10 @@ def list_jobs(
         found = found.where(Job.name == name)
     if tag is not None:
         found = found.join(JobTag, JobTag.job_id == Job.id).where(JobTag.tag == tag)
-    if before is not None:
-        found = found.where(Job.id < before)
-    jobs = list(session.scalars(found.order_by(Job.id.desc()).limit(limit + 1)))
-    return jobs[:limit], len(jobs) > limit
+    return read_page(session, found, Job.id, before=before, limit=limit)
 
 
-def count_by_status(session: Session, project_id: str) -> dict[str, int]:
+def count_by_status(session: Session, project_id: str) -> dict[Status, int]:
     rows = session.execute(select(Job.status, func.count()).where(Job.project_id == project_id).group_by(Job.status))
     return dict(rows.all())
 
@@ -62,7 +60,7 @@ def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
 
 def delete_job(session: Session, project_id: str, job_id: str) -> None:
     """Remove a job and all that it recorded. Raises StateError while it runs, or while a version or a job needs it."""
-    job = locked_job(session, project_id, job_id)
+    job = lock_job(session, project_id, job_id)
     if job.status in HELD:
         raise StateError(f"a job that is {job.status} can't be deleted; cancel it first")
     # held, so that no job is submitted meanwhile that starts from them

@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 
 from worker.records.blobs import delete_blobs
 from worker.records.clock import seconds_from_now
-from worker.records.holding import FINAL
-from worker.records.predictions import OPEN
+from worker.records.states import FINAL, OPEN
 from worker.records.tables import Event, IdempotencyKey, Job, ModelVersion, Prediction, Weights
 from worker.settings import Retention
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worker.records.holding import FINAL
+from worker.records.states import FINAL
 from worker.records.tables import Job, JobSource
 
 

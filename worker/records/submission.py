@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from worker.errors import SpecError, StateError
 from worker.records.clock import now
 from worker.records.events import write_event
-from worker.records.holding import is_there
+from worker.records.holding import lock_reference
 from worker.records.idempotency import Request, find_answer, keep_answer
 from worker.records.identifiers import new_id
 from worker.records.listing import queue_positions
@@ -80,11 +80,11 @@ def submit_job(
     session.flush()
     session.add_all(JobTag(job_id=job.id, project_id=project_id, tag=tag) for tag in spec.tags)
     if isinstance(spec.dataset, StoredDataset):
-        if not is_there(session, Dataset, spec.dataset.id):
+        if not lock_reference(session, Dataset, spec.dataset.id):
             raise SpecError("/dataset/id", "there is no such dataset")
         session.add(JobDataset(job_id=job.id, project_id=project_id, dataset_id=spec.dataset.id))
     if plan.source is not None:
-        if not is_there(session, Weights, plan.source):
+        if not lock_reference(session, Weights, plan.source):
             raise SpecError("/start_from", "its weights have been deleted")
         session.add(JobSource(job_id=job.id, project_id=project_id, weights_id=plan.source))
     snapshot = job_snapshot(job) | {"queue_position": queue_positions(session, [job]).get(job.id)}

@@ -31,6 +31,7 @@ from worker.records.predictions import (
     held_prediction,
 )
 from worker.records.sessions import Database
+from worker.records.states import Status
 from worker.records.weights import read_weights
 from worker.running.heartbeat import Heartbeat, Holding
 from worker.running.stopping import Progress, Stopping
@@ -125,7 +126,7 @@ class TablePredictor:
         self.storage.write(key, content)
         return {"rows": table.num_rows, "result_bytes": len(content), "storage_key": key}
 
-    def _end(self, claim: PredictionClaim, status: str, **values: Any) -> str | None:
+    def _end(self, claim: PredictionClaim, status: Status, **values: Any) -> str | None:
         try:
             return self.database.write(lambda session: end_prediction(session, claim, status, **values))
         except (LeaseLostError, UnavailableError) as error:

@@ -15,10 +15,11 @@ from worker.backprop.plan import Epoch, LayerFigures, State
 from worker.backprop.replay import Taken
 from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
-from worker.records.curves import Point, record_epochs
+from worker.records.curves import record_epochs
 from worker.records.events import write_event
 from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, add_note
+from worker.records.points import Point
 from worker.records.sessions import Database
 from worker.records.weights import Recipe, publish_weights, to_bytes
 from worker.running.kept_steps import StepFile, step_file
@@ -79,7 +80,6 @@ class Recorder:
         self._announce, self._tell = announce, tell
         self._pending = Pending()
         self._recorded = claim.epoch
-        self._best: Point | None = None
         self._epoch_began = time.monotonic()
         self._next_flush = 0.0
         self._epoch_seconds = 0.0
@@ -90,8 +90,6 @@ class Recorder:
         self._epoch_seconds += (seconds - self._epoch_seconds) * (0.2 if self._epoch_seconds else 1)
         point = _point(epoch, seconds)
         self._pending.points.append(point)
-        if epoch.is_best:
-            self._best = point
         # what stands already stood with its snapshot: both were one transaction
         if epoch.epoch in self._snapshots and epoch.epoch > self._recorded:
             self._pending.snapshots.append((epoch.epoch, to_bytes(parameters.named())))
@@ -117,7 +115,7 @@ class Recorder:
 
     def _write(self, state: State | None) -> None:
         began = time.monotonic()
-        pending, best = self._pending, self._best
+        pending = self._pending
         staged = [(epoch, self._stage(content)) for epoch, content in pending.snapshots]
         staged_steps = [(step, self._stage(step.content)) for step in pending.steps]
         staged_state = self._stage(state_to_bytes(state)) if state is not None else None
@@ -129,7 +127,6 @@ class Recorder:
                 self._claim,
                 pending.points,
                 recorded=self._recorded,
-                best=best,
                 eta_seconds=left * self._epoch_seconds,
                 events=len(staged),
             )
@@ -154,7 +151,7 @@ class Recorder:
 
         guarded_since = uptime()
         status, differing = self._database.write(work)
-        self._pending, self._best = Pending(), None
+        self._pending = Pending()
         if pending.points:
             self._recorded = max(self._recorded, pending.points[-1].epoch)
         if differing:
@@ -222,6 +219,7 @@ def _point(epoch: Epoch, seconds: float) -> Point:
         metrics={name: _finite(value) for name, value in epoch.metrics.items()},
         seconds=round(seconds, 6),
         layers=None if epoch.layers is None else [_figures(layer) for layer in epoch.layers],
+        is_best=epoch.is_best,
     )
 
 

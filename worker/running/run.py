@@ -22,6 +22,7 @@ from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.lease import Claim, add_note, claim_job, guard, held_status
 from worker.records.models import register_version
 from worker.records.sessions import Database
+from worker.records.states import Status
 from worker.records.transitions import end_attempt
 from worker.records.weights import newest_weights_id
 from worker.running.failures import failure_of
@@ -256,7 +257,7 @@ class _Attempt:
         log.info("job_failed", code=code, message=message)
         return self._end("failed", error={"code": code, "message": message, "epoch": epoch})
 
-    def _end(self, status: str, **values: Any) -> str | None:
+    def _end(self, status: Status, **values: Any) -> str | None:
         hints = hints_for(self.database, self.claim.job_id) if status in ("failed", "cancelled") else None
 
         def work(session: Session) -> str:
