@@ -13,7 +13,7 @@ from service.operations import Answer, Operations, answer, conditional
 from service.schemas import jobs as schemas
 from worker.errors import StateError
 from worker.records.curves import read_curve
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.points import FIGURES, Point
 
 operations = Operations("jobs")

@@ -15,7 +15,7 @@ from service.problems import RETRY_AFTER, Problem
 from service.schemas.common import ProblemDocument
 from service.schemas.jobs import EventsQuery
 from worker.records.events import Happening
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.states import FINAL
 
 operations = Operations("events")

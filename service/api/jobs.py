@@ -10,7 +10,7 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.problems import Problem
 from service.schemas import jobs as schemas
-from worker.records.listing import delete_job, get_job, list_jobs, queue_positions
+from worker.records.jobs import delete_job, get_job, list_jobs, queue_positions
 from worker.records.snapshots import brief, job_snapshot
 from worker.records.states import FINAL, STATUSES, Change
 from worker.records.tables import Job

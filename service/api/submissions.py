@@ -13,7 +13,7 @@ from service.parsing import read_json, validate
 from service.schemas import jobs as schemas
 from worker.intake.design import Planned, plan_job
 from worker.records.idempotency import Request
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.snapshots import Snapshot
 from worker.records.submission import submit_job
 from worker.specs.dataset import InlineDataset

@@ -13,7 +13,7 @@ from service.context import parts, project_id
 from service.ui.network import layer_rows
 from service.ui.wording import TABLE_COLUMNS, curve_summary, took
 from worker.records.curves import read_curve
-from worker.records.listing import get_job, queue_positions
+from worker.records.jobs import get_job, queue_positions
 from worker.records.points import Point
 from worker.records.snapshots import job_snapshot
 from worker.records.states import FINAL, HELD, MOVES, Change

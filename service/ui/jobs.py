@@ -11,7 +11,7 @@ from service.api.submissions import submit
 from service.context import parts, project_id
 from service.schemas.jobs import SubmitQuery
 from service.ui.wording import headline_metric, took
-from worker.records.listing import count_by_status, list_jobs, queue_positions
+from worker.records.jobs import count_by_status, list_jobs, queue_positions
 from worker.records.snapshots import brief, job_snapshot
 from worker.records.states import STATUSES, Status
 from worker.specs.job import Job as JobSpec

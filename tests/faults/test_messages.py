@@ -15,7 +15,7 @@ from tests.faults.kills import QUICK
 from tests.faults.workers import House
 from worker.broker.doorbell import QUEUE, RUN, Doorbell
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
-from worker.records.listing import delete_job
+from worker.records.jobs import delete_job
 from worker.records.sessions import Database
 from worker.records.transitions import change_status
 from worker.settings import Settings

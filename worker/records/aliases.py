@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 from worker.errors import NotFoundError
 from worker.records.clock import now
 from worker.records.identifiers import new_id
-from worker.records.models import askable
-from worker.records.registry import get_model, held_model
+from worker.records.models import can_exist, get_model
 from worker.records.tables import Alias, AliasMove, Model, ModelVersion
 
 
@@ -18,7 +17,7 @@ def move_alias(session: Session, project_id: str, name: str, alias: str, version
 
     by: who asked, for the history; a move to where it points already is none. Raises NotFoundError.
     """
-    model = held_model(session, project_id, name)
+    model = get_model(session, project_id, name, lock=True)
     if session.get(ModelVersion, (model.id, version)) is None:
         raise NotFoundError("the model has no such version")
     row = session.get(Alias, (model.id, alias))
@@ -38,8 +37,8 @@ def move_alias(session: Session, project_id: str, name: str, alias: str, version
 
 def remove_alias(session: Session, project_id: str, name: str, alias: str, *, by: str) -> None:
     """Raises NotFoundError. The history stays."""
-    model = held_model(session, project_id, name)
-    row = session.get(Alias, (model.id, alias)) if askable(alias) else None
+    model = get_model(session, project_id, name, lock=True)
+    row = session.get(Alias, (model.id, alias)) if can_exist(alias) else None
     if row is None:
         raise NotFoundError("the model has no such alias")
     _note(session, model, alias, was=row.version, became=None, moved_by=by)
@@ -53,7 +52,7 @@ def _note(session: Session, model: Model, alias: str, **move: Any) -> None:
 def get_alias(session: Session, project_id: str, name: str, alias: str) -> Alias:
     """Raises NotFoundError."""
     model = get_model(session, project_id, name)
-    row = session.get(Alias, (model.id, alias)) if askable(alias) else None
+    row = session.get(Alias, (model.id, alias)) if can_exist(alias) else None
     if row is None:
         raise NotFoundError("the model has no such alias")
     return row
@@ -81,7 +80,7 @@ def alias_history(
     moves = select(AliasMove).where(AliasMove.model_id == model.id, AliasMove.alias == alias)
     if before is not None:
         moves = moves.where(AliasMove.id < before)
-    rows = list(session.scalars(moves.order_by(AliasMove.id.desc()).limit(limit + 1))) if askable(alias) else []
+    rows = list(session.scalars(moves.order_by(AliasMove.id.desc()).limit(limit + 1))) if can_exist(alias) else []
     if not rows and before is None:
         raise NotFoundError("the model never had such an alias")
     return rows[:limit], len(rows) > limit

@@ -12,7 +12,7 @@ from worker.records.events import write_event
 from worker.records.holding import lock_reference
 from worker.records.idempotency import Request, find_answer, keep_answer
 from worker.records.identifiers import new_id
-from worker.records.listing import queue_positions
+from worker.records.jobs import queue_positions
 from worker.records.snapshots import Snapshot, brief, job_snapshot
 from worker.records.tables import Dataset, Job, JobDataset, JobSource, JobTag, Weights
 from worker.specs.dataset import StoredDataset

@@ -2,28 +2,19 @@
 
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worker.errors import NotFoundError, StateError
+from worker.errors import StateError
 from worker.records.events import add_event
+from worker.records.jobs import get_job
 from worker.records.lease import Claim, held_job, release_job
 from worker.records.states import HELD, MOVES, Change, Status, ended
 from worker.records.tables import Job
 
 
-def lock_job(session: Session, project_id: str, job_id: str) -> Job:
-    """Return the job, locked against other writers until the commit. Raises NotFoundError."""
-    found = select(Job).where(Job.id == job_id, Job.project_id == project_id).with_for_update()
-    job = session.scalars(found).one_or_none()
-    if job is None:
-        raise NotFoundError("there is no such job")
-    return job
-
-
 def change_status(session: Session, project_id: str, job_id: str, change: Change) -> Job:
     """Carry out a client's change; asked again, it changes nothing. Raises NotFoundError, StateError."""
-    job = lock_job(session, project_id, job_id)
+    job = get_job(session, project_id, job_id, lock=True)
     status = MOVES[job.status].asked.get(change)
     if status is None:
         raise StateError(f"a job that is {job.status} can't be asked to {change}")

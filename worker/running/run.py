@@ -20,10 +20,10 @@ from worker.intake.start import read_start
 from worker.networks.warm_start import Source
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.lease import Claim, add_note, claim_job, guard, held_status
-from worker.records.models import register_version
 from worker.records.sessions import Database
 from worker.records.states import Status
 from worker.records.transitions import end_attempt
+from worker.records.versions import register_version
 from worker.records.weights import newest_weights_id
 from worker.running.failures import failure_of
 from worker.running.fingerprint import fingerprint

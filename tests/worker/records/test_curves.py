@@ -8,8 +8,8 @@ from worker.backprop.plan import Epoch as TrainedEpoch
 from worker.records.curves import record_epochs
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim
-from worker.records.listing import get_job
 from worker.records.points import COLUMNS, FIGURES
 from worker.records.sessions import Database
 from worker.records.tables import Epoch

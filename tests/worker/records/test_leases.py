@@ -12,8 +12,8 @@ from worker.errors import LeaseLostError
 from worker.records.clock import seconds_from_now
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim, claim_job, expired_jobs, guard, held_status, rescue_job
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job

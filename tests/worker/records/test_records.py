@@ -23,10 +23,10 @@ from worker.records.curves import read_curve, record_epochs
 from worker.records.datasets import add_dataset, delete_dataset, get_dataset
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
+from worker.records.jobs import delete_job, get_job
 from worker.records.lease import Claim
-from worker.records.listing import delete_job, get_job
+from worker.records.logins import new_login_token, use_login_token
 from worker.records.points import Point
-from worker.records.projects import new_login_token, use_login_token
 from worker.records.sessions import Database, wal_is_safe
 from worker.records.tables import Base, Blob, Checkpoint, Chunk, LoginToken
 from worker.records.transitions import end_attempt

@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from worker.errors import LeaseLostError, StateError
 from worker.records.clock import seconds_from_now
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim, claim_job, rescue_job
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.states import CHANGES, FINAL, HELD, MOVES, OPEN, STATUSES, PredictionStatus, Status, targets

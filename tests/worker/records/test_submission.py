@@ -9,8 +9,8 @@ from tests.conftest import spec_of
 from worker.errors import IdempotencyError, StateError
 from worker.records.idempotency import Request
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import count_by_status, list_jobs, queue_positions
 from worker.records.lease import Claim
-from worker.records.listing import count_by_status, list_jobs, queue_positions
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.submission import Plan, submit_job

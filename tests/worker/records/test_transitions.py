@@ -7,8 +7,8 @@ import pytest
 from worker.errors import NotFoundError, StateError
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import delete_job, get_job
 from worker.records.lease import Claim
-from worker.records.listing import delete_job, get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.transitions import change_status, end_attempt

@@ -17,8 +17,8 @@ from worker.records.clock import seconds_from_now
 from worker.records.curves import read_curve
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim, claim_job
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Checkpoint, Job
