@@ -1,4 +1,4 @@
-"""A job is accepted: its row, its idempotency key and its first event, in one transaction."""
+"""Accepts a job: writes its row, its idempotency key and its first event in one transaction."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +21,14 @@ from worker.specs.job import Job as JobSpec
 
 @dataclass(frozen=True)
 class Plan:
-    """What was worked out of the specification before anything is stored."""
+    """What follows from the specification, worked out before anything is stored. parameters: how many numbers train."""
 
     features: list[dict[str, Any]]
     classes: list[str] | None
     parameters: int
     layers: list[dict[str, Any]]
     source: str | None = None
-    "The id of the weights that it starts from."
+    "The id of the weights that the job starts from."
 
 
 def submit_job(
@@ -42,9 +42,11 @@ def submit_job(
     request_id: str | None = None,
     retry_of: str | None = None,
 ) -> tuple[Snapshot, bool]:
-    """The job as it is answered, and whether it is the answer to an earlier request.
+    """Store a job; return it as the client is answered, and whether that repeats an earlier answer.
 
-    Raises IdempotencyError, or StateError when the project has too many jobs waiting.
+    queued_limit: how many jobs of the project may be queued.
+    Raises IdempotencyError; StateError when too many are queued; SpecError if the table or the weights that the job
+    needs have been deleted.
     """
     if request is not None and (answer := find_answer(session, project_id, request)) is not None:
         return answer, True
@@ -68,12 +70,12 @@ def submit_job(
         epochs=spec.training.epochs,
         request_id=request_id,
         retry_of=retry_of,
-        # its first event
+        # the number of its first event
         seq=1,
         attempt=0,
         crashes=0,
         epoch=0,
-        # taken as rung: the caller rings right after the commit, and rescue looks again some seconds later
+        # the caller rings right after the commit; rescue rings again if no worker claims the job
         dispatched_at=now(),
     )
     session.add(job)

@@ -1,4 +1,4 @@
-// The live job page: the curve so far, then each epoch from the event stream.
+// The live page of a job: the curve so far, then each epoch from the event stream.
 
 import { Chart } from "./chart.js";
 import { Curve } from "./curve.js";
@@ -116,7 +116,7 @@ function onEpoch(point) {
   layers.append(point);
   pace = pace === null ? point.seconds : 0.9 * pace + 0.1 * point.seconds;
   redrawSoon();
-  // the figures' columns are known now
+  // the server now knows which figures there are
   if (first) refreshParts().catch(show);
 }
 
