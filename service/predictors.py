@@ -7,9 +7,9 @@ from cachetools import LRUCache, TTLCache
 
 from worker.data.encoders import CategoricalCode
 from worker.networks.predictor import Predictor
-from worker.records.listing import get_job
-from worker.records.models import Version, find_version
+from worker.records.jobs import get_job
 from worker.records.sessions import Database
+from worker.records.versions import Version, find_version
 from worker.records.weights import newest_weights_id, read_weights
 
 # a finished job's weights never change, nor those of a version; a second bounds how long a deleted one still answers,

@@ -13,9 +13,10 @@ from service.schemas import models as schemas
 from service.schemas.common import Page, ProblemDocument
 from worker.errors import NotFoundError
 from worker.records.aliases import alias_history, get_alias, list_aliases, move_alias, remove_alias
-from worker.records.registry import get_model, get_version
+from worker.records.models import get_model
 from worker.records.snapshots import rfc3339
 from worker.records.tables import Alias, AliasMove
+from worker.records.versions import get_version
 from worker.specs.base import NAME
 
 operations = Operations("aliases")

@@ -18,7 +18,7 @@ from worker.insight.bounds import check_values
 from worker.insight.subject import Subject, read_subject
 from worker.insight.targets import encode_target
 from worker.networks.rows import RowEncoder
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 
 operations = Operations("insight")
 

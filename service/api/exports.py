@@ -9,8 +9,8 @@ from service.schemas import exports as schemas
 from service.schemas.common import ProblemDocument
 from worker.networks.safetensors import to_safetensors
 from worker.networks.trained import Trained, read_trained
-from worker.records.listing import get_job
-from worker.records.models import find_version
+from worker.records.jobs import get_job
+from worker.records.versions import find_version
 from worker.records.weights import newest_weights_id
 
 operations = Operations("exports")

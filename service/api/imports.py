@@ -20,8 +20,8 @@ from worker.networks.imported import Imported
 from worker.records.blobs import write_blob
 from worker.records.idempotency import Answered, Request, answer_once
 from worker.records.imports import publish_import
-from worker.records.models import askable, register_version
-from worker.records.registry import get_version
+from worker.records.models import can_exist
+from worker.records.versions import get_version, register_version
 from worker.records.weights import to_bytes
 from worker.specs.imports import Description
 
@@ -47,7 +47,7 @@ FILE, DESCRIPTION = "file", "description"
 )
 def import_version(name: str, query: schemas.ImportQuery) -> Response:
     """Import a trained network as the body, or as multipart `file` with a JSON `description`."""
-    if not askable(name):
+    if not can_exist(name):
         detail = "must be letters, digits, dot, underscore and hyphen, at most 128"
         raise Problem(422, "a model can't have this name", errors=[{"parameter": "name", "detail": detail}])
     answered = answered_once(lambda known: _import(name, query.format, known))

@@ -13,7 +13,7 @@ from worker.errors import QuestionError, StateError
 from worker.insight.bounds import affordable_rows
 from worker.insight.histograms import histograms_of
 from worker.insight.subject import read_subject
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 
 operations = Operations("insight")
 

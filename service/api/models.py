@@ -14,18 +14,11 @@ from service.operations import Answer, Operations, answer, conditional
 from service.schemas import models as schemas
 from service.schemas.common import Page, ProblemDocument
 from worker.records.idempotency import Answered, Request, answer_once
-from worker.records.listing import get_job
-from worker.records.models import register_version
-from worker.records.registry import (
-    delete_model,
-    describe_model,
-    get_model,
-    get_version,
-    list_models,
-    newest_versions,
-)
+from worker.records.jobs import get_job
+from worker.records.models import describe_model, get_model, list_models
 from worker.records.snapshots import rfc3339
 from worker.records.tables import Model
+from worker.records.versions import delete_model, get_version, newest_versions, register_version
 from worker.records.weights import newest_weights_id
 
 operations = Operations("models")

@@ -20,7 +20,7 @@ from service.protocols.signature import inputs_of, outputs_of
 from service.protocols.statistics import Key
 from service.schemas import open_inference as schemas
 from worker.errors import NotFoundError
-from worker.records.catalog import every_version
+from worker.records.versions import every_version
 from worker.runtime import version
 
 operations = Operations("open_inference")

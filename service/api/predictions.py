@@ -18,7 +18,7 @@ from service.schemas.common import ProblemDocument
 from service.schemas.jobs import WeightsQuery
 from worker.errors import SpecError
 from worker.networks.trained import read_trained
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.weights import newest_weights_id
 
 operations = Operations("predictions")

@@ -7,8 +7,8 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.schemas import insight as schemas
 from worker.errors import NotFoundError
+from worker.records.jobs import get_job
 from worker.records.kept_steps import list_steps, read_step
-from worker.records.listing import get_job
 
 operations = Operations("insight")
 

@@ -12,7 +12,7 @@ from service.access import OPEN
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer
 from service.schemas import system as schemas
-from worker.records.listing import count_by_status
+from worker.records.jobs import count_by_status
 from worker.records.snapshots import rfc3339
 from worker.records.workers import list_workers, queue_figures
 from worker.runtime import version as own_version

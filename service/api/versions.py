@@ -12,8 +12,8 @@ from service.schemas import models as schemas
 from service.schemas.common import ProblemDocument
 from worker.data.encoders import ClassTarget, Encoders, LabelsTarget
 from worker.networks.row_schema import row_schema
-from worker.records.registry import VersionRecord, delete_version, get_version, list_versions
 from worker.records.snapshots import rfc3339
+from worker.records.versions import VersionRecord, delete_version, get_version, list_versions
 
 operations = Operations("versions")
 

@@ -1,12 +1,13 @@
 """Predictions on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.schemas.common import ListOf, Query, Shown
 from service.schemas.jobs import JobError
+from worker.records.states import PredictionStatus
 from worker.specs.base import Boolean, Integer
 from worker.specs.dataset import BuiltinDataset, GeneratedDataset, StoredDataset
 from worker.specs.prediction import TOP_LIMIT, PredictionOptions
@@ -107,7 +108,7 @@ class TablePrediction(Shown):
     """The prediction of a whole table."""
 
     id: str
-    status: Literal["queued", "running", "succeeded", "failed"]
+    status: PredictionStatus
     model: PredictedBy
     dataset: TableToPredict
     options: PredictionOptions

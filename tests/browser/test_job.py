@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import time
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -34,6 +35,43 @@ def test_the_loss_is_drawn_live_from_the_event_stream(open_page: OpenPage, long_
     for moving in ("#loss .legend output", "[data-field=epoch]", "[data-field=summary]", "[data-point=latest]"):
         element = page.locator(moving).first
         expect(element).not_to_have_text(element.inner_text())
+
+
+def test_the_best_epoch_is_the_one_that_the_server_says(
+    open_page: OpenPage, gradmill: Product, start_job: StartJob
+) -> None:
+    """Accuracy is monitored and soon perfect; the loss goes on falling, and does not make later epochs the best."""
+    job_id = start_job(
+        "monitored",
+        dataset={"source": "generator", "name": "moons", "rows": 2000, "noise": 0.02},
+        epochs=100_000,
+        optimizer={"type": "adam", "learning_rate": 0.003},
+        early_stopping={"monitor": "validation_accuracy", "patience": 100_000},
+    )["id"]
+    job = gradmill.wait(job_id, "running")
+    while not job["best"] or job["best"]["metrics"]["validation_accuracy"] < 1:
+        time.sleep(0.05)
+        job = gradmill.get(f"/v1/jobs/{job_id}").json()
+    page = open_page(f"/ui/jobs/{job_id}")
+    latest = page.locator("[data-point=latest][data-figure=epoch]")
+    for _ in range(2):
+        expect(latest).not_to_have_text(latest.inner_text())
+    curve = gradmill.get(f"/v1/jobs/{job_id}/curve").json()
+    lowest = min(zip(curve["validation_loss"], curve["epochs"], strict=True))[1]
+    assert lowest > job["best"]["epoch"]
+    best = f"{job['best']['epoch']:,}"
+    expect(page.locator("[data-point=best][data-figure=epoch]")).to_have_text(best)
+    expect(page.locator("[data-field=summary]")).to_contain_text(f"the best epoch is {best}, with a validation loss of")
+
+
+def test_a_new_best_epoch_comes_with_the_stream(open_page: OpenPage, long_job: str) -> None:
+    """The loss falls in every epoch, and the page learns of each new best without being loaded again."""
+    page = open_page(f"/ui/jobs/{long_job}")
+    page.evaluate("window.sameDocument = true")
+    best = page.locator("[data-point=best][data-figure=epoch]")
+    for _ in range(2):
+        expect(best).not_to_have_text(best.inner_text())
+    assert page.evaluate("window.sameDocument")
 
 
 def test_train_and_validation_differ_by_more_than_their_hue(open_page: OpenPage, long_job: str) -> None:

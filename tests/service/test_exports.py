@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from service.context import Parts
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.models import register_version
+from worker.records.versions import register_version
 from worker.records.weights import newest_weights_id
 
 NAMES = ["sepal length", "sepal width", "petal length", "petal width"]

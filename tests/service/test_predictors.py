@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from service.context import Parts
 from worker.errors import NotFoundError
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.models import register_version
+from worker.records.versions import register_version
 from worker.records.weights import newest_weights_id
 
 

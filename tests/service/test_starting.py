@@ -9,7 +9,7 @@ from werkzeug.test import TestResponse
 
 from service.context import Parts
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.models import register_version
+from worker.records.versions import register_version
 from worker.records.weights import newest_weights_id
 
 ABSENT = "job_" + "0" * 32

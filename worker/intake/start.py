@@ -8,11 +8,10 @@ from worker.data.encoders import Encoders
 from worker.errors import NotFoundError, SpecError, StateError
 from worker.networks.layers import LAYERS
 from worker.networks.warm_start import Source
-from worker.records.listing import get_job
-from worker.records.models import find_version
-from worker.records.sources import source_of
+from worker.records.jobs import get_job, source_of
 from worker.records.tables import Job as JobRow
 from worker.records.tables import Weights
+from worker.records.versions import find_version
 from worker.records.weights import newest_weights_id, read_weights
 from worker.specs.job import Job
 from worker.specs.network import (

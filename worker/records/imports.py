@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from worker.errors import StateError
 from worker.records.blobs import delete_blobs, publish_blob
 from worker.records.identifiers import new_id
+from worker.records.jobs import are_needed
 from worker.records.predictions import check_unused
-from worker.records.sources import are_needed
 from worker.records.tables import ModelVersion, Weights
 from worker.records.weights import Recipe
 

@@ -13,6 +13,7 @@ from worker.records.blobs import publish_blob, read_blob
 from worker.records.identifiers import new_id
 from worker.records.lease import Claim
 from worker.records.tables import Weights
+from worker.specs.base import epoch_of
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,15 @@ def newest_weights_id(session: Session, job_id: str, checkpoint: str = "latest")
 
     Raises StateError(not_ready) if none are published yet, NotFoundError for an epoch that was not kept.
     """
-    found = select(Weights.id).where(Weights.job_id == job_id)
+    found, epoch = select(Weights.id).where(Weights.job_id == job_id), epoch_of(checkpoint)
     if checkpoint == "final":
         found = found.where(Weights.kind == "final")
-    elif checkpoint != "latest":
-        found = found.where(Weights.epoch == int(checkpoint))
+    elif epoch is not None:
+        found = found.where(Weights.epoch == epoch)
     # "final" sorts before "snapshot"; of an epoch that was asked for by its number the snapshot is meant
-    kind = Weights.kind.desc() if checkpoint.isdigit() else Weights.kind
+    kind = Weights.kind.desc() if epoch is not None else Weights.kind
     weights_id = session.scalar(found.order_by(kind, Weights.epoch.desc()).limit(1))
-    if weights_id is None and checkpoint.isdigit():
+    if weights_id is None and epoch is not None:
         raise NotFoundError(f"no weights of epoch {checkpoint} are kept")
     if weights_id is None:
         if checkpoint == "final":

@@ -17,10 +17,11 @@ from worker.backprop.plan import Epoch, LayerFigures, State
 from worker.backprop.replay import Taken
 from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
-from worker.records.curves import Point, record_epochs
+from worker.records.curves import record_epochs
 from worker.records.events import write_event
 from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, add_note
+from worker.records.points import Point
 from worker.records.sessions import Database
 from worker.records.weights import Recipe, publish_weights, to_bytes
 from worker.runtime import uptime
@@ -53,7 +54,6 @@ class Pending:
     """What the next flush writes. snapshots: (epoch, content)."""
 
     points: list[Point] = field(default_factory=list)
-    best: Point | None = None
     snapshots: list[tuple[int, bytes]] = field(default_factory=list)
     steps: list[StepFile] = field(default_factory=list)
 
@@ -105,8 +105,6 @@ class Recorder:
         self._epoch_seconds += (seconds - self._epoch_seconds) * (0.2 if self._epoch_seconds else 1)
         point = point_of(epoch, seconds)
         self._pending.points.append(point)
-        if epoch.is_best:
-            self._pending.best = point
         # an epoch that is recorded already has its snapshot: both were one transaction
         if epoch.epoch in self._snapshots and epoch.epoch > self._recorded:
             self._pending.snapshots.append((epoch.epoch, to_bytes(parameters.named())))
@@ -168,7 +166,6 @@ class Recorder:
             self._claim,
             pending.points,
             recorded=self._recorded,
-            best=pending.best,
             eta_seconds=left * self._epoch_seconds,
             events=len(snapshots),
         )
@@ -265,6 +262,7 @@ def point_of(epoch: Epoch, seconds: float) -> Point:
         metrics={name: _finite(value) for name, value in epoch.metrics.items()},
         seconds=round(seconds, 6),
         layers=None if epoch.layers is None else [_figures(layer) for layer in epoch.layers],
+        is_best=epoch.is_best,
     )
 
 

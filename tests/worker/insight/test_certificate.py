@@ -19,7 +19,7 @@ from worker.data.sources import make_table
 from worker.insight import certificate
 from worker.insight.certificate import certify
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.running.loading import Loaded, load

@@ -18,12 +18,12 @@ from worker.networks.layers import LAYERS
 from worker.networks.predictor import Predictor
 from worker.networks.warm_start import Source
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import delete_job
 from worker.records.kept_steps import read_step
-from worker.records.listing import delete_job
-from worker.records.models import register_version
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Alias, Model
+from worker.records.versions import register_version
 from worker.records.weights import from_bytes, newest_weights_id, read_weights
 from worker.running.loading import Loaded, load
 from worker.running.run import Runner

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 
-from worker.records.catalog import every_version
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.models import register_version
-from worker.records.registry import delete_version
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
+from worker.records.versions import delete_version, every_version, register_version
 from worker.records.weights import newest_weights_id
 from worker.running.run import Runner
 

@@ -10,13 +10,12 @@ from worker.errors import StateError
 from worker.records.blobs import CHUNK_BYTES, read_blob, write_blob
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.imports import publish_import
-from worker.records.models import find_version, register_version
 from worker.records.predictions import delete_prediction, submit_prediction
-from worker.records.registry import delete_model, delete_version
 from worker.records.sessions import Database
 from worker.records.submission import Plan, submit_job
 from worker.records.tables import Blob, Chunk, Weights
-from worker.records.transitions import ask
+from worker.records.transitions import change_status
+from worker.records.versions import delete_model, delete_version, find_version, register_version
 from worker.records.weights import Recipe
 
 CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) + b"the rest"
@@ -68,7 +67,7 @@ def test_they_stay_while_a_job_or_a_prediction_needs_them(database: Database, we
         database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
     with database.reading() as session:
         assert find_version(session, DEFAULT_PROJECT, "a").version == 1
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, submitted["id"], "cancel"))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, submitted["id"], "cancel"))
     predicted: dict[str, Any] = {"weights_id": weights_id, "served": {}, "dataset": {}, "options": {}}
     waiting, *_ = database.write(
         lambda session: submit_prediction(session, DEFAULT_PROJECT, **predicted, waiting_limit=9)

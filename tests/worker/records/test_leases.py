@@ -12,12 +12,12 @@ from worker.errors import LeaseLostError
 from worker.records.clock import seconds_from_now
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim, claim_job, expired_jobs, guard, held_status, rescue_job
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job
-from worker.records.transitions import ask, end_attempt
+from worker.records.transitions import change_status, end_attempt
 from worker.records.workers import expire_leases
 
 
@@ -129,7 +129,7 @@ def test_the_orphan_of_a_cancel_or_pause_becomes_that(
     database: Database, claimed: Callable[..., Claim], change: str, left_in: str
 ) -> None:
     claim = claimed(lease_seconds=0.05)
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, claim.job_id, change))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, claim.job_id, change))
     time.sleep(0.1)
     assert database.write(lambda session: rescue_job(session, claim.job_id, 1)) == left_in
 
@@ -189,6 +189,8 @@ def test_the_database_itself_refuses_to_change_a_final_status(
 ) -> None:
     """Whoever asks, by whatever statement; other columns may still change."""
     claim = claimed()
+    if status == "cancelled":
+        database.write(lambda session: change_status(session, DEFAULT_PROJECT, claim.job_id, "cancel"))
     database.write(lambda session: end_attempt(session, claim, status))
 
     def change(**values: object) -> None:

@@ -11,11 +11,10 @@ from worker.errors import LeaseLostError, NotFoundError, StateError
 from worker.records.aliases import alias_history, list_aliases, move_alias, remove_alias
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
-from worker.records.listing import delete_job
-from worker.records.models import Version, find_version, register_version
-from worker.records.registry import delete_model, delete_version
+from worker.records.jobs import delete_job
 from worker.records.sessions import Database
 from worker.records.tables import AliasMove, Job, ModelVersion, Project, Weights
+from worker.records.versions import Version, delete_model, delete_version, find_version, register_version
 from worker.records.weights import newest_weights_id
 from worker.running.run import Runner
 

@@ -19,13 +19,14 @@ from worker.errors import LeaseLostError, NotFoundError, StateError, Unavailable
 from worker.records.blobs import CHUNK_BYTES, put_blob, read_blob, sweep_blobs
 from worker.records.checkpoints import newest_checkpoint, publish_checkpoint, state_from_bytes, state_to_bytes
 from worker.records.clock import now, seconds_from_now
-from worker.records.curves import Point, read_curve, record_epochs
+from worker.records.curves import read_curve, record_epochs
 from worker.records.datasets import add_dataset, delete_dataset, get_dataset
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
+from worker.records.jobs import delete_job, get_job
 from worker.records.lease import Claim
-from worker.records.listing import delete_job, get_job
-from worker.records.projects import new_login_token, use_login_token
+from worker.records.logins import new_login_token, use_login_token
+from worker.records.points import Point
 from worker.records.sessions import Database, wal_is_safe
 from worker.records.tables import Base, Blob, Checkpoint, Chunk, LoginToken
 from worker.records.transitions import end_attempt
@@ -33,13 +34,24 @@ from worker.records.weights import Recipe, kept_epochs, newest_weights_id, publi
 
 
 def points(first: int, last: int) -> list[Point]:
-    return [Point(n, 1 / n, None, 0.1, 0.5, {"train_accuracy": 0.5}, 0.01) for n in range(first, last + 1)]
+    """Epochs whose train loss falls as 1 / epoch; each is the best so far."""
+    return [
+        Point(
+            epoch=n,
+            train_loss=1 / n,
+            validation_loss=None,
+            learning_rate=0.1,
+            gradient_norm=0.5,
+            metrics={"train_accuracy": 0.5},
+            seconds=0.01,
+            is_best=True,
+        )
+        for n in range(first, last + 1)
+    ]
 
 
 def record(database: Database, claim: Claim, found: list[Point], recorded: int = 0) -> list[int]:
-    return database.write(
-        lambda session: record_epochs(session, claim, found, recorded=recorded, best=found[-1], eta_seconds=1.0)
-    )[1]
+    return database.write(lambda session: record_epochs(session, claim, found, recorded=recorded, eta_seconds=1.0))[1]
 
 
 def test_epochs_are_recorded_once_and_in_order_with_events(database: Database, claimed: Callable[..., Claim]) -> None:
@@ -191,7 +203,7 @@ def test_the_last_two_checkpoints_are_kept_with_their_blobs(database: Database, 
         assert newest[1].values == {"epoch": 3}
         assert session.scalar(select(func.count()).select_from(Checkpoint)) == 2
         assert session.scalar(select(func.count()).select_from(Blob)) == 2
-    database.write(lambda session: end_attempt(session, claim, "cancelled"))
+    database.write(lambda session: end_attempt(session, claim, "failed"))
     database.write(lambda session: delete_job(session, DEFAULT_PROJECT, claim.job_id))
     with database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Blob)) == 0

@@ -9,12 +9,12 @@ from tests.conftest import spec_of
 from worker.errors import IdempotencyError, StateError
 from worker.records.idempotency import Answered, Request
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import count_by_status, list_jobs, queue_positions
 from worker.records.lease import Claim
-from worker.records.listing import count_by_status, list_jobs, queue_positions
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.submission import Plan, submit_job
-from worker.records.workers import queue_figures, undelivered_jobs
+from worker.records.workers import queue_figures, undelivered
 
 PLAN = Plan(features=[], classes=None, parameters=1, layers=[])
 
@@ -83,5 +83,5 @@ def test_the_queue_knows_its_depth_and_age(
         assert (figures.depth, figures.running) == (1, 1)
         assert figures.oldest_seconds is not None
         assert 0 <= figures.oldest_seconds < 10
-        assert undelivered_jobs(session, older_than_seconds=60, limit=5) == []
-        assert undelivered_jobs(session, older_than_seconds=-1, limit=5) == [job_id]
+        assert undelivered(session, older_than_seconds=60, limit=5) == []
+        assert undelivered(session, older_than_seconds=-1, limit=5) == [job_id]

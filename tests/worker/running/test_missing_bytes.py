@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
+from worker.records.listing import get_job
 
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
 from worker.records.clock import seconds_since
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.listing import get_job
 from worker.records.predictions import get_prediction, submit_prediction
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot

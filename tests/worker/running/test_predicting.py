@@ -19,7 +19,7 @@ from worker.networks.predictor import Predictor
 from worker.records.clock import seconds_from_now
 from worker.records.datasets import delete_dataset
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
-from worker.records.listing import delete_job
+from worker.records.jobs import delete_job
 from worker.records.predictions import (
     PredictionClaim,
     claim_prediction,

@@ -17,12 +17,12 @@ from worker.records.clock import seconds_from_now
 from worker.records.curves import read_curve
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim, claim_job
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Checkpoint, Job
-from worker.records.transitions import ask, end_attempt
+from worker.records.transitions import change_status, end_attempt
 from worker.records.weights import newest_weights_id, read_weights
 from worker.running.recorder import snapshot_epochs
 from worker.running.run import Runner
@@ -196,7 +196,7 @@ def test_a_running_job_obeys_within_a_second(
     thread = in_background(runner, job_id)
     wait_for_epoch(database, job_id, 1)
     began = time.monotonic()
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, job_id, change))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, change))
     thread.join(timeout=10)
     assert time.monotonic() - began < 3
     job = read_job(database, job_id)
@@ -216,7 +216,7 @@ def test_a_cancel_is_seen_within_a_long_epoch(database: Database, runner: Runner
     thread = in_background(runner, job_id)
     while read_job(database, job_id).status != "running":
         time.sleep(0.01)
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, job_id, "cancel"))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, "cancel"))
     thread.join(timeout=15)
     job = read_job(database, job_id)
     assert (job.status, job.epoch) == ("cancelled", 0)
@@ -226,7 +226,7 @@ def test_a_cancel_that_follows_a_pause_wins(database: Database, claimed: Callabl
     """A cancel that is answered while the worker writes its checkpoint for a pause ends the job as cancelled."""
     claim = claimed()
     for change in ("pause", "cancel"):
-        database.write(lambda session, change=change: ask(session, DEFAULT_PROJECT, claim.job_id, change))
+        database.write(lambda session, change=change: change_status(session, DEFAULT_PROJECT, claim.job_id, change))
     assert database.write(lambda session: end_attempt(session, claim, "paused")) == "cancelled"
 
 

@@ -1,24 +1,20 @@
-"""Projects, and links that log in to the dashboard once."""
+"""Links that log in to the dashboard once."""
 
 import hashlib
 import secrets
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from worker.records.clock import now, seconds_from_now
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.tables import LoginToken, Project
+from worker.records.tables import LoginToken
 
 LOGIN_SECONDS = 86_400
 
 
-def has_default_project(session: Session) -> bool:
-    return session.scalar(select(Project.id).where(Project.id == DEFAULT_PROJECT)) is not None
-
-
 def new_login_token(session: Session) -> str:
-    """A token that logs in once within a day. Only its digest is kept."""
+    """Return a token that logs in once, within a day. Only its digest is stored."""
     token = secrets.token_urlsafe(24)
     session.execute(
         insert(LoginToken).values(
@@ -29,7 +25,7 @@ def new_login_token(session: Session) -> str:
 
 
 def use_login_token(session: Session, token: str) -> bool:
-    """Whether the token was good; it is not from now on."""
+    """Use a token up, and return whether it was valid until now."""
     unused = update(LoginToken).where(
         LoginToken.sha256 == _digest(token), LoginToken.used_at.is_(None), LoginToken.expires_at > now()
     )
