@@ -23,6 +23,7 @@ from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, add_note
 from worker.records.points import Point
 from worker.records.sessions import Database
+from worker.records.states import Status
 from worker.records.weights import Recipe, publish_weights, to_bytes
 from worker.runtime import uptime
 
@@ -84,7 +85,7 @@ class Recorder:
         epochs: int,
         snapshots: set[int],
         fingerprint: dict[str, Any],
-        on_write: Callable[[str, float], None],
+        on_write: Callable[[Status, float], None],
     ) -> None:
         """epochs: how many the job asks for. snapshots: the epochs whose weights are kept.
 
@@ -135,7 +136,7 @@ class Recorder:
         steps = [(step, self._stage(step.content)) for step in pending.steps]
         checkpoint = None if state is None else (state, self._stage(state_to_bytes(state)))
 
-        def work(session: Session) -> tuple[str, list[int]]:
+        def work(session: Session) -> tuple[Status, list[int]]:
             status, differing = self._write_points(session, pending, snapshots)
             for step, staged in steps:
                 self._publish_step(session, step, staged)
@@ -158,7 +159,7 @@ class Recorder:
 
     def _write_points(
         self, session: Session, pending: Pending, snapshots: list[tuple[int, Staged]]
-    ) -> tuple[str, list[int]]:
+    ) -> tuple[Status, list[int]]:
         """Record the epochs with their snapshots. Return the job's status, and the epochs that came out differently."""
         left = self._epochs - (pending.points[-1].epoch if pending.points else self._recorded)
         guarded, differing = record_epochs(

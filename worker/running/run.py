@@ -179,7 +179,7 @@ class JobAttempt(Attempt):
         self.stopping.renewed(began)
         self.stopping.status_is(status)
 
-    def _succeed(self, loaded: Loaded, recorder: Recorder) -> str:
+    def _succeed(self, loaded: Loaded, recorder: Recorder) -> Status:
         recorder.flush()
         evaluation = evaluate(loaded)
         test = evaluation["test"]
