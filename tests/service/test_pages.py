@@ -32,7 +32,7 @@ def curve_of_page(client: FlaskClient) -> Callable[[str], str]:
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_has_its_badge(app: Flask, status: Status) -> None:
-    """An icon with something drawn in it, and a colour of its own in the stylesheet."""
+    """A badge has an icon with something drawn in it, and a colour from the stylesheet."""
     with app.app_context():
         macros = app.jinja_env.get_template("_macros.html").module
     badge = str(macros.status_chip(status))  # type: ignore[attr-defined]
@@ -47,7 +47,7 @@ def test_every_figure_of_the_curve_has_a_label_or_is_left_out_on_purpose() -> No
 
 
 def test_the_apis_curve_has_every_column() -> None:
-    """But the marks of the best epochs, which events carry and the job itself sums up."""
+    """Only is_best is left out: events carry it, and the job shows the best epoch itself."""
     columns = ["epoch" if name == "epochs" else name for name in Curve.model_fields]
     assert columns == [name for name in COLUMNS if name != "is_best"]
     assert tuple(EpochSummary.model_fields) == SUMMARY
@@ -56,7 +56,7 @@ def test_the_apis_curve_has_every_column() -> None:
 def test_both_csvs_of_a_curve_are_the_same_bytes(
     succeeded: Callable[..., str], client: FlaskClient, curve_of_page: Callable[[str], str]
 ) -> None:
-    """The API's and the page's: the same columns in the same order, and the same figures."""
+    """The API and the page write the same columns in the same order, with the same figures."""
     job_id = succeeded(training={"metrics": ["accuracy", "macro_f1"]})
     answer = client.get(f"/v1/jobs/{job_id}/curve", headers={"Accept": "text/csv"}).get_data(as_text=True)
     assert curve_of_page(job_id) == answer

@@ -40,7 +40,7 @@ def left(database: Database) -> list[int | None]:
 
 
 def test_imported_weights_have_no_job(database: Database, weights_id: str) -> None:
-    """And their bytes are whole, however many chunks they take."""
+    """Their row names no job, and their bytes are whole however many chunks they take."""
     with database.reading() as session:
         assert find_version(session, DEFAULT_PROJECT, "a")[1:] == (1, weights_id, None)
         row = session.get_one(Weights, weights_id)
@@ -50,6 +50,7 @@ def test_imported_weights_have_no_job(database: Database, weights_id: str) -> No
 
 
 def test_they_go_with_the_last_version_that_serves_them(database: Database, weights_id: str) -> None:
+    """Imported weights and their bytes are deleted with their last version, whichever model that belongs to."""
     register(database, "b", weights_id)
     database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
     assert left(database) == [1, 1, 2]

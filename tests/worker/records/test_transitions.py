@@ -18,6 +18,7 @@ from worker.records.transitions import change_status, end_attempt
 def test_a_waiting_job_changes_at_once_and_again_is_no_change(
     database: Database, submit: Callable[..., Snapshot], change: str, status: str
 ) -> None:
+    """Without a worker the change is done at once; asked again, it adds no event."""
     job_id = submit()["id"]
     for _ in range(2):
         job = database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, change))
@@ -31,6 +32,7 @@ def test_a_waiting_job_changes_at_once_and_again_is_no_change(
 def test_a_running_job_is_asked_and_its_worker_answers(
     database: Database, claimed: Callable[..., Claim], change: str, status: str
 ) -> None:
+    """The status says what is asked for; the end of the attempt then carries it out."""
     claim = claimed()
     job = database.write(lambda session: change_status(session, DEFAULT_PROJECT, claim.job_id, change))
     assert job.status == status
@@ -40,7 +42,7 @@ def test_a_running_job_is_asked_and_its_worker_answers(
 
 @pytest.mark.parametrize("final", ["succeeded", "failed", "cancelled"])
 def test_a_final_state_is_final(database: Database, claimed: Callable[..., Claim], final: str) -> None:
-    """No change but a repeated cancel is taken; the end is the last event, with the time."""
+    """Only a repeated cancel is accepted; the end is the last event, and its time is recorded."""
     claim = claimed()
     if final == "cancelled":
         database.write(lambda session: change_status(session, DEFAULT_PROJECT, claim.job_id, "cancel"))
@@ -59,6 +61,7 @@ def test_a_final_state_is_final(database: Database, claimed: Callable[..., Claim
 
 
 def test_a_job_that_runs_is_not_deleted(database: Database, claimed: Callable[..., Claim]) -> None:
+    """It can be deleted as soon as it has ended."""
     claim = claimed(tags=["a"])
     with pytest.raises(StateError, match="cancel it first"):
         database.write(lambda session: delete_job(session, DEFAULT_PROJECT, claim.job_id))
@@ -69,6 +72,7 @@ def test_a_job_that_runs_is_not_deleted(database: Database, claimed: Callable[..
 
 
 def test_another_projects_job_is_not_there(database: Database, submit: Callable[..., Snapshot]) -> None:
+    """Another project can neither read nor change it."""
     job_id = submit()["id"]
     with database.reading() as session, pytest.raises(NotFoundError):
         get_job(session, "prj_other", job_id)

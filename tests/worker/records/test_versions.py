@@ -1,4 +1,4 @@
-"""Models by name: numbers of versions, what a name, a number and an alias mean, and aliases that move."""
+"""Versions: their numbers, what a name and a number mean, and what keeps a job from deletion."""
 
 import threading
 from collections.abc import Callable
@@ -8,48 +8,19 @@ import pytest
 from sqlalchemy import insert, select
 
 from worker.errors import LeaseLostError, NotFoundError, StateError
-from worker.records.aliases import alias_history, list_aliases, move_alias, remove_alias
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
 from worker.records.jobs import delete_job
 from worker.records.sessions import Database
-from worker.records.tables import AliasMove, Job, ModelVersion, Project, Weights
-from worker.records.versions import Version, delete_model, delete_version, find_version, register_version
+from worker.records.snapshots import Snapshot
+from worker.records.tables import Job, ModelVersion, Project, Weights
+from worker.records.versions import Version, delete_model, delete_version, every_version, register_version
 from worker.records.weights import newest_weights_id
 from worker.running.run import Runner
 
 
-@pytest.fixture
-def trained(database: Database, runner: Runner, submit: Callable[..., Any]) -> Callable[..., str]:
-    """Train a job of one epoch; the id of its final weights."""
-
-    def trained(**changes: Any) -> str:
-        job_id = submit(training={"epochs": 1}, **changes)["id"]
-        assert runner.run_job(job_id) == "succeeded"
-        with database.reading() as session:
-            return newest_weights_id(session, job_id, "final")
-
-    return trained
-
-
-@pytest.fixture
-def register(database: Database) -> Callable[[str, str], Version]:
-    return lambda name, weights_id: database.write(
-        lambda session: register_version(session, DEFAULT_PROJECT, name, weights_id)
-    )[0]
-
-
-@pytest.fixture
-def find(database: Database) -> Callable[..., Version]:
-    def find(name: str, **asked: Any) -> Version:
-        with database.reading() as session:
-            return find_version(session, asked.pop("project_id", DEFAULT_PROJECT), name, **asked)
-
-    return find
-
-
 def model_of(database: Database, weights_id: str) -> Any:
-    """What the job of these weights says of its model."""
+    """Return what the job of these weights says about its model."""
     with database.reading() as session:
         return session.scalar(select(Job.model).join(Weights, Weights.job_id == Job.id).where(Weights.id == weights_id))
 
@@ -60,6 +31,7 @@ def test_versions_count_from_one_by_name_and_the_newest_is_meant(
     register: Callable[[str, str], Version],
     find: Callable[..., Version],
 ) -> None:
+    """Each name has numbers of its own; a name alone means its newest version, and the job names that too."""
     first, second = trained(), trained()
     assert [register("iris", first).version, register("iris", second).version] == [1, 2]
     assert register("other", first).version == 1
@@ -71,6 +43,7 @@ def test_versions_count_from_one_by_name_and_the_newest_is_meant(
 def test_the_same_weights_are_one_version(
     database: Database, trained: Callable[..., str], register: Callable[[str, str], Version]
 ) -> None:
+    """Registered again, they keep their number, and no number is used up."""
     weights_id = trained()
     assert register("iris", weights_id) == register("iris", weights_id)
     again = database.write(lambda session: register_version(session, DEFAULT_PROJECT, "iris", weights_id))
@@ -79,7 +52,7 @@ def test_the_same_weights_are_one_version(
 
 
 def test_two_that_register_at_once_get_two_numbers(database: Database, trained: Callable[..., str]) -> None:
-    """Even the first two of a name that nobody has used before."""
+    """This holds even for the first versions of a new name."""
     several = [trained() for _ in range(4)]
     barrier, numbers = threading.Barrier(4), []
 
@@ -116,13 +89,14 @@ def test_what_is_not_there_is_not_found(
     name: str,
     asked: dict[str, Any],
 ) -> None:
-    """Alike for what no database could hold, and for another project's."""
+    """The same error is raised for what no database could hold, and for another project's."""
     register("iris", trained())
     with pytest.raises(NotFoundError):
         find(name, **asked)
 
 
 def test_another_projects_weights_are_not_found(database: Database, trained: Callable[..., str]) -> None:
+    """A project can register only its own weights."""
     weights_id, other = trained(), new_id("prj")
     database.write(lambda session: session.execute(insert(Project).values(id=other, name=other)))
     with pytest.raises(NotFoundError):
@@ -132,7 +106,7 @@ def test_another_projects_weights_are_not_found(database: Database, trained: Cal
 def test_a_job_that_names_a_model_becomes_its_next_version_when_it_succeeds(
     database: Database, runner: Runner, submit: Callable[..., Any], find: Callable[..., Version]
 ) -> None:
-    """Its final weights, and its last event says so."""
+    """The version serves its final weights, and its last event says so."""
     for expected in (1, 2):
         job_id = submit(training={"epochs": 1}, model="iris")["id"]
         assert runner.run_job(job_id) == "succeeded"
@@ -162,79 +136,10 @@ def test_no_version_without_the_jobs_success(
         find("iris")
 
 
-@pytest.fixture
-def two(trained: Callable[..., str], register: Callable[[str, str], Version]) -> tuple[str, str]:
-    """The weights of versions 1 and 2 of iris."""
-    first, second = trained(), trained()
-    register("iris", first)
-    register("iris", second)
-    return first, second
-
-
-def test_an_alias_moves_and_moves_back_with_its_history(
-    database: Database, two: tuple[str, str], find: Callable[..., Version]
-) -> None:
-    """A move to where it points already is none; a removed alias keeps its history."""
-    for version, by in ((1, "ann"), (2, "bob"), (2, "bob"), (1, "cem")):
-        database.write(
-            lambda session, version=version, by=by: move_alias(  # type: ignore[misc]
-                session, DEFAULT_PROJECT, "iris", "production", version, by=by
-            )
-        )
-        assert find("iris", alias="production").weights_id == two[version - 1]
-    database.write(lambda session: remove_alias(session, DEFAULT_PROJECT, "iris", "production", by="dee"))
-    with pytest.raises(NotFoundError):
-        find("iris", alias="production")
-    with database.reading() as session:
-        moves, more = alias_history(session, DEFAULT_PROJECT, "iris", "production", limit=3)
-        rest, none_left = alias_history(session, DEFAULT_PROJECT, "iris", "production", before=moves[-1].id, limit=3)
-        assert list_aliases(session, DEFAULT_PROJECT, "iris", limit=10) == ([], False)
-    assert [(move.moved_by, move.was, move.became) for move in moves + rest] == [
-        ("dee", 1, None),
-        ("cem", 2, 1),
-        ("bob", 1, 2),
-        ("ann", None, 1),
-    ]
-    assert (more, none_left) == (True, False)
-
-
-def test_an_alias_of_a_version_that_is_not_there_is_refused(database: Database, two: tuple[str, str]) -> None:
-    for name, version in (("iris", 3), ("other", 1)):
-        with pytest.raises(NotFoundError):
-            database.write(
-                lambda session, name=name, version=version: move_alias(  # type: ignore[misc]
-                    session, DEFAULT_PROJECT, name, "production", version, by="ann"
-                )
-            )
-    with database.reading() as session, pytest.raises(NotFoundError):
-        alias_history(session, DEFAULT_PROJECT, "iris", "production", limit=3)
-
-
-def test_what_an_alias_points_at_is_not_deleted_and_a_number_is_not_given_again(
-    database: Database, two: tuple[str, str], trained: Callable[..., str], register: Callable[[str, str], Version]
-) -> None:
-    def write(work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        return database.write(lambda session: work(session, DEFAULT_PROJECT, "iris", *arguments, **options))
-
-    write(move_alias, "production", 2, by="ann")
-    for remove, arguments in ((delete_version, (2,)), (delete_model, ())):
-        with pytest.raises(StateError, match="production"):
-            write(remove, *arguments)
-    write(delete_version, 1)
-    assert model_of(database, two[0]) is None
-    write(remove_alias, "production", by="ann")
-    write(delete_version, 2)
-    assert register("iris", trained()).version == 3
-    write(delete_model)
-    with database.reading() as session:
-        assert session.scalars(select(ModelVersion.version)).all() == []
-        assert session.scalars(select(AliasMove.id)).all() == []
-        assert len(session.scalars(select(Weights.id).where(Weights.kind == "final")).all()) == 3
-
-
 def test_a_job_says_which_of_its_versions_is_left(
     database: Database, trained: Callable[..., str], register: Callable[[str, str], Version]
 ) -> None:
+    """When one of two models that serve its weights is deleted, the job names the other."""
     weights_id = trained()
     register("a", weights_id)
     register("b", weights_id)
@@ -244,7 +149,7 @@ def test_a_job_says_which_of_its_versions_is_left(
 
 
 def test_a_job_whose_weights_a_version_serves_is_not_deleted(database: Database, two: tuple[str, str]) -> None:
-    """Nor when the version comes while the job is being deleted: one of the two is refused."""
+    """When the version is deleted the job can be deleted too, and its weights can not be registered again."""
     with database.reading() as session:
         job_id = session.scalar(select(Weights.job_id).where(Weights.id == two[0]))
     assert job_id is not None
@@ -259,7 +164,7 @@ def test_a_job_whose_weights_a_version_serves_is_not_deleted(database: Database,
 def test_deleting_a_job_and_registering_it_at_once_leaves_one_of_the_two(
     database: Database, trained: Callable[..., str]
 ) -> None:
-    """Never a version whose weights are gone."""
+    """One of the two is refused, and no version is left whose weights are deleted."""
     weights_id = trained()
     with database.reading() as session:
         job_id = session.get_one(Weights, weights_id).job_id
@@ -285,3 +190,24 @@ def test_deleting_a_job_and_registering_it_at_once_leaves_one_of_the_two(
     with database.reading() as session:
         versions = session.scalars(select(ModelVersion.weights_id)).all()
         assert all(session.get(Weights, weights_id) is not None for weights_id in versions)
+
+
+def test_versions_are_listed_by_name_and_number(
+    database: Database, submit: Callable[..., Snapshot], runner: Runner
+) -> None:
+    """Only this project's versions are listed, without those that were deleted."""
+    weights = []
+    for seed in range(3):
+        job_id = submit(training={"epochs": 1, "seed": seed})["id"]
+        assert runner.run_job(job_id) == "succeeded"
+        with database.reading() as session:
+            weights.append(newest_weights_id(session, job_id))
+    for name, position in (("b", 0), ("a", 0), ("b", 1), ("b", 2), ("a", 1)):
+        database.write(lambda session, n=name, k=position: register_version(session, DEFAULT_PROJECT, n, weights[k]))
+    database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "b", 2))
+    with database.reading() as session:
+        assert every_version(session, DEFAULT_PROJECT) == [("a", 1), ("a", 2), ("b", 1), ("b", 3)]
+        assert every_version(session, DEFAULT_PROJECT, "b") == [("b", 1), ("b", 3)]
+        assert every_version(session, "prj_other") == []
+        assert every_version(session, DEFAULT_PROJECT, "c") == []
+        assert every_version(session, DEFAULT_PROJECT, "\0") == []
