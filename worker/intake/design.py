@@ -8,7 +8,7 @@ from worker.intake.datasets import Datasets
 from worker.intake.start import find_start
 from worker.networks.layers import resolve_layers
 from worker.networks.task import resolve_task
-from worker.networks.warm_start import adopt_roles, start_arrays
+from worker.networks.warm_start import adopt_roles, check_start
 from worker.records.submission import Plan
 from worker.settings import Limits
 from worker.specs.job import Job
@@ -54,5 +54,5 @@ def _planned(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -> 
     cost = estimate_cost(spec, roles, limits)
     layers = resolve_layers(spec, resolve_task(spec, roles), roles.columns)
     # what does not fit is told now, not by a worker
-    start_arrays(spec, layers, roles.inputs, source, keep_output=False)
+    check_start(spec, layers, roles.inputs, source)
     return Planned(spec, roles, cost, part_rows(spec, roles.rows), weights_id)

@@ -22,6 +22,7 @@ from worker.errors import (
 )
 from worker.intake.datasets import Datasets
 from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
 from worker.records.identifiers import new_id
 from worker.records.predictions import (
     PredictionClaim,
@@ -31,7 +32,6 @@ from worker.records.predictions import (
     held_prediction,
 )
 from worker.records.sessions import Database
-from worker.records.weights import read_weights
 from worker.running.heartbeat import Heartbeat, Holding
 from worker.running.stopping import Progress, Stopping
 from worker.settings import Settings
@@ -113,8 +113,7 @@ class TablePredictor:
     def _predict(self, claim: PredictionClaim, stopping: Stopping) -> dict[str, Any] | None:
         """What the row is told of the stored result; None if there was a reason to stop."""
         with self.database.reading() as session:
-            weights, arrays = read_weights(session, claim.weights_id)
-        predictor = Predictor(weights.network, weights.encoders, arrays)
+            predictor = Predictor(read_trained(session, claim.weights_id))
         spec = DATASET.validate_python(claim.dataset)
         table = self.datasets.load(claim.project_id, spec, text=predictor.categories)
         content = _predicted(predictor, table, PredictionOptions.model_validate(claim.options), stopping)

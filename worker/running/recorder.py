@@ -20,7 +20,7 @@ from worker.records.events import write_event
 from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, add_note
 from worker.records.sessions import Database
-from worker.records.weights import Recipe, publish_weights, to_bytes
+from worker.records.weights import NetworkColumns, publish_weights, to_bytes
 from worker.running.kept_steps import StepFile, step_file
 from worker.runtime import uptime
 
@@ -62,7 +62,7 @@ class Recorder:
         self,
         database: Database,
         claim: Claim,
-        recipe: Recipe,
+        columns: NetworkColumns,
         *,
         epochs: int,
         snapshots: set[int],
@@ -74,7 +74,7 @@ class Recorder:
 
         announce: is called with the job id after each.
         """
-        self._database, self._claim, self._recipe = database, claim, recipe
+        self._database, self._claim, self._columns = database, claim, columns
         self._epochs, self._snapshots, self._fingerprint = epochs, snapshots, fingerprint
         self._announce, self._tell = announce, tell
         self._pending = Pending()
@@ -101,7 +101,7 @@ class Recorder:
 
     def keep(self, taken: Sequence[Taken]) -> None:
         """Take in steps of which every tensor is kept, for the next flush or checkpoint."""
-        self._pending.steps += [step_file(step, self._recipe.network) for step in taken]
+        self._pending.steps += [step_file(step, self._columns["network"]) for step in taken]
 
     def flush(self) -> None:
         """Write what is pending."""
@@ -177,7 +177,7 @@ class Recorder:
 
     def _publish_snapshot(self, session: Session, epoch: int, place: "bytes | str", seq: int) -> None:
         weights_id = publish_weights(
-            session, self._claim, self._recipe, kind="snapshot", epoch=epoch, blob_id=self._blob(session, place)
+            session, self._claim, self._columns, kind="snapshot", epoch=epoch, blob_id=self._blob(session, place)
         )
         payload = {"epoch": epoch, "weights_id": weights_id}
         project_id, job_id = self._claim.project_id, self._claim.job_id
@@ -189,7 +189,7 @@ class Recorder:
 
         def publish(session: Session) -> None:
             publish_weights(
-                session, self._claim, self._recipe, kind="final", epoch=epoch, blob_id=self._blob(session, place)
+                session, self._claim, self._columns, kind="final", epoch=epoch, blob_id=self._blob(session, place)
             )
 
         return publish

@@ -17,7 +17,7 @@ from worker.backprop.fit import Training
 from worker.errors import DivergedError, LeaseLostError, UnavailableError
 from worker.intake.datasets import Datasets
 from worker.intake.start import read_start
-from worker.networks.warm_start import Source
+from worker.networks.trained import Trained, to_columns
 from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
 from worker.records.lease import Claim, add_note, claim_job, guard, held_status
 from worker.records.models import register_version
@@ -145,7 +145,7 @@ class _Attempt:
             return self._succeed(loaded, recorder)
         return self._stop(reason, training, recorder)
 
-    def _source(self) -> Source | None:
+    def _source(self) -> Trained | None:
         if self.spec.start_from is None:
             return None
         with self.database.reading() as session:
@@ -157,7 +157,7 @@ class _Attempt:
         return Recorder(
             self.database,
             self.claim,
-            loaded.recipe,
+            to_columns(loaded.layers, loaded.encoders),
             epochs=spec.epochs,
             snapshots=snapshot_epochs(spec.epochs, spec.snapshots, flat.nbytes),
             fingerprint=fingerprint(spec.threads),

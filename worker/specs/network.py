@@ -119,21 +119,36 @@ class Network(Spec):
     output: OutputLayer = OutputLayer()
 
 
-class ResolvedDense(DenseLayer):
-    """As it is built: a poisson loss gives the output an activation that a client can't ask for."""
+ResolvedActivation = Literal[Activation, "exponential"]
+"A poisson loss gives the output layer e^z, which a client can't ask for."
 
-    activation: Activation | Literal["exponential"] = "relu"  # type: ignore[assignment]
+
+class ResolvedDense(DenseLayer):
+    """A dense layer as it is built."""
+
+    activation: ResolvedActivation = "relu"  # type: ignore[assignment]
 
 
 class ResolvedEmbedding(EmbeddingLayer):
-    """As it is built."""
+    """An embedding as it is built."""
 
     position: int
     "Of the category's number among the inputs of this layer."
     categories: int
 
 
+ResolvedInnerLayer = Annotated[
+    ResolvedDense | DropoutLayer | BatchNormLayer | LayerNormLayer, Field(discriminator="type")
+]
+
+
+class ResolvedResidual(ResidualLayer):
+    """A residual block as it is built."""
+
+    layers: Annotated[tuple[ResolvedInnerLayer, ...], Field(min_length=1, max_length=32)]
+
+
 ResolvedLayer = Annotated[
-    ResolvedDense | DropoutLayer | BatchNormLayer | LayerNormLayer | ResidualLayer | ResolvedEmbedding,
+    ResolvedDense | DropoutLayer | BatchNormLayer | LayerNormLayer | ResolvedResidual | ResolvedEmbedding,
     Field(discriminator="type"),
 ]

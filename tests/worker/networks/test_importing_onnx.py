@@ -12,7 +12,6 @@ from onnx import ModelProto, StringStringEntryProto, TensorProto, helper, numpy_
 from safetensors import numpy as safetensors
 
 from tests.conftest import missing
-from tests.worker.networks.networks import MIXED, mixed, trained
 from tests.worker.networks.strangers import (
     ACTIVE,
     B1,
@@ -29,7 +28,6 @@ from tests.worker.networks.strangers import (
 )
 from worker.errors import WeightsFileError
 from worker.networks.onnx.reader import from_onnx
-from worker.networks.onnx.writer import to_onnx
 from worker.networks.safetensors import from_safetensors
 from worker.settings import Limits
 from worker.specs.imports import Description
@@ -190,9 +188,3 @@ def test_a_tensor_that_lies_about_its_shape_is_refused() -> None:
         model.graph.initializer[0].dims[:] = dims
         with pytest.raises(WeightsFileError, match="not as many numbers"):
             from_onnx(model.SerializeToString(), None, Limits())
-
-
-def test_our_own_onnx_file_is_refused_by_a_name() -> None:
-    """Its encoding is no chain of layers; the safetensors export is what comes back."""
-    with pytest.raises(WeightsFileError, match="one input"):
-        from_onnx(to_onnx(trained(mixed(), MIXED)), None, Limits())

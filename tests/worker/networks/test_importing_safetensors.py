@@ -10,7 +10,7 @@ from onnx import helper
 from safetensors import numpy as safetensors
 
 from tests.conftest import missing
-from tests.worker.networks.networks import EVERY_LAYER, encoders_of, mixed, random_network
+from tests.worker.networks.networks import EVERY_LAYER, encoders_of, mixed, published, random_network
 from tests.worker.networks.strangers import (
     ACTIVE,
     B1,
@@ -39,7 +39,7 @@ def test_our_own_file_comes_back_whole(members: int | None) -> None:
     placed = [layers[0] | {"position": 1, "categories": 4}, layers[1] | {"position": 2, "categories": 3}]
     output = {"type": "dense", "units": 3, "activation": "softmax"}
     of = random_network([*placed, *EVERY_LAYER, output], encoders, members=members)
-    back = from_safetensors(to_safetensors(of), None, Limits())
+    back = from_safetensors(to_safetensors(published(of)), None, Limits())
     assert (list(back.layers), back.encoders) == (list(of.layers), of.encoders)
     assert back.arrays.keys() == of.arrays.keys()
     assert all(np.array_equal(array, of.arrays[name]) for name, array in back.arrays.items())
@@ -203,7 +203,7 @@ def test_files_with_wrong_bytes_are_taken_or_refused_and_nothing_else() -> None:
         except (WeightsFileError, SpecError):
             continue
         taken += 1
-        Predictor(imported.recipe.network, imported.recipe.encoders, imported.arrays)
+        Predictor(imported)
     assert 0 < taken < 800
 
 

@@ -12,12 +12,14 @@ from tests.conftest import spec_of
 from tests.worker.networks.networks import (
     EVERY_LAYER,
     FEATURES,
+    JOB_ID,
     MIXED,
+    WEIGHTS_ID,
     column,
     encoders_of,
     expected,
     mixed,
-    predictor,
+    published,
     random_network,
     trained,
 )
@@ -26,6 +28,7 @@ from worker.data.encoders import ClassTarget, Encoders, NumberTarget
 from worker.data.sources import make_table
 from worker.errors import DataError
 from worker.networks.onnx.writer import to_onnx
+from worker.networks.predictor import Predictor
 from worker.networks.trained import Trained
 from worker.specs.dataset import BuiltinDataset
 
@@ -42,7 +45,7 @@ def run(content: bytes, rows: pa.Table) -> dict[str, Any]:
 
 
 def assert_same(of: Trained, rows: pa.Table, tolerance: float = 1e-5) -> None:
-    found, wanted = run(to_onnx(of), rows), expected(of, rows)
+    found, wanted = run(to_onnx(published(of)), rows), expected(of, rows)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         if isinstance(value[0], str):
@@ -116,7 +119,7 @@ def test_a_lone_embedded_column_computes_the_same() -> None:
     resolved = [layers[0] | {"position": 0, "categories": 4}, {"type": "dense", "units": 3, "activation": "softmax"}]
     of = random_network(resolved, encoders)
     assert_same(of, MIXED)
-    assert all(0 not in tensor.dims for tensor in onnx.load_from_string(to_onnx(of)).graph.initializer)
+    assert all(0 not in tensor.dims for tensor in onnx.load_from_string(to_onnx(published(of))).graph.initializer)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -151,8 +154,8 @@ def test_an_unknown_category_is_pooled_or_gives_nothing(embedded: bool, target: 
     assert_same(trained(mixed(**job), MIXED), rows)
     strict = trained(mixed(**job, columns={}), MIXED)
     with pytest.raises(DataError, match="never saw"):
-        predictor(strict).predict_table(rows)
-    found = run(to_onnx(strict), rows)
+        Predictor(strict).predict_table(rows)
+    found = run(to_onnx(published(strict)), rows)
     known = np.array([True, False, True] * 10)
     wanted = expected(strict, rows.filter(pa.array(known)))
     for name, values in found.items():
@@ -179,7 +182,7 @@ def test_columns_may_bear_any_name() -> None:
     table = MIXED.rename_columns(names)
     layers = [{"type": "dense", "units": 2, "activation": "elu"}]
     of = trained(spec_of(features=names[:4], network={"layers": layers}), table)
-    found = run(to_onnx(of), table)
+    found = run(to_onnx(published(of)), table)
     assert list(found) == ["predictions_1", "probabilities"]
     assert found["predictions_1"].tolist() == expected(of, table)["predictions"]
 
@@ -187,12 +190,12 @@ def test_columns_may_bear_any_name() -> None:
 def test_the_same_weights_give_the_same_bytes() -> None:
     """And say whose they are."""
     of = trained(mixed(), MIXED)
-    content = to_onnx(of)
-    assert content == to_onnx(trained(mixed(), MIXED))
+    content = to_onnx(published(of))
+    assert content == to_onnx(published(trained(mixed(), MIXED)))
     model = onnx.load_from_string(content)
     assert model.producer_name == "gradmill"
     known = {prop.key: prop.value for prop in model.metadata_props}
-    assert (known["job_id"], known["weights_id"], known["epoch"]) == (of.job_id, of.weights_id, "5")
+    assert (known["job_id"], known["weights_id"], known["epoch"]) == (JOB_ID, WEIGHTS_ID, "5")
     assert {(known.domain, known.version) for known in model.opset_import} == {("", 17), ("ai.onnx.ml", 3)}
 
 

@@ -19,6 +19,7 @@ from tests.worker.networks.networks import (
     encoders_of,
     expected,
     mixed,
+    published,
     random_network,
     trained,
 )
@@ -38,8 +39,8 @@ def _pytorch() -> None:
 
 def assert_same(of: Trained, rows: pa.Table, folder: Path, tolerance: float = 1e-5) -> None:
     program, weights, table = folder / "program.py", folder / "weights.safetensors", folder / "rows.json"
-    program.write_text(to_pytorch(of))
-    weights.write_bytes(to_safetensors(of))
+    program.write_text(to_pytorch(published(of)))
+    weights.write_bytes(to_safetensors(published(of)))
     features = [code.name for code in of.encoders.features]
     table.write_text(json.dumps(rows.select(features).to_pylist()))
     said = subprocess.run([sys.executable, program, weights, table], capture_output=True, text=True, check=False)
@@ -83,5 +84,5 @@ def test_no_text_of_a_client_is_in_the_program() -> None:
     """A column named like code stays in the file's metadata."""
     names = ['"); import os; (', "b", "c", "d", "label", *"efgh"]
     of = trained(spec_of(features=names[:4]), MIXED.rename_columns(names))
-    assert "import os" not in to_pytorch(of)
+    assert "import os" not in to_pytorch(published(of))
     assert "import os" in of.encoders.model_dump_json()

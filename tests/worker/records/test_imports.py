@@ -17,7 +17,6 @@ from worker.records.sessions import Database
 from worker.records.submission import Plan, submit_job
 from worker.records.tables import Blob, Chunk, Weights
 from worker.records.transitions import ask
-from worker.records.weights import Recipe
 
 CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) + b"the rest"
 
@@ -26,7 +25,9 @@ CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) + b"the rest"
 def weights_id(database: Database) -> str:
     """Imported weights in two chunks, that are version 1 of the model a."""
     blob_id = write_blob(database, DEFAULT_PROJECT, CONTENT)
-    weights_id = database.write(lambda session: publish_import(session, DEFAULT_PROJECT, Recipe([], {}), blob_id))
+    weights_id = database.write(
+        lambda session: publish_import(session, DEFAULT_PROJECT, {"network": [], "encoders": {}}, blob_id)
+    )
     register(database, "a", weights_id)
     return weights_id
 
