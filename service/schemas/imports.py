@@ -14,6 +14,7 @@ class ImportQuery(Query):
         Format,
         Field(
             description="safetensors: an export of ours, or a PyTorch state_dict of linear layers, which needs the "
-            "part description. onnx: an export of ours, or Gemm, or MatMul and Add, in a chain with activations between."
+            "part description. onnx: an export of ours, or a chain of Gemm, or MatMul and Add, with activations "
+            "between."
         ),
     ]

@@ -59,7 +59,7 @@ class RowEncoder:
         return self._encode_numbers(self._numbers(cells))
 
     def _are_in_order(self, rows: Sequence[Row]) -> TypeGuard[Sequence[Sequence[Any]]]:
-        """Whether each row is a list with one cell for each feature. Checking all together takes a third of the time."""
+        """Whether each row is a list with one cell for each feature. All are checked at once, which is faster."""
         return {list, tuple}.issuperset(map(type, rows)) and {len(self._names)}.issuperset(map(len, rows))
 
     def encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Encoded:

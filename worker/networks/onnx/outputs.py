@@ -14,7 +14,7 @@ NOT_THERE = -1
 
 
 def add_outputs(graph: Graph, target: Target, a: str, *, units: int, stacked: bool, refused: str | None) -> None:
-    """Add the outputs `predictions`, and if there are any `probabilities` and `spread`, as `Predictor.outputs` has them.
+    """Add the outputs `predictions` and, if there are any, `probabilities` and `spread`, as in `Predictor.outputs`.
 
     Predictions are texts (rows,) for classes, else numbers or labels (rows, targets). units: of the output layer.
     stacked: whether a has an ensemble's members as its first axis. refused: the rows that predict would refuse,
