@@ -31,18 +31,27 @@ def send(client: FlaskClient, content: bytes, description: Any = None, name: str
 TOLD = ACTIVE.model_dump(mode="json", exclude_none=True)
 
 
-def test_an_export_comes_back_and_predicts_the_same(client: FlaskClient, succeeded: Callable[..., str]) -> None:
-    """From a job's export to a version without a job: the same answers, and an ONNX file again."""
+@pytest.mark.parametrize("kind", ["safetensors", "onnx"])
+def test_an_export_comes_back_and_predicts_the_same(
+    client: FlaskClient, succeeded: Callable[..., str], kind: str
+) -> None:
+    """A job's export becomes a version without a job, which gives the same answers and the same files again."""
     job_id = succeeded()
-    exported = client.get(f"/v1/jobs/{job_id}/export?format=safetensors").data
-    answer = client.post("/v1/models/back/versions?format=safetensors", data=exported, content_type=BINARY)
+    exported = client.get(f"/v1/jobs/{job_id}/export?format={kind}").data
+    answer = client.post(f"/v1/models/back/versions?format={kind}", data=exported, content_type=BINARY)
     assert answer.status_code == 201, answer.get_json()
     version = answer.get_json()
     assert answer.headers["Location"] == "/v1/models/back/versions/1"
     assert (version["name"], version["version"], version["job_id"]) == ("back", 1, None)
     again = client.get("/v1/models/back/versions/1/export?format=safetensors").data
-    ours, theirs = safetensors.load(exported), safetensors.load(again)
+    ours, theirs = safetensors.load(client.get(f"/v1/jobs/{job_id}/weights").data), safetensors.load(again)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    rows = {"rows": [[5.1, 3.5, 1.4, 0.2], [6.0, 3.0, 4.8, 1.8]]}
+    by_job, by_version = (
+        client.post(f"{address}/predict", json=rows).get_json()["probabilities"]
+        for address in (f"/v1/jobs/{job_id}", "/v1/models/back/versions/1")
+    )
+    assert by_job == by_version
     assert client.get("/v1/models/back/versions/1/export?format=onnx").status_code == 200
 
 

@@ -63,7 +63,7 @@ def test_a_network_of_every_built_in_table_comes_back(name: str, kind: str) -> N
 @pytest.mark.parametrize("members", [None, 1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_layer_comes_back(members: int | None, dtype: Any, kind: str) -> None:
-    """Embeddings, normalisations, dropout and a residual block come back, in each precision, alone or in an ensemble."""
+    """Each kind of layer comes back in each precision, in a single network and in an ensemble."""
     layers = [{"type": "embedding", "column": name, "dimensions": 2} for name in ("kind", "grade")]
     encoders = encoders_of(mixed(network={"layers": layers}))
     placed = [layers[0] | {"position": 1, "categories": 4}, layers[1] | {"position": 2, "categories": 3}]
