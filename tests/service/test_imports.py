@@ -71,6 +71,7 @@ def test_a_state_dict_becomes_a_version_that_is_served(client: FlaskClient, part
 
 
 def test_an_onnx_file_becomes_a_version(client: FlaskClient) -> None:
+    """A foreign ONNX file is imported, and its features get names."""
     content = model_of(then("Tanh"), {"w": W1})
     answer = client.post("/v1/models/net/versions?format=onnx", data=content, content_type=BINARY)
     assert answer.status_code == 201, answer.get_json()
@@ -138,6 +139,7 @@ def test_the_same_key_imports_once(client: FlaskClient) -> None:
 def test_a_bad_description_is_refused_by_pointer(
     client: FlaskClient, description: Any, pointer: str, said: str
 ) -> None:
+    """The problem points at the member of the description that does not fit."""
     answer = send(client, safetensors.save(STATE), description)
     assert answer.status_code == 422
     assert answer.get_json()["errors"][0]["pointer"] == pointer
@@ -156,6 +158,7 @@ def test_a_file_that_can_not_be_taken_is_refused_with_its_reason(client: FlaskCl
 
 
 def test_a_bad_request_is_refused(client: FlaskClient) -> None:
+    """A wrong format, media type, form, name or description has its status and a problem document."""
     address, content = "/v1/models/mine/versions", safetensors.save(STATE)
     fine = model_of(then("Relu"), {"w": W1})
     for refused, status in (

@@ -20,6 +20,7 @@ def stream(table: pa.Table, **options: Any) -> bytes:
 
 
 def test_numbers_text_and_missing_cells_are_read() -> None:
+    """Each flat type becomes float64 or text, and each missing cell a null; what is written reads back the same."""
     table = pa.table(
         {
             "f": pa.array([1.5, None, float("nan")], pa.float32()),
@@ -70,11 +71,13 @@ def test_every_batch_is_looked_at() -> None:
     ],
 )
 def test_other_columns_are_refused(column: pa.Array, said: str) -> None:
+    """Nested, binary, dictionary-encoded and infinite columns are refused."""
     with pytest.raises(DataError, match=f"{said}|dictionary"):
         read_arrow_stream(stream(pa.table({"x": column})), Limits())
 
 
 def test_names_and_sizes_are_checked() -> None:
+    """A repeated name, too many columns and too many rows are refused."""
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
     for table, limits in (
         (twice, Limits()),

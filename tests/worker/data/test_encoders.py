@@ -61,6 +61,7 @@ def test_encoders_see_the_training_part_only() -> None:
 
 
 def test_an_unknown_category_is_refused_unless_its_column_pools() -> None:
+    """By default an unknown category is refused with its row; a pooling column takes it as none of the known ones."""
     encoders = fitted([0, 3])
     with pytest.raises(DataError, match="never saw") as caught:
         encode_table(TABLE, encoders)
@@ -115,6 +116,7 @@ def test_rows_are_encoded_as_the_same_rows_of_a_table(names: tuple[str, ...]) ->
 def test_a_bad_row_is_refused_with_row_and_column(
     features: tuple[str, ...], row: object, said: str, column: str | None
 ) -> None:
+    """An error in a row has the row's number and the column's name."""
     rows = RowEncoder(fitted(features=features))
     good = [30, 3.5] if "same" in features else [30, "Bonn"]
     with pytest.raises(DataError, match=said) as caught:

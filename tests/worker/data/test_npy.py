@@ -32,6 +32,7 @@ HEADER = "{'descr': '<f8', 'fortran_order': False, 'shape': %s, }"
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i8", "u1", "u8"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_numbers_are_read_as_numpy_wrote_them(dtype: str, order: Any) -> None:
+    """Integers and floats of each width, in either memory order, become the same float64 numbers."""
     array = np.arange(6, dtype=dtype).reshape(2, 3).copy(order=order)
     read = read_npy(saved(array), Limits())
     assert read.dtype == np.float64
@@ -65,6 +66,7 @@ def test_numbers_are_read_as_numpy_wrote_them(dtype: str, order: Any) -> None:
     ],
 )
 def test_what_lies_or_is_no_array_of_numbers_is_refused(content: bytes, said: str) -> None:
+    """A header that claims too much, or another type, is refused before memory is allocated for it."""
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match=said):

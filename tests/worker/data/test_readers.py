@@ -35,6 +35,7 @@ def test_a_csv_becomes_numbers_and_text_with_nulls_for_missing_cells() -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_the_delimiter_is_the_headers(delimiter: str) -> None:
+    """The header's most frequent delimiter separates every line."""
     content = f"a{delimiter}b\n1{delimiter}x\n".encode()
     assert read_table(content, CSV, LIMITS).to_pydict() == {"a": [1], "b": ["x"]}
 
@@ -59,6 +60,7 @@ def test_the_delimiter_is_the_headers(delimiter: str) -> None:
     ],
 )
 def test_a_bad_csv_is_refused_with_its_place(content: bytes, said: str, row: int | None, column: str | None) -> None:
+    """An error in a CSV file has the row or the column at fault, if it has one."""
     with pytest.raises(DataError, match=said) as caught:
         read_table(content, CSV, LIMITS)
     assert (caught.value.row, caught.value.column) == (row, column)
@@ -102,6 +104,7 @@ def test_inline_rows_survive_their_storage() -> None:
     ],
 )
 def test_bad_inline_rows_are_refused_with_a_pointer(rows: list[list[object]], pointer: str) -> None:
+    """The error points at the ragged row, the cell of another kind, or the column."""
     with pytest.raises(SpecError) as caught:
         inline_table(inline(["a", "b"], rows))
     assert caught.value.pointer == pointer

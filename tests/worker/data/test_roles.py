@@ -30,6 +30,7 @@ def roles_of(**changes: object) -> Roles:
 
 
 def test_features_default_to_every_other_column() -> None:
+    """Without a list, every column but the target and the ignored ones is a feature."""
     roles = roles_of()
     assert [(feature.name, feature.type, feature.width) for feature in roles.features] == [
         ("x", "numeric", 1),
@@ -74,12 +75,14 @@ def test_the_target_decides_the_kind_of_network() -> None:
     ],
 )
 def test_what_does_not_fit_is_named_by_its_pointer(changes: dict[str, object], pointer: str, said: str) -> None:
+    """The error points at the member of the specification that does not fit the table."""
     with pytest.raises(SpecError, match=said) as caught:
         roles_of(**changes)
     assert caught.value.pointer == pointer
 
 
 def test_the_weight_column_is_no_feature() -> None:
+    """A column that weighs the rows is not learned from."""
     roles = roles_of(weight="x")
     assert roles.weight == "x"
     assert "x" not in [feature.name for feature in roles.features]

@@ -76,6 +76,7 @@ def test_products_and_sums_are_layers() -> None:
 
 
 def test_gemm_has_factors() -> None:
+    """A Gemm's alpha and beta scale its weights and bias, and transB turns its weights over."""
     node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], alpha=2.0, beta=0.5, transB=1)
     expected = 2 * X @ W2[:3] + 0.5 * B2
     found = predicted(imported_onnx([node], {"w": W2[:3].T.copy(), "b": B2}))
@@ -161,6 +162,7 @@ def test_an_onnx_graph_that_is_no_chain_is_refused(nodes: list[Any], said: str) 
 
 
 def test_several_inputs_or_outputs_are_refused() -> None:
+    """A graph that takes two values or gives two is no chain."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 3]) for name in ("x", "y")]
     with pytest.raises(WeightsFileError, match="one input and one output"):
         from_onnx(model_of(then("Relu"), {"w": W1}, inputs=values), None, Limits())

@@ -78,6 +78,7 @@ def test_a_pytorch_state_dict_predicts_as_pytorch_did() -> None:
 def test_what_it_answers_follows_from_the_output_layer(
     description: dict[str, Any], kind: str, names: tuple[str, ...]
 ) -> None:
+    """The activation of the output layer, and the names given, decide between classes, labels and numbers."""
     target = state_dict(**description).encoders.target
     assert target.type == kind
     assert getattr(target, "classes", None) or getattr(target, "names", None) == names
@@ -96,6 +97,7 @@ def test_what_it_answers_follows_from_the_output_layer(
     ],
 )
 def test_a_description_that_does_not_fit_is_named(description: dict[str, Any], pointer: str, said: str) -> None:
+    """The error points at the member of the description that does not fit the file."""
     with pytest.raises(SpecError, match=said) as refused:
         state_dict(**description)
     assert refused.value.pointer == pointer
@@ -117,6 +119,7 @@ def test_a_description_that_does_not_fit_is_named(description: dict[str, Any], p
     ],
 )
 def test_a_state_dict_that_is_no_chain_is_refused(changes: dict[str, Any], said: str) -> None:
+    """Shapes, types, numbers or names that are not those of linear layers in a row are named."""
     with pytest.raises(WeightsFileError, match=said):
         from_safetensors(safetensors.save(STATE | changes), ACTIVE, Limits())
 
@@ -136,6 +139,7 @@ def test_a_state_dict_that_is_no_chain_is_refused(changes: dict[str, Any], said:
     ],
 )
 def test_bytes_that_are_no_file_of_weights_are_refused(content: bytes) -> None:
+    """Truncated, lying and foreign bytes end in a WeightsFileError, whichever format they claim to have."""
     for read in (from_safetensors, from_onnx):
         with pytest.raises(WeightsFileError):
             read(content, None, Limits())
@@ -181,6 +185,7 @@ def test_our_own_format_with_a_lie_in_it_is_refused(change: Any, said: str) -> N
 
 
 def test_our_own_file_needs_no_description() -> None:
+    """A description is refused where the file says the same itself."""
     with pytest.raises(SpecError, match="describes itself"):
         from_safetensors(own(lambda n, e, a: None), ACTIVE, Limits())
     with pytest.raises(SpecError, match="has its own"):

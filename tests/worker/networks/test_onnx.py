@@ -200,5 +200,6 @@ def test_the_same_weights_give_the_same_bytes() -> None:
 
 
 def test_the_targets_here_are_of_every_kind() -> None:
+    """The jobs of these tests have the targets that their names say."""
     assert isinstance(encoders_of(mixed()).target, ClassTarget)
     assert isinstance(encoders_of(mixed(target="price")).target, NumberTarget)

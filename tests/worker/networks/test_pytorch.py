@@ -56,6 +56,7 @@ def assert_same(of: Trained, rows: pa.Table, folder: Path, tolerance: float = 1e
 
 
 def test_a_trained_network_predicts_the_same(tmp_path: Path) -> None:
+    """A network trained on the digits gives PyTorch's answers."""
     table = make_table(BuiltinDataset(source="builtin", name="digits"))
     assert_same(trained(spec_of(dataset={"source": "builtin", "name": "digits"}), table), table, tmp_path)
 
