@@ -8,9 +8,14 @@ Value = TypeVar("Value")
 MEMBERS = "members."
 
 
+def layer_name(layer: int) -> str:
+    """Return what a layer is called within its network or block. layer: its position; the first is 0."""
+    return f"layers.{layer}"
+
+
 def name_in_layer(layer: int, name: str) -> str:
-    """Return the name of a layer's array within its network. layer: its position, the first is 0."""
-    return f"layers.{layer}.{name}"
+    """Return the name within its network of a layer's array. name: within the layer, such as `w`."""
+    return f"{layer_name(layer)}.{name}"
 
 
 def name_in_member(member: int, name: str) -> str:

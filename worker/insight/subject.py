@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -72,6 +72,15 @@ class Subject:
         return self.trained.parameters
 
 
+class _Found(NamedTuple):
+    """The weights of all members at one moment. flat: as `Parameters` has them. slots: of the optimizer, likewise."""
+
+    flat: Floats
+    moment: Moment
+    slots: Mapping[str, Floats]
+    optimizer_steps: int
+
+
 def read_subject(session: Session, job: JobRow, checkpoint: str, *, member: int = 0, rows: int = 1) -> Subject:
     """Read a network of a job.
 
@@ -86,18 +95,12 @@ def read_subject(session: Session, job: JobRow, checkpoint: str, *, member: int 
         raise QuestionError("/member", f"must be from 0 to {members - 1}")
     check_cost(parameters=job.parameters, members=members, rows=rows)
     published = read_published(session, newest_weights_id(session, job.id, checkpoint))
+    found = (_resumed(session, job, published) if checkpoint == "latest" else None) or _published(published)
     trained = published.trained.member(member, np.float64)
-    resumed = _resumed(session, job, published) if checkpoint == "latest" else None
-    slots: Mapping[str, Floats] = {}
-    if resumed is None:
-        kind: Literal["final", "snapshot"] = "final" if published.kind == "final" else "snapshot"
-        moment, steps = Moment(kind, published.epoch), 0
-    else:
-        flat, moment, slots, steps = resumed
-        # `member` made these arrays: nobody else has them
-        trained.parameters.flat[...] = flat[member] if members > 1 else flat
+    # `member` has made arrays of its own
+    trained.parameters.flat[...] = found.flat[member] if members > 1 else found.flat
     task = recorded_task(spec, trained.encoders.target, trained.architecture.output)
-    rate = recorded_rate(session, job.id, moment.epoch)
+    rate = recorded_rate(session, job.id, found.moment.epoch)
     return Subject(
         job_id=job.id,
         spec=spec,
@@ -105,13 +108,13 @@ def read_subject(session: Session, job: JobRow, checkpoint: str, *, member: int 
         task=task,
         objective=build_objective(task),
         member=member,
-        moment=moment,
+        moment=found.moment,
         rate=spec.training.optimizer.learning_rate if rate is None else rate,
         slots={
             name: _slot_views(slot[member] if members > 1 else slot, trained.parameters, spec.frozen)
-            for name, slot in slots.items()
+            for name, slot in found.slots.items()
         },
-        optimizer_steps=steps,
+        optimizer_steps=found.optimizer_steps,
     )
 
 
@@ -120,10 +123,13 @@ def _slot_views(slot: Floats, parameters: Parameters, frozen: int) -> list[Views
     return windows(np.concatenate([np.zeros(parameters.size_of_first(frozen)), slot]), parameters.shapes)
 
 
-def _resumed(
-    session: Session, job: JobRow, published: Published
-) -> tuple[Floats, Moment, dict[str, Floats], int] | None:
-    """Return the newest checkpoint's weights, moment, slots and steps; None if it is no newer than these weights."""
+def _published(published: Published) -> _Found:
+    kind: Literal["final", "snapshot"] = "final" if published.kind == "final" else "snapshot"
+    return _Found(published.trained.parameters.flat, Moment(kind, published.epoch), {}, 0)
+
+
+def _resumed(session: Session, job: JobRow, published: Published) -> _Found | None:
+    """Return the checkpoint from which the job would resume; None if there is none that is newer."""
     found = None if published.kind == "final" else newest_checkpoint(session, job.id)
     if found is None:
         return None
@@ -134,7 +140,7 @@ def _resumed(
         name.removeprefix("optimizer."): array for name, array in state.arrays.items() if name.startswith("optimizer.")
     }
     moment = Moment("checkpoint", checkpoint.epoch, checkpoint.step)
-    return state.arrays["parameters"], moment, slots, int(state.values["optimizer_steps"])
+    return _Found(state.arrays["parameters"], moment, slots, int(state.values["optimizer_steps"]))
 
 
 def describe(subject: Subject) -> dict[str, Any]:

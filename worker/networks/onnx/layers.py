@@ -6,7 +6,7 @@ from typing import Any, assert_never
 import numpy as np
 from onnx import TensorProto
 
-from worker.backprop.array_names import of_layer
+from worker.backprop.array_names import layer_name, of_layer
 from worker.backprop.arrays import Floats
 from worker.backprop.parameters import Parameters
 from worker.networks.layers import units_after
@@ -24,7 +24,7 @@ def add_layers(
         shape = graph.constant("members", [parameters.members, 1, 1], np.int64)
         x = graph.add("Expand", x, shape, named="x of members")
     for n, (layer, arrays) in enumerate(zip(layers, parameters.views, strict=True)):
-        x = _add_layer(graph, layer, _Place(graph, f"layers.{n}", arrays), x, inputs)
+        x = _add_layer(graph, layer, _Place(graph, layer_name(n), arrays), x, inputs)
         inputs = units_after(layer, inputs)
     return x
 
@@ -101,7 +101,7 @@ def _residual(graph: Graph, block: specs.ResolvedResidual, place: _Place, x: str
     """a = x + layers(x)."""
     a = x
     for n, layer in enumerate(block.layers):
-        inner = _Place(graph, f"{place.name}.layers.{n}", of_layer(place.arrays, n))
+        inner = _Place(graph, f"{place.name}.{layer_name(n)}", of_layer(place.arrays, n))
         a = _add_layer(graph, layer, inner, a, inputs)
         inputs = units_after(layer, inputs)
     return place.add("Add", x, a, named="a")
