@@ -13,7 +13,7 @@ from worker.networks.file_checks import checked
 from worker.networks.trained import Trained
 from worker.settings import Limits
 from worker.specs.imports import Description
-from worker.specs.network import ResolvedDense
+from worker.specs.network import Activation, ResolvedDense
 
 UNITS_LIMIT = 65_536
 
@@ -27,7 +27,7 @@ class DenseFound(NamedTuple):
     name: str
     w: Floats
     b: Floats
-    activation: str
+    activation: Activation
 
 
 def from_chain(found: Sequence[DenseFound], description: Description, limits: Limits) -> Trained:
@@ -46,11 +46,7 @@ def from_chain(found: Sequence[DenseFound], description: Description, limits: Li
         for part, array in (("w", layer.w), ("b", layer.b)):
             arrays[name_in_layer(n, part)] = array.astype(dtype, copy=False)
         units = layer.w.shape[1]
-        layers.append(
-            ResolvedDense.model_validate(
-                {"type": "dense", "units": units, "activation": name, "initializer": "glorot_uniform"}
-            )
-        )
+        layers.append(ResolvedDense(type="dense", units=units, activation=name, initializer="glorot_uniform"))
     names = _names(description.features, found[0].w.shape[0], "x", "/features", limits.columns)
     features = tuple(NumericCode(name=name, median=0.0, mean=0.0, scale=1.0) for name in names)
     target = _target(activation, found[-1].w.shape[1], description)
@@ -71,7 +67,7 @@ def _check_chain(found: Sequence[DenseFound]) -> None:
         inputs = layer.w.shape[1]
 
 
-def _output_activation(output: DenseFound, description: Description) -> str:
+def _output_activation(output: DenseFound, description: Description) -> Activation:
     """Return the file's activation; the logits of classes get the one that makes probabilities of them."""
     if description.classes is None or output.activation != "identity":
         return output.activation
@@ -91,7 +87,7 @@ def _names(given: Sequence[str] | None, count: int, letter: str, pointer: str, l
     return tuple(given)
 
 
-def _target(activation: str, units: int, description: Description) -> Target:
+def _target(activation: Activation, units: int, description: Description) -> Target:
     """Return what the output layer predicts."""
     of_classes = activation == "softmax" or (activation == "sigmoid" and units == 1)
     if not of_classes and description.classes is not None:

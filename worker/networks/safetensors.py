@@ -18,6 +18,7 @@ from worker.networks.trained import Published, Trained
 from worker.records.weights import to_bytes
 from worker.settings import Limits
 from worker.specs.imports import Description
+from worker.specs.network import Activation
 
 NAME = re.compile(r"^(?P<stem>.{0,150}?)(?P<number>\d{1,6})\.(?P<kind>weight|bias)$", re.ASCII)
 
@@ -76,7 +77,7 @@ def _layers(arrays: Mapping[str, Floats], description: Description) -> list[Dens
     ]
 
 
-def _layer(name: str, part: Mapping[str, Floats], activation: str) -> DenseFound:
+def _layer(name: str, part: Mapping[str, Floats], activation: Activation) -> DenseFound:
     """PyTorch's weight is (units, inputs), the transpose of w."""
     weight = part.get("weight")
     if weight is None or weight.ndim != 2:

@@ -15,6 +15,7 @@ from worker.backprop.arrays import Floats
 from worker.errors import WeightsFileError
 from worker.networks.dense_chain import DenseFound
 from worker.networks.file_checks import LAYERS_LIMIT
+from worker.specs.network import Activation
 
 Attributes = Mapping[str, Any]
 
@@ -22,7 +23,7 @@ NODES_LIMIT = 8 * LAYERS_LIMIT
 FLOATS = (TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE)
 
 # by ONNX's operator: our name, and the values that its attributes must have; a node without an attribute has the same
-ACTIVATIONS: dict[str, tuple[str, Attributes]] = {
+ACTIVATIONS: dict[str, tuple[Activation, Attributes]] = {
     "Relu": ("relu", {}),
     "Tanh": ("tanh", {}),
     "Sigmoid": ("sigmoid", {}),
@@ -33,10 +34,10 @@ ACTIVATIONS: dict[str, tuple[str, Attributes]] = {
     "Gelu": ("gelu", {"approximate": b"tanh"}),
     "Softmax": ("softmax", {"axis": -1}),
 }
-NOT_THE_DEFAULT = {"approximate": b"none"}
+ONNX_DEFAULTS = {"approximate": b"none"}
 "What ONNX takes for an attribute that is left out, where that differs from ours."
 
-PASSED_OVER = ("Identity", "Flatten", "Dropout")
+IGNORED = ("Identity", "Flatten", "Dropout")
 "These do not change rows of numbers at prediction."
 
 
@@ -77,8 +78,8 @@ class Chain:
             self._bias(node, named)
         elif node.op_type in ACTIVATIONS:
             self._activation(node, named, attributes)
-        elif node.op_type not in PASSED_OVER or attributes.get("axis", 1) != 1:
-            known = ", ".join(["Gemm", "MatMul", "Add", *ACTIVATIONS, *PASSED_OVER])
+        elif node.op_type not in IGNORED or attributes.get("axis", 1) != 1:
+            known = ", ".join(["Gemm", "MatMul", "Add", *ACTIVATIONS, *IGNORED])
             raise WeightsFileError(f"{named} can't be taken; these can: {known}")
         self.value = node.output[0]
 
@@ -112,7 +113,7 @@ class Chain:
 
     def _activation(self, node: NodeProto, named: str, attributes: Attributes) -> None:
         name, ours = ACTIVATIONS[node.op_type]
-        given = {each: attributes.get(each, NOT_THE_DEFAULT.get(each, value)) for each, value in ours.items()}
+        given = {each: attributes.get(each, ONNX_DEFAULTS.get(each, value)) for each, value in ours.items()}
         # rows of numbers have two axes, so that axis 1 is the last
         given = {each: -1 if (each, value) == ("axis", 1) else value for each, value in given.items()}
         if not all(_alike(given[each], value) for each, value in ours.items()):
