@@ -33,7 +33,7 @@ def version(job_id: str, parts: Parts) -> str:
 
 
 def test_the_onnx_file_serves_what_predict_serves(version: str, job_id: str, client: FlaskClient) -> None:
-    """Raw columns in, the same labels and probabilities out."""
+    """From raw columns the file gives the labels and probabilities that the service answers."""
     answer = client.get(f"{version}/export?format=onnx")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="iris-1.onnx"'
     rows = load_iris().data
@@ -64,7 +64,7 @@ def test_the_safetensors_export_is_the_weights_file(version: str, job_id: str, c
 
 
 def test_the_pytorch_export_is_a_program(version: str, client: FlaskClient) -> None:
-    """Fit to be saved under its name; that it predicts the same is tested where it is made."""
+    """It compiles, and has a name to be saved under. Other tests check that it predicts the same."""
     answer = client.get(f"{version}/export?format=pytorch")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="iris-1.py"'
     assert answer.mimetype == "text/x-python"

@@ -45,7 +45,7 @@ def test_numbers_text_and_missing_cells_are_read() -> None:
 
 
 def test_every_batch_is_looked_at() -> None:
-    """Compression is seen wherever it stands; a bomb of it would be undone by pyarrow unasked."""
+    """Compression is found in every batch; pyarrow would decompress a bomb without a limit."""
     plain = pa.table({"x": np.zeros(5)})
     for codec in ("zstd", "lz4"):
         with pytest.raises(DataError, match="compressed"):
@@ -89,7 +89,7 @@ def test_names_and_sizes_are_checked() -> None:
 
 
 def test_a_harmed_stream_is_refused_or_read_but_never_more() -> None:
-    """Each of many with one byte changed, and each prefix: a DataError or a table, no other error, no crash."""
+    """A stream with one bit changed, or cut off, gives a DataError or a table, but no other error and no crash."""
     whole = stream(pa.table({"x": [1.0, None, 3.0], "t": ["a", "bb", None]}))
     chance = np.random.default_rng(0)
     harmed = [whole[:n] for n in range(0, len(whole), 7)]

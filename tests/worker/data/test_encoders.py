@@ -1,4 +1,4 @@
-"""Encoders: fitted on the training part only, equal to scikit-learn's, and the same row by row as by table."""
+"""Encoders are fitted on the training part only, agree with scikit-learn's, and take rows and tables alike."""
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ def fitted(rows: list[int] | None = None, **changes: object) -> Encoders:
 
 
 def test_columns_are_imputed_and_scaled_as_scikit_learn_does() -> None:
-    """Median and standard score of numbers, one indicator a category with one of its own for a missing cell."""
+    """Numbers are imputed with the median and standardised; each category, and a missing cell, has an indicator."""
     x = encode_table(TABLE, fitted())
     age = SimpleImputer(strategy="median").fit_transform(np.array([[20, np.nan, 40, 30, 31]]).T)
     city = OneHotEncoder(sparse_output=False).fit_transform(np.array([["Bonn", "Ulm", "~", "Bonn", "Kiel"]]).T)
@@ -86,7 +86,7 @@ def test_targets_become_labels_or_standard_scores() -> None:
 
 @pytest.mark.parametrize("names", [("age", "city", "same"), ("age", "price", "same")])
 def test_rows_are_encoded_as_the_same_rows_of_a_table(names: tuple[str, ...]) -> None:
-    """By name in any order, by position, with missing cells; and again from the encoders' JSON."""
+    """Rows by name in any order, or by position, give the table's matrix, also with encoders from JSON."""
     encoders = Encoders.model_validate_json(fitted(features=names).model_dump_json())
     rows = RowEncoder(encoders)
     expected = encode_table(TABLE, encoders)

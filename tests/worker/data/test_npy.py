@@ -1,4 +1,4 @@
-"""NPY bytes: read when they are what they say, refused before anything is made when they lie."""
+"""NPY bytes: read if they are what they claim, refused before anything is allocated if not."""
 
 import io
 import struct
@@ -20,7 +20,7 @@ def saved(array: Any, **options: Any) -> bytes:
 
 
 def claiming(header: str, content: bytes = b"", version: int = 1) -> bytes:
-    """An NPY file with this header."""
+    """Return an NPY file with this header."""
     text = header.encode() + b"\n"
     length = struct.pack("<H" if version == 1 else "<I", len(text))
     return b"\x93NUMPY" + bytes([version, 0]) + length + text + content

@@ -1,4 +1,4 @@
-"""Which columns are learned from, and the pointers of what does not fit."""
+"""Columns get their roles; what does not fit is refused with a pointer."""
 
 import pyarrow as pa
 import pytest
@@ -43,7 +43,7 @@ def test_features_default_to_every_other_column() -> None:
 
 
 def test_the_target_decides_the_kind_of_network() -> None:
-    """Numbers: a regression with as many outputs as targets; declared a category: one output a class."""
+    """Numeric targets have one output each; a column that is declared a category has one output for each class."""
     assert (roles_of(target="grade").classes, roles_of(target="grade").outputs) == (None, 1)
     assert roles_of(target=("x", "grade")).outputs == 2
     declared = {"grade": {"type": "categorical"}, "id": {"type": "ignore"}}
@@ -89,7 +89,7 @@ def test_the_weight_column_is_no_feature() -> None:
 
 
 def test_an_embedded_category_is_one_input() -> None:
-    """Its number takes the place of its indicators; a missing cell is one of the categories."""
+    """The category's number replaces its indicators; a missing cell counts as a category."""
     embedding = {"type": "embedding", "column": "kind", "dimensions": 2}
     roles = roles_of(network={"layers": [embedding]}, features=("x", "kind"))
     assert [(column.name, column.width, column.categories) for column in roles.columns] == [

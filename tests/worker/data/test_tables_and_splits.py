@@ -1,4 +1,4 @@
-"""The tables that ship with us, generators, and splits."""
+"""Built-in tables, generated tables, profiles and splits."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ def test_parts_are_disjoint_whole_and_keep_each_classs_share() -> None:
 
 
 def test_a_table_under_twenty_rows_gets_no_validation_part() -> None:
-    """A validation part of a few rows would say nothing, so that none is made."""
+    """A validation part of a few rows would say nothing, so none is made."""
     assert split_rows(19, spec_of().training, None).validation is None
     assert split_rows(20, spec_of().training, None).validation is not None
 

@@ -60,7 +60,7 @@ def trained(spec: Job, table: pa.Table) -> Trained:
 
 
 def published(of: Trained) -> Published:
-    """A network as the record would give it for an export."""
+    """Return a network as the record would give it for an export."""
     return Published(of, WEIGHTS_ID, JOB_ID, epoch=5, kind="final", spec={"target": "label"})
 
 
@@ -77,7 +77,7 @@ def random_network(
 
 
 def _settled(layer: dict[str, Any]) -> dict[str, Any]:
-    """A dense layer with its initializer named, as resolved layers have it."""
+    """Return a dense layer with the name of an initializer, as resolved layers have it."""
     if layer["type"] == "residual":
         return layer | {"layers": [_settled(inner) for inner in layer["layers"]]}
     return layer | {"initializer": "zeros"} if layer["type"] == "dense" else layer
@@ -104,7 +104,7 @@ def column(rows: pa.Table, name: str) -> Floats:
 
 
 def mixed(**changes: Any) -> Job:
-    """A job on the mixed table: kind takes unknown categories, and is embedded."""
+    """Return a job on the mixed table, whose categorical columns pool unknown categories."""
     columns = {"kind": {"type": "categorical", "unknown": "pool"}, "grade": {"type": "categorical", "unknown": "pool"}}
     return spec_of(**{"features": FEATURES, "columns": columns} | changes)
 

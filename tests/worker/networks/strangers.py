@@ -33,7 +33,7 @@ def state_dict(**description: Any) -> Trained:
 
 
 def model_of(nodes: list[Any], constants: dict[str, Any], **graph: Any) -> bytes:
-    """An ONNX file from x to y."""
+    """Return an ONNX file of a graph from x to y."""
     given = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", None]) for name in ("x", "y")]
     built = helper.make_graph(nodes, "g", graph.get("inputs", values[:1]), graph.get("outputs", values[1:]), given)
@@ -50,7 +50,7 @@ ACTIVE = Description(activations=("relu", "softmax"))
 
 
 def own(change: Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], object]) -> bytes:
-    """Our own file of a trained network, changed: its network, encoders and arrays."""
+    """Return our own file of a trained network, with a change to its network, encoders or arrays."""
     layers = [{"type": "embedding", "column": "kind", "dimensions": 2}, {"type": "dense", "units": 3}]
     of: Trained = trained(mixed(network={"layers": layers}), MIXED)
     content = to_safetensors(published(of))

@@ -1,4 +1,4 @@
-"""The ONNX file, run by ONNX Runtime on raw columns, against our own predict."""
+"""The ONNX file, run by ONNX Runtime on raw columns, predicts as we do."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ from worker.specs.dataset import BuiltinDataset
 
 
 def run(content: bytes, rows: pa.Table) -> dict[str, Any]:
-    """The file's outputs by name, after ONNX's own checker has passed it."""
+    """Check the file with ONNX's own checker, run it, and return its outputs by name."""
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -56,7 +56,7 @@ def assert_same(of: Trained, rows: pa.Table, tolerance: float = 1e-5) -> None:
 
 @pytest.mark.parametrize("name", ["xor", "digits", "iris", "wine", "breast_cancer", "diabetes"])
 def test_every_built_in_dataset_predicts_the_same(name: str) -> None:
-    """Labels, and probabilities or the user's units, of every row of the table."""
+    """Labels and probabilities, or numbers in the user's units, agree in every row of the table."""
     dataset = BuiltinDataset(source="builtin", name=name)  # type: ignore[arg-type]
     table = make_table(dataset)
     target = "target" if name == "diabetes" else "label"
@@ -77,7 +77,7 @@ def test_every_built_in_dataset_predicts_the_same(name: str) -> None:
 )
 @pytest.mark.parametrize("ensemble", [1, 3])
 def test_every_kind_of_target_predicts_the_same(target: Any, loss: str, ensemble: int) -> None:
-    """From a trained job on categories, missing cells and an embedding, alone and as an ensemble with its spread."""
+    """Jobs on categories, missing cells and an embedding agree, alone and as ensembles with their spread."""
     features = [name for name in FEATURES if name != target]
     layers = [{"type": "embedding", "column": "kind", "dimensions": 3}, {"type": "dense", "units": 5}]
     spec = mixed(
@@ -89,7 +89,7 @@ def test_every_kind_of_target_predicts_the_same(target: Any, loss: str, ensemble
 
 
 def test_two_classes_from_one_output_predict_the_same() -> None:
-    """A sigmoid tells the probability of the second class; the file gives both."""
+    """A sigmoid gives the probability of the second class; the file gives both."""
     table = MIXED.set_column(4, "label", pa.array(["yes", "no", "no"] * 10))
     of = trained(mixed(training={"loss": "binary_cross_entropy"}), table)
     assert of.network.outputs == 1
@@ -99,7 +99,7 @@ def test_two_classes_from_one_output_predict_the_same() -> None:
 @pytest.mark.parametrize("members", [None, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_layer_computes_the_same(members: int | None, dtype: Any) -> None:
-    """Two embeddings, each normalisation, a residual block; a float64 network keeps its digits."""
+    """Embeddings, normalisations and a residual block agree, in float64 to twelve digits."""
     layers = [{"type": "embedding", "column": name, "dimensions": 2} for name in ("kind", "grade")]
     encoders = encoders_of(mixed(network={"layers": layers}))
     resolved = [
@@ -113,7 +113,7 @@ def test_every_layer_computes_the_same(members: int | None, dtype: Any) -> None:
 
 
 def test_a_lone_embedded_column_computes_the_same() -> None:
-    """No other input stands before its point, and no array of nothing stands for none, which some runtimes refuse."""
+    """Its point is the only input of the next layer; no constant is an empty array, which some runtimes refuse."""
     layers = [{"type": "embedding", "column": "kind", "dimensions": 2}]
     encoders = encoders_of(mixed(features=("kind",), network={"layers": layers}))
     resolved = [layers[0] | {"position": 0, "categories": 4}, {"type": "dense", "units": 3, "activation": "softmax"}]
@@ -125,7 +125,7 @@ def test_a_lone_embedded_column_computes_the_same() -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_activation_computes_the_same(name: str, dtype: Any) -> None:
-    """Hidden, from -40 to 40, where exponentials are tested; its sum is what the linear output gives."""
+    """An activation in a hidden layer agrees from -40 to 40, where exponentials are large and small."""
     encoders = Encoders.model_validate(
         {
             "features": [{"type": "numeric", "name": "z", "median": 0.0, "mean": 0.0, "scale": 1.0}],
@@ -146,7 +146,7 @@ def test_every_activation_computes_the_same(name: str, dtype: Any) -> None:
 @pytest.mark.parametrize("embedded", [False, True])
 @pytest.mark.parametrize("target", ["label", ("price",), ("red", "round")])
 def test_an_unknown_category_is_pooled_or_gives_nothing(embedded: bool, target: Any) -> None:
-    """Where the column pools it the file predicts as we do; where we refuse, a graph can only say NaN and no class."""
+    """If the column pools it the file predicts as we do; if we refuse the row, the graph gives NaN and no class."""
     layers: list[Any] = [{"type": "embedding", "column": "kind"}] if embedded else []
     loss = "binary_cross_entropy" if "red" in target else "auto"
     job = {"target": target, "network": {"layers": layers}, "training": {"loss": loss}}
@@ -169,7 +169,7 @@ def test_an_unknown_category_is_pooled_or_gives_nothing(embedded: bool, target: 
 
 
 def test_a_missing_cell_counts_as_in_training() -> None:
-    """The most frequent category where training had no missing cell, else a category of its own."""
+    """It is the most frequent category if training had no missing cell, else a category of its own."""
     of = trained(mixed(), MIXED)
     rows = MIXED.set_column(3, "grade", pa.array([None] * 30, pa.string()))
     rows = rows.set_column(0, "size", pa.array([None] * 30, pa.float64()))
@@ -177,7 +177,7 @@ def test_a_missing_cell_counts_as_in_training() -> None:
 
 
 def test_columns_may_bear_any_name() -> None:
-    """Also those of our outputs, of our nodes, and of no identifier."""
+    """They may have the names of our outputs and nodes, and names that are no identifiers."""
     names = ["predictions", "layers.0.w", "number 1", "Größe / m²", "label", "x", "mean", "classes", "probabilities"]
     table = MIXED.rename_columns(names)
     layers = [{"type": "dense", "units": 2, "activation": "elu"}]
@@ -188,7 +188,7 @@ def test_columns_may_bear_any_name() -> None:
 
 
 def test_the_same_weights_give_the_same_bytes() -> None:
-    """And say whose they are."""
+    """The same job gives the same file, whose metadata says which job, weights and epoch it is from."""
     of = trained(mixed(), MIXED)
     content = to_onnx(published(of))
     assert content == to_onnx(published(trained(mixed(), MIXED)))

@@ -152,7 +152,7 @@ def tensor(array: Any, name: str = "layers.0.b") -> TensorProto:
 
 
 def elsewhere(name: str) -> TensorProto:
-    """A tensor whose numbers are in another file."""
+    """Return a tensor whose numbers are in another file."""
     made = tensor(np.ones((1, 8), np.float32), name)
     made.ClearField("raw_data")
     made.data_location = TensorProto.EXTERNAL

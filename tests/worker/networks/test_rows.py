@@ -75,7 +75,7 @@ def test_an_array_has_the_features_and_only_numbers() -> None:
 
 @pytest.mark.parametrize("features", [("age", "size"), ("age", "size", "city")])
 def test_only_values_outside_the_training_range_draw_a_warning(features: tuple[str, ...]) -> None:
-    """The bounds themselves, their float32 copies, missing cells and categories draw none."""
+    """Neither the bounds, nor their float32 copies, nor missing cells or categories draw a warning."""
     rows = RowEncoder(fitted(*features))
     filled = [["Bonn"]] * (len(features) - 2)
 
@@ -102,7 +102,7 @@ def test_a_float32_copy_of_a_bound_is_not_outside() -> None:
     assert ranges.of_values(bounds[None] * 1.001).total == 3
 
 
-def test_all_are_counted_and_the_first_are_told() -> None:
+def test_all_are_counted_and_the_first_are_listed() -> None:
     """The total counts every value outside; only the first ones are listed."""
     found = RowEncoder(fitted("age", "size")).encode([[30, 9]] * 100).warnings
     assert (found.total, len(found.first)) == (100, WARNINGS_LIMIT)
@@ -140,12 +140,12 @@ FLOAT = np.dtype(np.float32)
 
 
 def row(**changes: float) -> np.ndarray:
-    """A number, three indicators, and the number of a colour: x, y, missing, and 3 for one never seen."""
+    """Return a row: a number, three indicators, and the number of a colour, which is 3 for one never seen."""
     return np.array([[changes.get("size", 0.5), 1, 0, 0, changes.get("colour", 3)]])
 
 
 def test_numbers_of_the_networks_type_are_not_copied() -> None:
-    """Encoded rows in the network's precision are used as they are; others are converted, and none is no error."""
+    """Encoded rows in the network's precision are used as they are; others are converted; no rows are no error."""
     values = row().astype(FLOAT)
     assert np.shares_memory(check_encoded(values, ENCODERS, FLOAT).x, values)
     assert check_encoded(row(), ENCODERS, FLOAT).x.dtype == FLOAT

@@ -56,7 +56,7 @@ def test_the_record_gives_back_what_was_stored(database: Database, members: int 
 
 
 def test_weights_that_do_not_exist_are_not_found(database: Database) -> None:
-    """Every way of reading says so by the same error."""
+    """Every way of reading raises the same error."""
     reads: list[Callable[..., Any]] = [read_trained, read_published, read_architecture, stored_shapes]
     for read in reads:
         with database.reading() as session, pytest.raises(NotFoundError, match="no such weights"):
@@ -67,7 +67,7 @@ def test_weights_that_do_not_exist_are_not_found(database: Database) -> None:
 def test_shapes_are_read_without_the_arrays(
     database: Database, monkeypatch: pytest.MonkeyPatch, members: int | None
 ) -> None:
-    """Of a file of several chunks only the header's bytes leave the database."""
+    """Only the bytes of the header leave the database, however many chunks the file has."""
     layers = [{"type": "dense", "units": units} for units in (4000, 400)]
     of = random_network([*layers, OUTPUT], encoders_of(mixed()), members=members)
     weights_id = stored(database, of)
