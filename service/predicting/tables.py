@@ -1,60 +1,29 @@
-"""A whole table is to be predicted: checked, put into the record, rung for."""
+"""A whole table is to be predicted: submitted, and answered."""
 
 from typing import Any
 
 from flask import Response, g, url_for
 
 from service.context import parts, project_id
-from service.idempotency import REPLAYED, earlier_answer, idempotent_request
+from service.idempotency import answered_once, replay_headers
 from service.operations import answer
 from service.predictors import Served
 from service.schemas.predictions import TableToPredict
-from worker.data.encoders import NumberTarget
-from worker.errors import SpecError
-from worker.networks.predictor import Predictor
-from worker.records.predictions import submit_prediction
+from worker.intake.submission import ServedWeights
 from worker.records.snapshots import Snapshot
 from worker.specs.prediction import PredictionOptions
 
 
 def accept_table(served: Served, dataset: TableToPredict, options: PredictionOptions) -> Response:
-    """202 with the prediction. Commit, then ring, as for a job. Raises SpecError if the table can't be predicted."""
-    known = idempotent_request()
-    before = earlier_answer(known)
-    if before is not None:
-        return _accepted(before, replayed=True)
-    _check(served.predictor, dataset, options)
-    snapshot, replayed = parts().database.write(
-        lambda session: submit_prediction(
-            session,
-            project_id(),
-            weights_id=served.weights_id,
-            served={"name": served.name, "version": served.version, "job_id": served.job_id},
-            dataset=dataset.model_dump(mode="json"),
-            options=options.model_dump(mode="json"),
-            waiting_limit=parts().settings.limits.queued_jobs,
-            request=known,
-            request_id=g.request_id,
+    """Answer 202 with the prediction. Raises SpecError if the table can't be predicted."""
+    weights = ServedWeights(served.weights_id, served.predictor.encoders, served.name, served.version, served.job_id)
+    answered = answered_once(
+        lambda known: parts().intake.submit_prediction(
+            project_id(), weights, dataset, options, request=known, request_id=g.request_id
         )
     )
-    if not replayed:
-        parts().doorbell.ring(snapshot["id"])
-    return _accepted(snapshot, replayed=replayed)
-
-
-def _check(predictor: Predictor, dataset: TableToPredict, options: PredictionOptions) -> None:
-    """What can be known without opening the table; the rest is known by the worker."""
-    profile = parts().datasets.profile(project_id(), dataset)
-    for code in predictor.encoders.features:
-        if profile.column(code.name) is None:
-            raise SpecError("/dataset", f"has no column {code.name!r}, which is a feature of this model")
-    if options.top_k is not None and isinstance(predictor.encoders.target, NumberTarget):
-        raise SpecError("/top_k", "is of classes; this model predicts numbers")
-
-
-def _accepted(snapshot: Snapshot, *, replayed: bool) -> Response:
-    headers = {"Location": url_for("tables.show", prediction_id=snapshot["id"])}
-    return answer(with_links(snapshot), 202, headers | (REPLAYED if replayed else {}))
+    headers = {"Location": url_for("tables.show", prediction_id=answered.answer["id"])} | replay_headers(answered)
+    return answer(with_links(answered.answer), 202, headers)
 
 
 def with_links(snapshot: Snapshot) -> dict[str, Any]:
