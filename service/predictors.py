@@ -7,10 +7,11 @@ from cachetools import LRUCache, TTLCache
 
 from worker.data.encoders import CategoricalCode
 from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
 from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.versions import Version, find_version
-from worker.records.weights import newest_weights_id, read_weights
+from worker.records.weights import newest_weights_id
 
 # a finished job's weights never change, nor those of a version; a second bounds how long a deleted one still answers,
 # and how long a process that did not move an alias itself still answers with the version before
@@ -91,8 +92,7 @@ class Predictors:
         if known is not None:
             return known
         with self._database.reading() as session:
-            row, arrays = read_weights(session, weights_id)
-            predictor = Predictor(row.network, row.encoders, arrays)
+            predictor = Predictor(read_trained(session, weights_id))
         with self._lock:
             if size_of(predictor) <= self._built.maxsize:
                 self._built[weights_id] = predictor

@@ -17,7 +17,7 @@ from service.schemas import predictions as schemas
 from service.schemas.common import ProblemDocument
 from service.schemas.jobs import WeightsQuery
 from worker.errors import SpecError
-from worker.networks.trained import read_trained
+from worker.networks.trained import read_published
 from worker.records.jobs import get_job
 from worker.records.weights import newest_weights_id
 
@@ -99,5 +99,5 @@ def weights(job_id: str, query: WeightsQuery) -> Response:
     """The weights as safetensors: final, latest, or of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
-        trained = read_trained(session, newest_weights_id(session, job_id, query.checkpoint))
-    return exported(trained, "safetensors", f"{job_id}-{trained.epoch}")
+        published = read_published(session, newest_weights_id(session, job_id, query.checkpoint))
+    return exported(published, "safetensors", f"{job_id}-{published.epoch}")

@@ -10,9 +10,8 @@ from service.protocols.inference import Input, refused
 from service.protocols.signature import ENCODED_ROWS, ROWS, all_numbers
 from service.protocols.tensors import Tensor
 from worker.data.encoders import CategoricalCode
-from worker.networks.encoded import check_encoded
 from worker.networks.predictor import Predictor
-from worker.networks.rows import Encoded
+from worker.networks.rows import Encoded, check_encoded
 
 
 def take_inputs(predictor: Predictor, inputs: Mapping[str, Input], *, encoded: bool, rows_limit: int) -> Encoded:

@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import DTypeLike
 
+from worker.backprop.array_names import name_in_layer, name_in_member
 from worker.backprop.arrays import Floats
 from worker.errors import ShapeError
 
@@ -56,11 +57,11 @@ class Parameters:
         """The arrays under their names in a weights file: `layers.0.w`, or of a stack `members.3.layers.0.w`."""
         if self.members is not None:
             return {
-                f"members.{member}.{name}": array
+                name_in_member(member, name): array
                 for member in range(self.members)
                 for name, array in self.member(member).named().items()
             }
-        return {f"layers.{n}.{name}": view for n, layer in enumerate(self.views) for name, view in layer.items()}
+        return {name_in_layer(n, name): view for n, layer in enumerate(self.views) for name, view in layer.items()}
 
     def member(self, position: int) -> "Parameters":
         """One member of a stack, as a window."""

@@ -13,6 +13,7 @@ from worker.data.storage import Storage
 from worker.errors import DataError
 from worker.intake.datasets import Datasets
 from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
 from worker.records.identifiers import new_id
 from worker.records.predictions import (
     PredictionClaim,
@@ -23,7 +24,6 @@ from worker.records.predictions import (
 )
 from worker.records.sessions import Database
 from worker.records.states import Status
-from worker.records.weights import read_weights
 from worker.running.attempt import Attempt, attempt_row
 from worker.running.stopping import Progress, Stopping
 from worker.settings import Settings
@@ -84,8 +84,7 @@ class PredictionAttempt(Attempt):
     def _predict(self) -> dict[str, Any] | None:
         """Store the result. Return what the row keeps of it; None if there was a reason to stop."""
         with self.database.reading() as session:
-            weights, arrays = read_weights(session, self.claim.weights_id)
-        predictor = Predictor(weights.network, weights.encoders, arrays)
+            predictor = Predictor(read_trained(session, self.claim.weights_id))
         spec = DATASET.validate_python(self.claim.dataset)
         table = self.predictor.datasets.load(self.claim.project_id, spec, text=predictor.categories)
         content = predict_table(predictor, table, PredictionOptions.model_validate(self.claim.options), self.stopping)

@@ -24,7 +24,7 @@ from worker.records.lease import Claim, add_note
 from worker.records.points import Point
 from worker.records.sessions import Database
 from worker.records.states import Status
-from worker.records.weights import Recipe, publish_weights, to_bytes
+from worker.records.weights import NetworkColumns, publish_weights, to_bytes
 from worker.runtime import uptime
 
 log = structlog.get_logger()
@@ -80,7 +80,7 @@ class Recorder:
         self,
         database: Database,
         claim: Claim,
-        recipe: Recipe,
+        columns: NetworkColumns,
         *,
         epochs: int,
         snapshots: set[int],
@@ -91,7 +91,7 @@ class Recorder:
 
         on_write: called after each write with the job's status, and the moment of `uptime` from which its lease counts.
         """
-        self._database, self._claim, self._recipe = database, claim, recipe
+        self._database, self._claim, self._columns = database, claim, columns
         self._epochs, self._snapshots, self.fingerprint = epochs, snapshots, fingerprint
         self._on_write = on_write
         self._pending = Pending()
@@ -115,7 +115,7 @@ class Recorder:
 
     def keep(self, taken: Sequence[Taken]) -> None:
         """Take in steps whose every tensor is kept, for the next flush or checkpoint."""
-        self._pending.steps += [step_file(step, self._recipe.network) for step in taken]
+        self._pending.steps += [step_file(step, self._columns["network"]) for step in taken]
 
     def flush(self) -> None:
         """Write what is pending."""
@@ -198,7 +198,7 @@ class Recorder:
 
     def _publish_snapshot(self, session: Session, epoch: int, staged: Staged, seq: int) -> None:
         weights_id = publish_weights(
-            session, self._claim, self._recipe, kind="snapshot", epoch=epoch, blob_id=self._blob(session, staged)
+            session, self._claim, self._columns, kind="snapshot", epoch=epoch, blob_id=self._blob(session, staged)
         )
         payload = {"epoch": epoch, "weights_id": weights_id}
         project_id, job_id = self._claim.project_id, self._claim.job_id
@@ -210,7 +210,7 @@ class Recorder:
 
         def publish(session: Session) -> None:
             publish_weights(
-                session, self._claim, self._recipe, kind="final", epoch=epoch, blob_id=self._blob(session, staged)
+                session, self._claim, self._columns, kind="final", epoch=epoch, blob_id=self._blob(session, staged)
             )
 
         return publish

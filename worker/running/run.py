@@ -18,7 +18,7 @@ from worker.insight.certificate import certify, skipped
 from worker.insight.hints import hints_of
 from worker.intake.datasets import Datasets
 from worker.intake.start import read_start
-from worker.networks.warm_start import Source
+from worker.networks.trained import Trained, to_columns
 from worker.records.checkpoints import drop_checkpoints
 from worker.records.curves import read_curve
 from worker.records.events import notes_since_last_epoch
@@ -123,7 +123,7 @@ class JobAttempt(Attempt):
             return self._succeed(loaded, recorder)
         return self._stop(reason, training, recorder)
 
-    def _source(self) -> Source | None:
+    def _source(self) -> Trained | None:
         if self.spec.start_from is None:
             return None
         with self.database.reading() as session:
@@ -134,7 +134,7 @@ class JobAttempt(Attempt):
         return Recorder(
             self.database,
             self.claim,
-            loaded.recipe,
+            to_columns(loaded.layers, loaded.encoders),
             epochs=spec.epochs,
             snapshots=snapshot_epochs(spec.epochs, spec.snapshots, loaded.training.parameters.flat.nbytes),
             fingerprint=fingerprint(spec.threads),

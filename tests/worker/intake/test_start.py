@@ -10,13 +10,12 @@ import pytest
 
 from tests.conftest import spec_of
 from tests.worker.running.test_run import curve_bits, final_arrays, read_job, stop_at_the_first_flush
-from worker.data.encoders import CategoricalCode, Encoders, NumericCode
+from worker.data.encoders import CategoricalCode, NumericCode
 from worker.data.sources import make_table
 from worker.errors import SpecError, StateError
 from worker.intake.design import design_job
-from worker.networks.layers import LAYERS
 from worker.networks.predictor import Predictor
-from worker.networks.warm_start import Source
+from worker.networks.trained import Trained, read_trained
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import delete_job
 from worker.records.kept_steps import read_step
@@ -24,7 +23,7 @@ from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Alias, Model
 from worker.records.versions import register_version
-from worker.records.weights import from_bytes, newest_weights_id, read_weights
+from worker.records.weights import from_bytes, newest_weights_id
 from worker.running.loading import Loaded, load
 from worker.running.run import Runner
 from worker.settings import Limits
@@ -61,8 +60,8 @@ def test_the_first_loss_is_the_sources_own(database: Database, runner: Runner, s
     table = make_table(spec.dataset)  # type: ignore[arg-type]
     rows = table.take(load(spec, table, Limits()).split.train)
     with database.reading() as session:
-        weights, arrays = read_weights(session, newest_weights_id(session, source_id, "final"))
-        served = Predictor(weights.network, weights.encoders, arrays).predict_table(rows)
+        trained = read_trained(session, newest_weights_id(session, source_id, "final"))
+    served = Predictor(trained).predict_table(rows)
     assert served.classes is not None
     labels = [served.classes.index(label) for label in rows["label"].to_pylist()]
     of_label = np.array(served.probabilities)[np.arange(len(labels)), labels]
@@ -177,16 +176,15 @@ SMALL: dict[str, Any] = {
 }
 
 
-def loaded(spec: Job, source: Source | None = None, **changes: Any) -> Loaded:
+def loaded(spec: Job, source: Trained | None = None, **changes: Any) -> Loaded:
     return load(spec, pa.table(TABLE | changes), Limits(), source)
 
 
-def source_of(spec: Job) -> Source:
+def source_of(spec: Job) -> Trained:
     """The job run here and now."""
     made = loaded(spec)
     list(made.training.run(lambda: False))
-    layers = LAYERS.validate_python(made.recipe.network)
-    return Source(layers, Encoders.model_validate(made.recipe.encoders), made.training.final.named())
+    return Trained(made.layers, made.encoders, made.training.final.named())
 
 
 def started(**changes: Any) -> Job:

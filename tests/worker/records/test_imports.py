@@ -16,7 +16,6 @@ from worker.records.submission import Plan, submit_job
 from worker.records.tables import Blob, Chunk, Weights
 from worker.records.transitions import change_status
 from worker.records.versions import delete_model, delete_version, find_version, register_version
-from worker.records.weights import Recipe
 
 CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) + b"the rest"
 
@@ -25,7 +24,9 @@ CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) + b"the rest"
 def weights_id(database: Database) -> str:
     """Imported weights in two chunks, that are version 1 of the model a."""
     blob_id = write_blob(database, DEFAULT_PROJECT, CONTENT)
-    weights_id = database.write(lambda session: publish_import(session, DEFAULT_PROJECT, Recipe([], {}), blob_id))
+    weights_id = database.write(
+        lambda session: publish_import(session, DEFAULT_PROJECT, {"network": [], "encoders": {}}, blob_id)
+    )
     register(database, "a", weights_id)
     return weights_id
 

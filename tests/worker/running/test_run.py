@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 
 from tests.conftest import spec_of
 from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
 from worker.records.clock import seconds_from_now
 from worker.records.curves import read_curve
 from worker.records.events import happenings_after
@@ -91,8 +92,7 @@ def test_the_result_predicts_what_was_evaluated(database: Database, runner: Runn
     job_id = submit(training={"epochs": 60})["id"]
     runner.run_job(job_id)
     with database.reading() as session:
-        row, arrays = read_weights(session, newest_weights_id(session, job_id))
-        predictor = Predictor(row.network, row.encoders, arrays)
+        predictor = Predictor(read_trained(session, newest_weights_id(session, job_id)))
     table = runner.datasets.load(DEFAULT_PROJECT, spec_of().dataset)
     by_table = predictor.predict_table(table)
     assert np.mean(np.array(by_table.predictions) == table["label"].to_numpy(zero_copy_only=False)) > 0.9
@@ -115,8 +115,8 @@ def test_a_regression_predicts_in_its_own_units(database: Database, runner: Runn
     assert job.evaluation is not None
     assert job.evaluation["validation"]["metrics"]["r2"] > 0.999
     with database.reading() as session:
-        row, arrays = read_weights(session, newest_weights_id(session, job_id))
-    prediction = Predictor(row.network, row.encoders, arrays).predict_rows([[0.5, -0.5], {"x2": 0.0, "x1": 0.0}])
+        trained = read_trained(session, newest_weights_id(session, job_id))
+    prediction = Predictor(trained).predict_rows([[0.5, -0.5], {"x2": 0.0, "x1": 0.0}])
     np.testing.assert_allclose(prediction.predictions, [3.5, 1.0], atol=0.02)
     assert (prediction.classes, prediction.probabilities) == (None, None)
 

@@ -1,32 +1,40 @@
-"""A chain of dense layers from elsewhere, with what its owner says of it -> layers and encoders of ours."""
+"""Dense layers from another library's file, with what the client says of them -> a trained network."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from worker.backprop.array_names import name_in_layer
 from worker.backprop.arrays import Floats
 from worker.data.encoders import ClassTarget, Encoders, LabelsTarget, NumberTarget, NumericCode, Target
 from worker.errors import SpecError, WeightsFileError
-from worker.networks.imported import Imported, checked
+from worker.networks.file_checks import checked
+from worker.networks.trained import Trained
 from worker.settings import Limits
 from worker.specs.imports import Description
-from worker.specs.network import ResolvedDense
+from worker.specs.network import Activation, ResolvedDense
 
 UNITS_LIMIT = 65_536
 
 
 class DenseFound(NamedTuple):
-    """z = x w + b, a = f(z). w: (inputs, units); b: (units,); activation: f's name; name: of its place in the file."""
+    """z = x w + b, a = f(z).
+
+    name: what the file calls the layer, for messages. w: (inputs, units). b: (units,). activation: the name of f.
+    """
 
     name: str
     w: Floats
     b: Floats
-    activation: str
+    activation: Activation
 
 
-def from_chain(found: Sequence[DenseFound], description: Description, limits: Limits) -> Imported:
-    """Raises WeightsFileError for layers that are no chain, SpecError for a description that does not fit."""
+def from_chain(found: Sequence[DenseFound], description: Description, limits: Limits) -> Trained:
+    """Return the network that passes a row through these layers in order.
+
+    Raises WeightsFileError if the layers do not follow each other, SpecError for a description that does not fit.
+    """
     _check_chain(found)
     activation = _output_activation(found[-1], description)
     activations = [*(layer.activation for layer in found[:-1]), activation]
@@ -34,15 +42,11 @@ def from_chain(found: Sequence[DenseFound], description: Description, limits: Li
     arrays: dict[str, Floats] = {}
     layers = []
     for n, (layer, name) in enumerate(zip(found, activations, strict=True)):
-        # a float16 is kept as the float32 of the same value; a transposed matrix as rows, which a file is made of
+        # a float16 becomes the float32 of the same value
         for part, array in (("w", layer.w), ("b", layer.b)):
-            arrays[f"layers.{n}.{part}"] = np.ascontiguousarray(array, dtype)
+            arrays[name_in_layer(n, part)] = array.astype(dtype, copy=False)
         units = layer.w.shape[1]
-        layers.append(
-            ResolvedDense.model_validate(
-                {"type": "dense", "units": units, "activation": name, "initializer": "glorot_uniform"}
-            )
-        )
+        layers.append(ResolvedDense(type="dense", units=units, activation=name, initializer="glorot_uniform"))
     names = _names(description.features, found[0].w.shape[0], "x", "/features", limits.columns)
     features = tuple(NumericCode(name=name, median=0.0, mean=0.0, scale=1.0) for name in names)
     target = _target(activation, found[-1].w.shape[1], description)
@@ -63,14 +67,15 @@ def _check_chain(found: Sequence[DenseFound]) -> None:
         inputs = layer.w.shape[1]
 
 
-def _output_activation(output: DenseFound, description: Description) -> str:
-    """That of the file; logits of classes get what makes probabilities of them."""
+def _output_activation(output: DenseFound, description: Description) -> Activation:
+    """Return the file's activation; the logits of classes get the one that makes probabilities of them."""
     if description.classes is None or output.activation != "identity":
         return output.activation
     return "sigmoid" if output.w.shape[1] == 1 else "softmax"
 
 
 def _names(given: Sequence[str] | None, count: int, letter: str, pointer: str, limit: int) -> tuple[str, ...]:
+    """Return the names that the client gave, or else a letter and a number for each."""
     if count > limit:
         raise WeightsFileError(f"has {count} columns; the limit is {limit}")
     if given is None:
@@ -82,8 +87,8 @@ def _names(given: Sequence[str] | None, count: int, letter: str, pointer: str, l
     return tuple(given)
 
 
-def _target(activation: str, units: int, description: Description) -> Target:
-    """What the output layer answers."""
+def _target(activation: Activation, units: int, description: Description) -> Target:
+    """Return what the output layer predicts."""
     of_classes = activation == "softmax" or (activation == "sigmoid" and units == 1)
     if not of_classes and description.classes is not None:
         raise SpecError("/classes", f"are told apart by softmax, or one sigmoid; the output layer is {activation}")

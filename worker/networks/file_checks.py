@@ -1,20 +1,19 @@
-"""What an import comes to: layers, encoders and arrays that agree with each other, within the limits."""
+"""Checks of a network from a client's file: its layers, encoders and arrays must fit each other, within the limits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from pydantic import ValidationError
 
 from worker.backprop.activations import Sigmoid, Softmax
+from worker.backprop.array_names import count_members, name_in_layer, name_in_member
 from worker.backprop.arrays import Floats
 from worker.backprop.network import Network
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, NumberTarget, NumericCode
 from worker.data.readers import CELL_BYTES_LIMIT, check_names
 from worker.errors import DataError, ShapeError, SpecError, WeightsFileError
-from worker.networks.layers import LAYERS, build_network, resolve_embeddings
-from worker.records.weights import Recipe
+from worker.networks.layers import build_network, resolve_embeddings
+from worker.networks.trained import Trained
 from worker.settings import Limits
 from worker.specs.network import EmbeddingLayer, ResolvedEmbedding, ResolvedLayer
 
@@ -23,25 +22,23 @@ LAYERS_LIMIT = 257
 "As many hidden layers as a job may have, and the output layer."
 
 
-@dataclass(frozen=True)
-class Imported:
-    layers: Sequence[ResolvedLayer]
-    encoders: Encoders
-    arrays: Mapping[str, Floats]
-
-    @property
-    def recipe(self) -> Recipe:
-        network = LAYERS.dump_python(list(self.layers), mode="json")
-        return Recipe(network, self.encoders.model_dump(mode="json"))
-
-
 def checked(
     layers: Sequence[ResolvedLayer], encoders: Encoders, arrays: Mapping[str, Floats], limits: Limits
-) -> Imported:
-    """All of it, if each fits the others. Raises WeightsFileError.
+) -> Trained:
+    """Return the network if its parts fit each other. Raises WeightsFileError.
 
-    Nothing is allocated by what a file claims: shapes are compared before, with arrays that are there already.
+    Nothing is allocated because a file claims it: shapes are first compared with arrays that are in memory already.
     """
+    network = check_architecture(layers, encoders, limits)
+    _check_shapes(network, arrays, limits)
+    _check_numbers(arrays)
+    if isinstance(encoders.target, ClassTarget) and not isinstance(network.output.activation, Softmax | Sigmoid):
+        raise WeightsFileError("a network of classes must end in softmax or sigmoid, which give probabilities")
+    return Trained(layers, encoders, arrays)
+
+
+def check_architecture(layers: Sequence[ResolvedLayer], encoders: Encoders, limits: Limits) -> Network:
+    """Return the network of these layers, without weights, if they fit the encoders. Raises WeightsFileError."""
     if not 1 <= len(layers) <= LAYERS_LIMIT:
         raise WeightsFileError(f"must have 1 to {LAYERS_LIMIT} layers, got {len(layers)}")
     _check_features(encoders, limits)
@@ -51,10 +48,7 @@ def checked(
     except (ShapeError, SpecError) as error:
         raise WeightsFileError(f"the layers do not fit together: {error}") from error
     _check_target(encoders, network)
-    _check_arrays(network, arrays, limits)
-    if isinstance(encoders.target, ClassTarget) and not isinstance(network.output.activation, Softmax | Sigmoid):
-        raise WeightsFileError("a network of classes must end in softmax or sigmoid, which give probabilities")
-    return Imported(layers, encoders, arrays)
+    return network
 
 
 def _check_features(encoders: Encoders, limits: Limits) -> None:
@@ -87,7 +81,7 @@ def _texts_fit(texts: Sequence[str]) -> bool:
 
 
 def _check_embeddings(layers: Sequence[ResolvedLayer], encoders: Encoders) -> None:
-    """They stand first and mean the columns that they name: a category's number never reaches past their rows."""
+    """Embeddings come first and take the columns they name, so that a category's number is always a row of theirs."""
     first = [layer for layer in layers if isinstance(layer, ResolvedEmbedding)]
     asked = [EmbeddingLayer(type="embedding", column=layer.column, dimensions=layer.dimensions) for layer in first]
     embedded = {code.name for code in encoders.features if isinstance(code, CategoricalCode) and code.embedded}
@@ -115,14 +109,15 @@ def _check_target(encoders: Encoders, network: Network) -> None:
         raise WeightsFileError(f"the target does not fit the {network.outputs} units of the output layer")
 
 
-def _check_arrays(network: Network, arrays: Mapping[str, Floats], limits: Limits) -> None:
-    """Names, shapes, one precision, and finite numbers."""
-    shapes = {f"layers.{n}.{name}": shape for n, one in enumerate(network.layers) for name, shape in one.shapes.items()}
-    members = len({name.split(".")[1] for name in arrays if name.startswith("members.")})
-    if members > MEMBERS_LIMIT:
-        raise WeightsFileError(f"an ensemble has at most {MEMBERS_LIMIT} members")
-    if members:
-        shapes = {f"members.{n}.{name}": shape for n in range(members) for name, shape in shapes.items()}
+def _check_shapes(network: Network, arrays: Mapping[str, Floats], limits: Limits) -> None:
+    shapes = {
+        name_in_layer(n, name): shape for n, one in enumerate(network.layers) for name, shape in one.shapes.items()
+    }
+    members = count_members(arrays)
+    if members is not None:
+        if members > MEMBERS_LIMIT:
+            raise WeightsFileError(f"an ensemble has at most {MEMBERS_LIMIT} members")
+        shapes = {name_in_member(n, name): shape for n in range(members) for name, shape in shapes.items()}
     size = sum(map(prod, shapes.values()))
     if size > limits.parameters:
         raise WeightsFileError(f"has {size} parameters; the limit is {limits.parameters}")
@@ -130,6 +125,10 @@ def _check_arrays(network: Network, arrays: Mapping[str, Floats], limits: Limits
         needed, given = shapes.get(name), arrays[name].shape if name in arrays else None
         if needed != given:
             raise WeightsFileError(f"{name[:64]} must be {needed or 'absent'}, got {given or 'nothing'}")
+
+
+def _check_numbers(arrays: Mapping[str, Floats]) -> None:
+    """One precision for all arrays, and finite numbers."""
     if len({array.dtype for array in arrays.values()}) != 1:
         raise WeightsFileError("all arrays must be of one precision, float32 or float64")
     for name, array in arrays.items():
@@ -137,9 +136,3 @@ def _check_arrays(network: Network, arrays: Mapping[str, Floats], limits: Limits
             raise WeightsFileError(f"{name[:64]} has numbers that are not finite")
         if name.endswith(".variance") and (array < 0).any():
             raise WeightsFileError(f"{name[:64]} has a negative variance")
-
-
-def described(error: ValidationError) -> str:
-    """The first fault of a document in the file, with its place."""
-    fault = error.errors(include_url=False, include_input=False)[0]
-    return f"{'/'.join(map(str, fault['loc']))[:100]} {fault['msg'][:200]}"
