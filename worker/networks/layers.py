@@ -22,8 +22,6 @@ from worker.specs.job import Job
 
 LAYERS: TypeAdapter[list[specs.ResolvedLayer]] = TypeAdapter(list[specs.ResolvedLayer])
 
-OF_RELU = {"relu", "leaky_relu", "elu", "gelu", "silu", "softplus"}
-
 
 def resolve_layers(spec: Job, task: Task, columns: Sequence[InputColumn]) -> list[specs.ResolvedLayer]:
     """Return the layers as they will be built, the output layer last. Raises SpecError."""
@@ -78,13 +76,11 @@ def _resolve_inner(layer: specs.InnerLayer) -> specs.ResolvedInnerLayer:
             assert_never(layer)
 
 
-def _initializer(layer: specs.DenseLayer) -> specs.Initializer:
+def _initializer(layer: specs.DenseLayer) -> str:
     """Return the initializer's name. A layer from a client's file may still have `auto`."""
     if layer.initializer != "auto":
         return layer.initializer
-    if layer.activation == "selu":
-        return "lecun_normal"
-    return "he_normal" if layer.activation in OF_RELU else "glorot_uniform"
+    return ACTIVATIONS[layer.activation].initializer
 
 
 def _check_residuals(layers: Sequence[specs.ResolvedLayer], inputs: int) -> None:

@@ -99,7 +99,7 @@ def rows_for(subject: Subject, count: int = ROWS) -> tuple[Floats, Targets]:
 
 
 def addresses(subject: Subject) -> list[tuple[Address, str, tuple[int, ...]]]:
-    """Of every trained number: its address, and the array's name and the index in it."""
+    """Return the address of every trained number, with the name of its array and its place there."""
     found: list[tuple[Address, str, tuple[int, ...]]] = []
     for name, array in subject.parameters.named().items():
         _, layer, *rest = name.split(".")

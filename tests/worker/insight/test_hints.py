@@ -47,10 +47,12 @@ CURVES: dict[str, tuple[list[Point], list[str]]] = {
 
 @pytest.mark.parametrize("name", sorted(CURVES))
 def test_each_curve_is_told_as_what_it_is(name: str) -> None:
+    """Each typical curve gets the hints that fit it, and no others."""
     points, expected = CURVES[name]
     assert [hint["code"] for hint in hints_of(points)] == expected
 
 
 def test_a_hint_names_the_epoch_and_the_figures() -> None:
+    """The message says at which epoch the loss was lowest, and the losses."""
     (hint,) = hints_of(CURVES["validation turns"][0])
     assert "lowest about epoch 3 (0.5) and has risen to 1" in hint["message"]
