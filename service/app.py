@@ -15,28 +15,27 @@ from service.api import (
     events,
     exports,
     imports,
-    inference,
     insight,
     jobs,
     models,
-    open_inference,
-    predictions,
-    scoring,
     steps,
     submissions,
     system,
-    table_predictions,
     versions,
 )
 from service.context import EXTENSION, Parts, register_request_ids
 from service.dialects import tell
 from service.live import Live
+from service.open_inference import infer_routes, server_routes
+from service.open_inference.statistics import Statistics
 from service.openapi import document
 from service.operations import Operation, register_operations
-from service.predictors import Predictors
+from service.predict import routes as predict_routes
+from service.predict import table_routes
+from service.predict.addresses import Addresses
+from service.predict.predictors import Predictors
 from service.problems import register_problems
-from service.protocols.addresses import Addresses
-from service.protocols.statistics import Statistics
+from service.scoring import routes as scoring_routes
 from service.settings import ServiceSettings
 from service.ui import pages
 from worker.broker.doorbell import Doorbell
@@ -55,8 +54,8 @@ RESOURCES = (
     jobs,
     curves,
     events,
-    predictions,
-    table_predictions,
+    predict_routes,
+    table_routes,
     chain_rule,
     insight,
     steps,
@@ -66,9 +65,9 @@ RESOURCES = (
     aliases,
     exports,
     imports,
-    open_inference,
-    inference,
-    scoring,
+    server_routes,
+    infer_routes,
+    scoring_routes,
     system,
 )
 

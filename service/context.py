@@ -9,9 +9,9 @@ import uuid_utils
 from flask import Flask, Response, current_app, g, request
 
 from service.live import Live
-from service.predictors import Predictors
-from service.protocols.addresses import Addresses
-from service.protocols.statistics import Statistics
+from service.open_inference.statistics import Statistics
+from service.predict.addresses import Addresses
+from service.predict.predictors import Predictors
 from service.settings import ServiceSettings
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage

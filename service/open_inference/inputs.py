@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from service.open_inference.messages import Input, refused
+from service.open_inference.signature import ENCODED_ROWS, ROWS, all_numbers
+from service.open_inference.tensors import Tensor
 from service.problems import Problem
-from service.protocols.inference import Input, refused
-from service.protocols.signature import ENCODED_ROWS, ROWS, all_numbers
-from service.protocols.tensors import Tensor
 from worker.data.encoders import CategoricalCode
 from worker.networks.encoded import check_encoded
 from worker.networks.predictor import Predictor

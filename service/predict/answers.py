@@ -8,8 +8,8 @@ from flask import Response, request
 
 from service.operations import answer
 from service.parsing import JSON_TYPE
-from service.predicting.asking import BODIES
-from service.predictors import Served
+from service.predict.predictors import Served
+from service.predict.requests import BODIES
 from worker.data.arrow_streams import ARROW, write_arrow_stream
 from worker.data.npy import NPY, write_npy
 from worker.data.readers import CSV

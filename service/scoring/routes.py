@@ -7,15 +7,14 @@ from typing import Any
 
 from flask import Response, request
 
+from service.bodies import read_body, read_json
 from service.context import parts, project_id
 from service.operations import JSON, Answer, Operations, answer
 from service.parsing import validate
+from service.predict.addresses import Addressed
 from service.problems import Problem
-from service.protocols.addresses import Addressed
-from service.protocols.compression import read_body
-from service.protocols.dataframes import rows_of
-from service.protocols.inference import read_json
-from service.schemas import scoring as schemas
+from service.scoring import schemas
+from service.scoring.dataframes import rows_of
 from worker.data.readers import CSV, read_table
 from worker.networks.outputs import Prediction
 from worker.networks.predictor import Predictor

@@ -7,8 +7,8 @@ from flask import Response, g, url_for
 from service.context import parts, project_id
 from service.idempotency import REPLAYED, earlier_answer, idempotent_request
 from service.operations import answer
-from service.predictors import Served
-from service.schemas.predictions import TableToPredict
+from service.predict.predictors import Served
+from service.predict.schemas import TableToPredict
 from worker.data.encoders import NumberTarget
 from worker.errors import SpecError
 from worker.networks.predictor import Predictor

@@ -7,7 +7,7 @@ null or absent from a record is missing. Source: mlflow/mlflow, mlflow/utils/pro
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from service.schemas.scoring import ScoringRequest, Split
+from service.scoring.schemas import ScoringRequest, Split
 from worker.errors import DataError
 
 Rows = list[list[Any]]

@@ -1,16 +1,15 @@
 """A whole request of the Open Inference Protocol, JSON and raw tensors, and a whole answer."""
 
-import json
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
-from service.parsing import check_surrogates, validate
+from service.bodies import read_json
+from service.open_inference.schemas import InferInput, InferOutput, InferRequest
+from service.open_inference.tensors import Tensor, TensorError, datatype_of, from_json, from_raw, to_json, to_raw
+from service.parsing import validate
 from service.problems import Problem
-from service.protocols.tensors import Tensor, TensorError, datatype_of, from_json, from_raw, to_json, to_raw
-from service.schemas.open_inference import InferInput, InferOutput, InferRequest
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -80,35 +79,6 @@ def _json_length(header_length: str | None, length: int) -> int:
     if int(header_length) > length:
         raise Problem(400, f"the header {HEADER_LENGTH} says {header_length} bytes; the body has {length}")
     return int(header_length)
-
-
-def read_json(content: bytes) -> Any:
-    """JSON as these protocols' clients write it: NaN stands for a missing number. Raises a Problem."""
-    if not content:
-        raise Problem(400, "the body is empty")
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return _read_json_with_nan(content)
-
-
-def _read_json_with_nan(content: bytes) -> Any:
-    try:
-        document = json.loads(content.decode(), parse_constant=_constant)
-    except UnicodeDecodeError as error:
-        raise Problem(400, f"the JSON is not UTF-8: byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise Problem(400, f"the body is not JSON: line {error.lineno}, column {error.colno}") from error
-    except (RecursionError, ValueError) as error:
-        raise Problem(400, "the body is not JSON that can be read") from error
-    check_surrogates(content, document)
-    return document
-
-
-def _constant(token: str) -> float:
-    if token != "NaN":  # noqa: S105 - a token of JSON's grammar
-        raise ValueError(token)
-    return math.nan
 
 
 def _inputs(known: list[InferInput], binary: memoryview) -> dict[str, Input]:

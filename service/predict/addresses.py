@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from cachetools import TTLCache
 
-from service.predictors import FINISHED_SECONDS, Predictors, Served
+from service.predict.predictors import FINISHED_SECONDS, Predictors, Served
 from worker.errors import NotFoundError
 
 ENCODED = ".encoded"

@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 from sqlalchemy import text
 
 from service.context import Parts
-from tests.service.protocols.conftest import MODELS, tensor
+from tests.service.conftest import MODELS
+from tests.service.open_inference.conftest import tensor
 
 ROWS = tensor("rows", [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]], "FP64", [2, 4])
 

@@ -9,17 +9,17 @@ from typing import Any
 
 from flask import Response, request
 
-from service.api.open_inference import NO_MODEL
+from service.bodies import compressed, read_body
 from service.context import parts, project_id
+from service.open_inference import schemas
+from service.open_inference.inputs import take_inputs
+from service.open_inference.messages import HEADER_LENGTH, Asked, Told, read_inference, write_inference
+from service.open_inference.server_routes import NO_MODEL
+from service.open_inference.signature import Described, classified, output_tensor, outputs_of
+from service.open_inference.statistics import Key
 from service.operations import JSON, Answer, Operations
+from service.predict.addresses import Addressed
 from service.problems import Problem
-from service.protocols.addresses import Addressed
-from service.protocols.compression import compressed, read_body
-from service.protocols.inference import HEADER_LENGTH, Asked, Told, read_inference, write_inference
-from service.protocols.inputs import take_inputs
-from service.protocols.signature import Described, classified, output_tensor, outputs_of
-from service.protocols.statistics import Key
-from service.schemas import open_inference as schemas
 from worker.networks.outputs import Outputs
 
 operations = Operations("inference")

@@ -11,9 +11,9 @@ from flask import Response, request
 from service.api.answers import NOT_MODIFIED, page
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
-from service.predicting.tables import with_links
+from service.predict import schemas
+from service.predict.table_submission import with_links
 from service.problems import Problem
-from service.schemas import predictions as schemas
 from service.schemas.common import Page, ProblemDocument
 from worker.data.arrow_streams import ARROW
 from worker.data.readers import CSV

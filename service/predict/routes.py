@@ -8,12 +8,12 @@ from service.api.answers import CONFLICT, INVALID, NOT_FOUND
 from service.api.exports import BINARY, exported
 from service.context import parts, project_id
 from service.operations import Answer, Operations
-from service.predicting.answering import WARNINGS, media_type_of_answer, tell
-from service.predicting.asking import BODIES, read_body, read_rows
-from service.predicting.tables import accept_table
-from service.predictors import Served
+from service.predict import schemas
+from service.predict.answers import WARNINGS, media_type_of_answer, tell
+from service.predict.predictors import Served
+from service.predict.requests import BODIES, read_body, read_rows
+from service.predict.table_submission import accept_table
 from service.problems import Problem
-from service.schemas import predictions as schemas
 from service.schemas.common import ProblemDocument
 from service.schemas.jobs import WeightsQuery
 from worker.errors import SpecError

@@ -15,7 +15,7 @@ from sklearn.datasets import load_iris
 from sqlalchemy import event
 
 from service.context import Parts
-from tests.service.protocols.conftest import tensor
+from tests.service.open_inference.conftest import tensor
 from worker.records.identifiers import DEFAULT_PROJECT
 
 X = load_iris().data[::10]
@@ -350,7 +350,7 @@ def test_errors_of_every_kind_are_told_in_the_protocols_words(
         413: client.post("/v2/models/iris/infer", data=b"x" * 10_001),
         406: client.get("/v2", headers={"Accept": "text/html"}),
     }
-    monkeypatch.setattr("service.api.inference.read_inference", broken)
+    monkeypatch.setattr("service.open_inference.infer_routes.read_inference", broken)
     answers[500] = client.post("/v2/models/iris/infer", json={})
     for status, answer in answers.items():
         assert (answer.status_code, answer.content_type) == (status, "application/json")

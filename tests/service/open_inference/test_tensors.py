@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
 
-from service.protocols.tensors import BYTES, DTYPES, TensorError, datatype_of, from_json, from_raw, to_json, to_raw
+from service.open_inference.tensors import BYTES, DTYPES, TensorError, datatype_of, from_json, from_raw, to_json, to_raw
 
 NUMBERS = [datatype for datatype in DTYPES if datatype != BYTES]
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5)

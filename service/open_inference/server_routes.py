@@ -9,16 +9,15 @@ from typing import Any
 from flask import Response
 
 from service.api.system import readyz
+from service.bodies import read_body, read_json
 from service.context import parts, project_id
+from service.open_inference import schemas
+from service.open_inference.signature import inputs_of, outputs_of
+from service.open_inference.statistics import Key
 from service.operations import Answer, Operations, answer
 from service.parsing import validate
+from service.predict.addresses import ENCODED
 from service.problems import Problem
-from service.protocols.addresses import ENCODED
-from service.protocols.compression import read_body
-from service.protocols.inference import read_json
-from service.protocols.signature import inputs_of, outputs_of
-from service.protocols.statistics import Key
-from service.schemas import open_inference as schemas
 from worker.errors import NotFoundError
 from worker.records.catalog import every_version
 from worker.runtime import version

@@ -8,8 +8,8 @@ from flask import request
 
 from service.context import parts
 from service.parsing import JSON_TYPE, check_surrogates, read_json, validate
+from service.predict import schemas
 from service.problems import Problem
-from service.schemas import predictions as schemas
 from worker.data.arrow_streams import ARROW, read_arrow_stream
 from worker.data.npy import NPY, read_npy
 from worker.data.readers import CSV, read_table

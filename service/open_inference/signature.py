@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from service.protocols.tensors import BYTES, Tensor, array_of_texts, datatype_of
+from service.open_inference.tensors import BYTES, Tensor, array_of_texts, datatype_of
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, LabelsTarget, NumberTarget, Target
 from worker.networks.outputs import Outputs
 from worker.networks.predictor import Predictor
