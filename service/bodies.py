@@ -1,4 +1,4 @@
-"""Compressed bodies: inflated as far as a body may be long, and answers deflated for those who ask."""
+"""Bodies as the clients of other servers send them: compressed, and JSON in which NaN is a missing number."""
 
 import gzip
 import io
@@ -15,17 +15,17 @@ from service.parsing import check_surrogates
 from service.problems import Problem
 
 LEVEL = 1
-"Numbers hardly shrink more at a higher one, which takes several times as long."
+"Of compression. Higher levels take several times as long and hardly make numbers smaller."
 
 
 def read_body() -> bytes:
-    """The body whatever its Content-Type, inflated. Raises a Problem: 413 over the limit, 415, 400."""
+    """Return the inflated body, whatever its Content-Type. Raises Problem: 400, 413 over the limit, or 415."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     return inflate(request.get_data(), encoding, parts().settings.body_bytes_limit)
 
 
 def inflate(content: bytes, encoding: str, bytes_limit: int) -> bytes:
-    """Of a gzip or deflate body; no more than the limit is ever in memory. Raises a Problem."""
+    """Inflate a gzip or deflate body, with at most bytes_limit + 1 bytes of it in memory. Raises Problem."""
     if encoding in ("", "identity"):
         return content
     if encoding not in ("gzip", "deflate"):
@@ -45,7 +45,7 @@ def _gunzip(content: bytes, bytes_limit: int) -> bytes:
 
 
 def _unzip(content: bytes, bytes_limit: int) -> bytes:
-    """deflate means the zlib format: RFC 9110, section 8.4.1.2."""
+    """Inflate deflate, which means the zlib format. Source: RFC 9110, section 8.4.1.2."""
     decompressor = zlib.decompressobj()
     inflated = decompressor.decompress(content, bytes_limit + 1)
     whole = decompressor.eof and not decompressor.unused_data
@@ -55,29 +55,29 @@ def _unzip(content: bytes, bytes_limit: int) -> bytes:
 
 
 def compressed(response: Response) -> Response:
-    """The answer as Accept-Encoding asks for it."""
+    """Compress the answer if Accept-Encoding allows it."""
     response.vary.add("Accept-Encoding")
-    asked = request.accept_encodings
-    if asked["gzip"] > 0:
+    accepted = request.accept_encodings
+    if accepted["gzip"] > 0:
         response.set_data(gzip.compress(response.get_data(), LEVEL, mtime=0))
         response.content_encoding = "gzip"
-    elif asked["deflate"] > 0:
+    elif accepted["deflate"] > 0:
         response.set_data(zlib.compress(response.get_data(), LEVEL))
         response.content_encoding = "deflate"
     return response
 
 
-def read_json(content: bytes) -> Any:
-    """JSON as these protocols' clients write it: NaN stands for a missing number. Raises a Problem."""
+def read_json_with_nan(content: bytes) -> Any:
+    """Parse JSON as the clients of other servers write it: NaN is a missing number. Raises Problem."""
     if not content:
         raise Problem(400, "the body is empty")
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
-        return _read_json_with_nan(content)
+        return _parse_slowly(content)
 
 
-def _read_json_with_nan(content: bytes) -> Any:
+def _parse_slowly(content: bytes) -> Any:
     try:
         document = json.loads(content.decode(), parse_constant=_constant)
     except UnicodeDecodeError as error:

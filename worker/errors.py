@@ -110,3 +110,8 @@ class StorageFullError(GradmillError):
 
 class StartError(GradmillError):
     """gradmill can't start here. Raised with one sentence that says what to change."""
+
+
+def pointer_token(name: str | int) -> str:
+    """Return a member's name or an element's position as a token of a JSON Pointer. Source: RFC 6901, section 3."""
+    return str(name).replace("~", "~0").replace("/", "~1")

@@ -12,13 +12,19 @@ from flask import Response, request
 from service.bodies import compressed, read_body
 from service.context import parts, project_id
 from service.open_inference import schemas
-from service.open_inference.inputs import take_inputs
-from service.open_inference.messages import HEADER_LENGTH, Asked, Told, read_inference, write_inference
+from service.open_inference.inputs import encode_inputs
+from service.open_inference.messages import (
+    HEADER_LENGTH,
+    AnsweredOutput,
+    RequestedOutput,
+    read_inference,
+    write_inference,
+)
 from service.open_inference.server_routes import NO_MODEL
-from service.open_inference.signature import Described, classified, output_tensor, outputs_of
-from service.open_inference.statistics import Key
+from service.open_inference.signature import TensorDescription, describe_outputs, highest_as_texts, output_tensor
+from service.open_inference.statistics import CountedModel
 from service.operations import JSON, Answer, Operations
-from service.predict.addresses import Addressed
+from service.predict.addresses import AddressedModel
 from service.problems import Problem
 from worker.networks.outputs import Outputs
 
@@ -50,63 +56,62 @@ INFER: dict[str, Any] = {
 
 @operations.declare("POST", "/v2/models/<name>/infer", **INFER)
 def infer(name: str) -> Response:
-    """Infer by a model's newest version; NAME.encoded takes rows that are encoded already."""
+    """Infer with a model's newest version; NAME.encoded takes rows that are encoded already."""
     return _infer(name, None)
 
 
 @operations.declare("POST", "/v2/models/<name>/versions/<version>/infer", **INFER)
 def infer_by_version(name: str, version: str) -> Response:
-    """Infer by a version, by its number or an alias."""
+    """Infer with a version, by its number or an alias."""
     return _infer(name, version)
 
 
 def _infer(name: str, version: str | None) -> Response:
     began = time.perf_counter_ns()
-    addressed = parts().addresses.find(project_id(), name, version)
-    served = addressed.served
-    key = Key(project_id(), served.name or name, served.version or 0, addressed.encoded)
+    model = parts().addresses.find(project_id(), name, version)
+    counted = CountedModel(project_id(), model.found.name or name, model.found.version or 0, model.encoded)
     try:
-        return _answered(addressed, key, began)
+        return _answered(model, counted, began)
     except Exception:
-        parts().statistics.failed(key, time.perf_counter_ns() - began)
+        parts().statistics.failed(counted, time.perf_counter_ns() - began)
         raise
 
 
-def _answered(addressed: Addressed, key: Key, began: int) -> Response:
-    predictor = addressed.served.predictor
+def _answered(model: AddressedModel, counted: CountedModel, began: int) -> Response:
+    predictor = model.found.predictor
     inference = read_inference(read_body(), request.headers.get(HEADER_LENGTH))
-    described = {output.name: output for output in outputs_of(predictor)}
-    asked = inference.outputs or [Asked(name, inference.binary, None) for name in described]
-    _check_outputs(asked, described)
-    limit = parts().settings.predict_rows_limit
-    encoded = take_inputs(predictor, inference.inputs, encoded=addressed.encoded, rows_limit=limit)
-    took = time.perf_counter_ns()
+    described = {output.name: output for output in describe_outputs(predictor)}
+    requested = inference.outputs or [RequestedOutput(name, inference.binary, None) for name in described]
+    _check_outputs(requested, described)
+    encoded = encode_inputs(predictor, inference.inputs, encoded=model.encoded)
+    read = time.perf_counter_ns()
     outputs = predictor.predict(encoded)
     computed = time.perf_counter_ns()
-    response = _told(addressed, inference.id, [_output(outputs, each, described[each.name]) for each in asked])
+    answered = [_answered_output(outputs, output, described[output.name]) for output in requested]
+    response = _write_answer(model, inference.id, answered)
     parts().statistics.succeeded(
-        key, len(outputs.values), began=began, took=took, computed=computed, told=time.perf_counter_ns()
+        counted, len(outputs.values), began=began, read=read, computed=computed, written=time.perf_counter_ns()
     )
     return response
 
 
-def _check_outputs(asked: list[Asked], described: dict[str, Described]) -> None:
-    for name, _, classes in asked:
+def _check_outputs(requested: list[RequestedOutput], described: dict[str, TensorDescription]) -> None:
+    for name, _, classes in requested:
         if name not in described:
             raise Problem(400, f"the output {name!r}: the model has none of this name; it has {', '.join(described)}")
         if classes is not None and not described[name].labels:
             raise Problem(400, f"the output {name!r}: classification is of numbers")
 
 
-def _output(outputs: Outputs, asked: Asked, described: Described) -> Told:
-    tensor = output_tensor(outputs, asked.name)
-    if asked.classes is not None:
-        tensor = classified(tensor, described.labels, asked.classes)
-    return Told(asked.name, tensor, asked.binary)
+def _answered_output(outputs: Outputs, requested: RequestedOutput, described: TensorDescription) -> AnsweredOutput:
+    tensor = output_tensor(outputs, requested.name)
+    if requested.classes is not None:
+        tensor = highest_as_texts(tensor, described.labels, requested.classes)
+    return AnsweredOutput(requested.name, tensor, requested.binary)
 
 
-def _told(addressed: Addressed, request_id: str | None, outputs: list[Told]) -> Response:
-    document = {"model_name": addressed.name, "model_version": str(addressed.served.version)}
+def _write_answer(model: AddressedModel, request_id: str | None, outputs: list[AnsweredOutput]) -> Response:
+    document = {"model_name": model.name, "model_version": str(model.found.version)}
     if request_id is not None:
         document["id"] = request_id
     body, header_length = write_inference(document, outputs)

@@ -1,31 +1,34 @@
-"""The inputs of a request -> what the network takes. Shapes are seen to fit before any tensor is read."""
+"""The inputs of a request -> rows as the network takes them. Shapes are checked before any tensor is read."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from service.open_inference.messages import Input, refused
+from service.open_inference.messages import Input, input_problem
 from service.open_inference.signature import ENCODED_ROWS, ROWS, all_numbers
 from service.open_inference.tensors import Tensor
-from service.problems import Problem
+from service.predict.requests import check_row_count
 from worker.data.encoders import CategoricalCode
 from worker.networks.encoded import check_encoded
 from worker.networks.predictor import Predictor
 from worker.networks.rows import Encoded
 
 
-def take_inputs(predictor: Predictor, inputs: Mapping[str, Input], *, encoded: bool, rows_limit: int) -> Encoded:
-    """Raises a Problem for inputs that are not the model's, DataError for values that it can't take."""
+def encode_inputs(predictor: Predictor, inputs: Mapping[str, Input], *, encoded: bool) -> Encoded:
+    """Return the encoded rows. encoded: the client has encoded them already.
+
+    Raises Problem for inputs that the model does not have, and DataError for values that it can't take.
+    """
     encoders = predictor.encoders
     if encoded:
-        matrix = _matrix(inputs, ENCODED_ROWS, encoders.width, rows_limit)
+        matrix = _matrix(inputs, ENCODED_ROWS, encoders.width)
         return check_encoded(matrix, encoders, predictor.parameters.flat.dtype)
     names = [code.name for code in encoders.features]
     if all_numbers(encoders) and (ROWS in inputs or inputs.keys().isdisjoint(names)):
-        return predictor.rows.encode_array(_matrix(inputs, ROWS, len(names), rows_limit))
+        return predictor.rows.encode_array(_matrix(inputs, ROWS, len(names)))
     _check_names(inputs, names)
-    _check_columns(inputs, rows_limit)
+    _check_columns(inputs)
     columns = {
         code.name: _texts(inputs[code.name]) if isinstance(code, CategoricalCode) else _floats(inputs[code.name])
         for code in encoders.features
@@ -38,38 +41,34 @@ def _check_names(inputs: Mapping[str, Input], names: Sequence[str]) -> None:
     missing = next((name for name in names if name not in inputs), None)
     unknown = next((name for name in inputs if name not in names), None)
     if unknown is not None:
-        raise refused(unknown, f"the model has none of this name; it takes {', '.join(map(repr, names[:20]))}")
+        known = ", ".join(map(repr, names[:20]))
+        raise input_problem(unknown, f"the model has none of this name; it takes {known}")
     if missing is not None:
-        raise refused(missing, "is missing")
+        raise input_problem(missing, "is missing")
 
 
-def _matrix(inputs: Mapping[str, Input], name: str, width: int, rows_limit: int) -> Tensor:
-    """The one input, of shape (rows, width)."""
+def _matrix(inputs: Mapping[str, Input], name: str, width: int) -> Tensor:
+    """Return the only input, of shape (rows, width)."""
     _check_names(inputs, [name])
     shape = inputs[name].shape
     if len(shape) != 2 or shape[1] != width:
-        raise refused(name, f"must be of shape [-1, {width}], got {shape}")
-    _check_rows(shape[0], rows_limit)
+        raise input_problem(name, f"must be of shape [-1, {width}], got {shape}")
+    check_row_count(shape[0])
     return _numbers(inputs[name])
 
 
-def _check_columns(inputs: Mapping[str, Input], rows_limit: int) -> None:
-    """One value a row: of shape (rows,), or (rows, 1)."""
+def _check_columns(inputs: Mapping[str, Input]) -> None:
+    """Check that every input has one value for each row: shape (rows,) or (rows, 1)."""
     rows = next(iter(next(iter(inputs.values())).shape), 0)
     for name, given in inputs.items():
         if given.shape not in ([rows], [rows, 1]):
-            raise refused(name, f"must be of shape [{rows}] or [{rows}, 1] as the first, got {given.shape}")
-    _check_rows(rows, rows_limit)
-
-
-def _check_rows(rows: int, limit: int) -> None:
-    if rows > limit:
-        raise Problem(413, f"{rows} rows at once; the limit is {limit}")
+            raise input_problem(name, f"must be of shape [{rows}] or [{rows}, 1] as the first, got {given.shape}")
+    check_row_count(rows)
 
 
 def _numbers(given: Input) -> Tensor:
     if given.known.datatype in ("BOOL", "BYTES"):
-        raise refused(given.known.name, f"must be numbers, got {given.known.datatype}")
+        raise input_problem(given.known.name, f"must be numbers, got {given.known.datatype}")
     return given.tensor()
 
 
@@ -78,13 +77,13 @@ def _floats(given: Input) -> pa.Array:
 
 
 def _texts(given: Input) -> pa.Array:
-    """A category's texts; one without bytes is missing."""
+    """Return the texts of a category. An element of no bytes is a missing cell."""
     if given.known.datatype != "BYTES":
-        raise refused(given.known.name, f"is a category: BYTES, got {given.known.datatype}")
+        raise input_problem(given.known.name, f"is a category: BYTES, got {given.known.datatype}")
     texts = []
     for n, element in enumerate(given.tensor().flat):
         try:
             texts.append(element.decode() or None)
         except UnicodeDecodeError as error:
-            raise refused(given.known.name, f"element {n} is not UTF-8") from error
+            raise input_problem(given.known.name, f"element {n} is not UTF-8") from error
     return pa.array(texts, pa.string())

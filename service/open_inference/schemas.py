@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's documents on the wire. Source: kserve/open-inference-protocol, inference_rest.md."""
+"""Requests and answers of the Open Inference Protocol. Source: kserve/open-inference-protocol, inference_rest.md."""
 
 from typing import Annotated, Any, Literal
 
@@ -26,8 +26,8 @@ Length = Annotated[Integer, Field(ge=0, lt=2**63)]
 String = Annotated[str, Field(max_length=1000)]
 
 
-class Given(BaseModel):
-    """A document that a client sends; members of `parameters` that are not known here are for other servers."""
+class Request(BaseModel):
+    """A document that a client sends. Unknown members of its `parameters` are meant for other servers, and ignored."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -37,13 +37,13 @@ class InputParameters(BaseModel):
     shared_memory_region: None = None
 
 
-class InferInput(Given):
+class InferInput(Request):
     name: String
     shape: Annotated[list[Length], Field(max_length=8)]
     datatype: Datatype
     parameters: InputParameters | None = None
     data: Any = None
-    "Flat or nested, row by row; null is a missing cell. Or parameters.binary_data_size bytes behind the JSON."
+    "Flat or nested, row by row; null is a missing cell. Without it: parameters.binary_data_size bytes behind the JSON."
 
 
 class OutputParameters(BaseModel):
@@ -52,7 +52,7 @@ class OutputParameters(BaseModel):
     shared_memory_region: None = None
 
 
-class InferOutput(Given):
+class InferOutput(Request):
     name: String
     parameters: OutputParameters | None = None
 
@@ -61,15 +61,15 @@ class InferParameters(BaseModel):
     binary_data_output: Boolean | None = None
 
 
-class InferRequest(Given):
+class InferRequest(Request):
     id: String | None = None
     parameters: InferParameters | None = None
     inputs: list[InferInput]
     outputs: list[InferOutput] | None = None
-    "All, if none are named."
+    "All of them, if none are named."
 
 
-class IndexRequest(Given):
+class IndexRequest(Request):
     ready: Boolean | None = None
     "Only models that are ready; all of ours are."
 

@@ -1,4 +1,4 @@
-"""What a model takes and gives as tensors: their names, datatypes and shapes."""
+"""The inputs and outputs of a model as tensors: their names, datatypes, shapes and values."""
 
 from typing import Any, NamedTuple
 
@@ -10,55 +10,60 @@ from worker.networks.outputs import Outputs
 from worker.networks.predictor import Predictor
 
 ROWS = "rows"
-"The one input of a model whose features are all numbers; it takes them one by one too."
+"The only input of a model whose features are all numbers. Such a model also takes one input for each feature."
 ENCODED_ROWS = "encoded"
 PREDICTIONS, PROBABILITIES, SPREAD = "predictions", "probabilities", "spread"
 
 
-class Described(NamedTuple):
-    """width: of a row; None: a tensor of one dimension. labels: what its columns are called."""
+class TensorDescription(NamedTuple):
+    """An input or output as the metadata show it.
+
+    width: how many values a row has; None for a tensor of one dimension. labels: the names of its columns.
+    """
 
     name: str
     datatype: str
     width: int | None
     labels: tuple[str, ...] = ()
 
-    def shown(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         shape = [-1] if self.width is None else [-1, self.width]
         return {"name": self.name, "datatype": self.datatype, "shape": shape}
 
 
 def all_numbers(encoders: Encoders) -> bool:
+    """Return whether no feature is a category."""
     return not any(isinstance(code, CategoricalCode) for code in encoders.features)
 
 
-def inputs_of(predictor: Predictor, *, encoded: bool) -> list[Described]:
-    """What a request should have, as the metadata tell it."""
+def describe_inputs(predictor: Predictor, *, encoded: bool) -> list[TensorDescription]:
+    """Return the inputs that a request should have. encoded: those of NAME.encoded."""
     encoders = predictor.encoders
     if encoded:
-        return [Described(ENCODED_ROWS, datatype_of(predictor.parameters.flat), encoders.width)]
+        return [TensorDescription(ENCODED_ROWS, datatype_of(predictor.parameters.flat), encoders.width)]
     if all_numbers(encoders):
-        return [Described(ROWS, "FP32", len(encoders.features))]
+        return [TensorDescription(ROWS, "FP32", len(encoders.features))]
     return [
-        Described(code.name, BYTES if isinstance(code, CategoricalCode) else "FP64", None) for code in encoders.features
+        TensorDescription(code.name, BYTES if isinstance(code, CategoricalCode) else "FP64", None)
+        for code in encoders.features
     ]
 
 
-def outputs_of(predictor: Predictor) -> list[Described]:
-    """What an answer has."""
+def describe_outputs(predictor: Predictor) -> list[TensorDescription]:
+    """Return the outputs that an answer has."""
     target, datatype = predictor.encoders.target, datatype_of(predictor.parameters.flat)
     labels = _labels(target)
     if isinstance(target, NumberTarget):
         datatype = "FP64"
-        outputs = [Described(PREDICTIONS, datatype, len(labels), labels)]
+        outputs = [TensorDescription(PREDICTIONS, datatype, len(labels), labels)]
     elif isinstance(target, LabelsTarget):
-        outputs = [Described(PREDICTIONS, "INT64", len(labels), labels)]
+        outputs = [TensorDescription(PREDICTIONS, "INT64", len(labels), labels)]
     else:
-        outputs = [Described(PREDICTIONS, BYTES, None)]
+        outputs = [TensorDescription(PREDICTIONS, BYTES, None)]
     if not isinstance(target, NumberTarget):
-        outputs.append(Described(PROBABILITIES, datatype, len(labels), labels))
+        outputs.append(TensorDescription(PROBABILITIES, datatype, len(labels), labels))
     if predictor.parameters.members is not None:
-        outputs.append(Described(SPREAD, datatype, len(labels), labels))
+        outputs.append(TensorDescription(SPREAD, datatype, len(labels), labels))
     return outputs
 
 
@@ -67,7 +72,7 @@ def _labels(target: Target) -> tuple[str, ...]:
 
 
 def output_tensor(outputs: Outputs, name: str) -> Tensor:
-    """One of the outputs that `outputs_of` describes."""
+    """Return the output of this name, one of those that `describe_outputs` returns."""
     if name == SPREAD and outputs.spread is not None:
         return outputs.spread
     if name == PREDICTIONS and isinstance(outputs.target, LabelsTarget):
@@ -78,11 +83,11 @@ def output_tensor(outputs: Outputs, name: str) -> Tensor:
     return outputs.values
 
 
-def classified(tensor: Tensor, labels: tuple[str, ...], k: int) -> Tensor:
-    """The k highest of each row as texts `value:index:label`, (rows, k): the classification extension.
+def highest_as_texts(tensor: Tensor, labels: tuple[str, ...], k: int) -> Tensor:
+    """Return the k highest of each row as texts `value:index:label`, (rows, k): the classification extension.
 
-    Of equals the first. Values are written as shortly as reads back to the same number. Source:
-    triton-inference-server/server, docs/protocol/extension_classification.md.
+    Of equal values the first comes first. A value is the shortest text that reads back as the same number.
+    Source: triton-inference-server/server, docs/protocol/extension_classification.md.
     """
     highest = np.argsort(-tensor, axis=1, kind="stable")[:, :k]
     texts = [f"{row[n]!s}:{n}:{labels[n]}" for row, order in zip(tensor, highest.tolist(), strict=True) for n in order]

@@ -1,4 +1,4 @@
-"""How often and how long each model's tensors were served by this process since it started."""
+"""How often and how long each model has served tensors in this process since it started."""
 
 import threading
 import time
@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 
-KEPT = 10_000
+MODELS_LIMIT = 10_000
 PHASES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 
-class Key(NamedTuple):
-    """encoded: asked for as NAME.encoded, which counts by itself."""
+class CountedModel(NamedTuple):
+    """What is counted together. encoded: requests to NAME.encoded are counted by themselves."""
 
     project_id: str
     name: str
@@ -21,7 +21,11 @@ class Key(NamedTuple):
 
 
 class Figures:
-    """last_ms: since 1970, of the last request, 0 before it; rows: of requests that succeeded. The rest is by phase."""
+    """Counts and times of one model.
+
+    last_ms: the time of the last request in milliseconds since 1970, 0 before the first.
+    rows: those of requests that succeeded. counts, nanoseconds: by phase.
+    """
 
     def __init__(self) -> None:
         self.last_ms = self.rows = 0
@@ -29,49 +33,58 @@ class Figures:
         self.nanoseconds: Counter[str] = Counter()
 
     def add(self, **nanoseconds: int) -> None:
+        """Count one request. nanoseconds: by phase."""
         self.last_ms = time.time_ns() // 1_000_000
         self.counts.update(nanoseconds.keys())
         self.nanoseconds.update(nanoseconds)
 
 
 class Statistics:
-    """Figures by model and version, in memory: each process of the API counts for itself. Safe in many threads."""
+    """Figures by model and version, in memory: each API process counts for itself. Safe in many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._figures: LRUCache[Key, Figures] = LRUCache(KEPT)
+        self._figures: LRUCache[CountedModel, Figures] = LRUCache(MODELS_LIMIT)
 
-    def succeeded(self, key: Key, rows: int, *, began: int, took: int, computed: int, told: int) -> None:
-        """Times of time.perf_counter_ns: the request began, its inputs were taken, computed, and told."""
+    def succeeded(self, model: CountedModel, rows: int, *, began: int, read: int, computed: int, written: int) -> None:
+        """Count a request that succeeded.
+
+        began, read, computed, written: when the request began, its inputs were read, its outputs were computed, and
+        its answer was written, by time.perf_counter_ns.
+        """
         with self._lock:
-            figures = self._of(key)
+            figures = self._of(model)
             figures.rows += rows
-            # nothing queues: a request is computed by the thread that read it
+            # nothing queues: the thread that reads a request also computes it
             figures.add(
-                success=told - began,
+                success=written - began,
                 queue=0,
-                compute_input=took - began,
-                compute_infer=computed - took,
-                compute_output=told - computed,
+                compute_input=read - began,
+                compute_infer=computed - read,
+                compute_output=written - computed,
             )
 
-    def failed(self, key: Key, nanoseconds: int) -> None:
+    def failed(self, model: CountedModel, nanoseconds: int) -> None:
+        """Count a request that failed after this time."""
         with self._lock:
-            self._of(key).add(fail=nanoseconds)
+            self._of(model).add(fail=nanoseconds)
 
-    def _of(self, key: Key) -> Figures:
-        figures = self._figures.get(key)
+    def _of(self, model: CountedModel) -> Figures:
+        figures = self._figures.get(model)
         if figures is None:
-            figures = self._figures[key] = Figures()
+            figures = self._figures[model] = Figures()
         return figures
 
-    def shown(self, key: Key, name: str) -> dict[str, Any]:
-        """As the statistics extension tells them; zeros before the first request. name: as it was asked for."""
+    def document(self, model: CountedModel, name: str) -> dict[str, Any]:
+        """Return the figures as the statistics extension writes them; zeros before the first request.
+
+        name: the model's name as the client wrote it.
+        """
         with self._lock:
-            figures = self._figures.get(key) or Figures()
+            figures = self._figures.get(model) or Figures()
             return {
                 "name": name,
-                "version": str(key.version),
+                "version": str(model.version),
                 "last_inference": figures.last_ms,
                 "inference_count": figures.rows,
                 "execution_count": figures.counts["success"],

@@ -39,12 +39,12 @@ CELLS: dict[str, set[type]] = {
     "f": {int, float, type(None)},
     "O": {str, type(None)},
 }
-"The JSON types of a cell, by the kind of the array; null is a missing one."
+"The JSON types that a cell may have, by the kind of the array. null is a missing cell."
 LENGTH = struct.Struct("<I")
 
 
 class TensorError(Exception):
-    """Data do not fit the datatype and shape that are given with them. Raised with one sentence for the client."""
+    """Data do not fit the datatype and shape that came with them. Its text is one sentence for the client."""
 
 
 def datatype_of(tensor: Tensor) -> str:
@@ -52,7 +52,10 @@ def datatype_of(tensor: Tensor) -> str:
 
 
 def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Tensor:
-    """Little-endian, row-major, unpadded; a window on the raw bytes where their place allows it. Raises TensorError."""
+    """Return a tensor of raw bytes: little-endian, row-major, unpadded. Raises TensorError.
+
+    It shares their memory, unless they are not aligned.
+    """
     if datatype == BYTES:
         return _array_of_bytes(_split(raw, prod(shape)), shape)
     dtype = DTYPES[datatype]
@@ -60,15 +63,15 @@ def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Tensor:
     if len(raw) != expected:
         raise TensorError(f"{datatype} of shape {list(shape)} is {expected} bytes, got {len(raw)}")
     if datatype == "BOOL":
-        # any other byte than 0 and 1 is no truth value that NumPy knows
+        # NumPy's truth values must be 0 or 1
         return np.frombuffer(raw, np.uint8).astype(np.bool_).reshape(shape)
     tensor: Tensor = np.frombuffer(raw, dtype).reshape(shape)
-    # a matrix that does not begin at a multiple of its numbers' size is multiplied at half the speed
+    # an unaligned matrix is multiplied at half the speed
     return tensor if tensor.flags.aligned else tensor.copy()
 
 
 def _split(raw: memoryview, count: int) -> list[bytes]:
-    """Each element is its length in 4 bytes and then itself."""
+    """Return the elements, each of which comes after its length in 4 bytes."""
     elements, place = [], 0
     while place < len(raw):
         start = place + LENGTH.size
@@ -88,7 +91,7 @@ def _split(raw: memoryview, count: int) -> list[bytes]:
 
 
 def from_json(data: Any, datatype: str, shape: Sequence[int]) -> Tensor:
-    """From flat or nested lists; null is missing: NaN, or no bytes. Raises TensorError."""
+    """Return a tensor of flat or nested lists. null is a missing cell: NaN, or no bytes. Raises TensorError."""
     if datatype == "FP16":
         raise TensorError("FP16 has no form in JSON; send it as binary data")
     cells, dtype = _flat(data, shape), DTYPES[datatype]
@@ -110,7 +113,7 @@ def from_json(data: Any, datatype: str, shape: Sequence[int]) -> Tensor:
 
 
 def _flat(data: Any, shape: Sequence[int]) -> list[Any]:
-    """The cells, row by row. Nested lists must be nested as the shape is."""
+    """Return the cells row by row. Nested lists must be nested as the shape says."""
     if not isinstance(data, list):
         raise TensorError("data should be a list")
     cells = data
@@ -130,7 +133,7 @@ def _encoded(cell: str | None, n: int) -> bytes:
     try:
         return (cell or "").encode()
     except UnicodeEncodeError as error:
-        raise TensorError(f"element {n} is half of a surrogate pair, which is no text") from error
+        raise TensorError(f"element {n} is half of a surrogate pair, which is not text") from error
 
 
 def _array_of_bytes(elements: Sequence[bytes], shape: Sequence[int]) -> Tensor:
@@ -140,19 +143,19 @@ def _array_of_bytes(elements: Sequence[bytes], shape: Sequence[int]) -> Tensor:
 
 
 def array_of_texts(texts: Sequence[str]) -> Tensor:
-    """Texts as a BYTES tensor of one dimension."""
+    """Return the texts as a BYTES tensor of one dimension."""
     return _array_of_bytes([text.encode() for text in texts], (len(texts),))
 
 
 def to_raw(tensor: Tensor) -> bytes:
-    """The bytes that `from_raw` reads."""
+    """Return the bytes that `from_raw` reads."""
     if tensor.dtype != np.object_:
         return tensor.tobytes()
     return b"".join(LENGTH.pack(len(element)) + element for element in tensor.flat)
 
 
 def to_json(tensor: Tensor) -> list[Any]:
-    """Flat, row by row; BYTES as text."""
+    """Return the elements row by row, as a flat list; BYTES as text."""
     if tensor.dtype == np.object_:
         return [element.decode() for element in tensor.flat]
     flat: list[Any] = tensor.ravel().tolist()

@@ -1,4 +1,4 @@
-"""A prediction as the client wants it told: by Accept, or in the form in which it asked."""
+"""The network's outputs -> an answer of the media type that the client accepts."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from flask import Response, request
 
 from service.operations import answer
 from service.parsing import JSON_TYPE
-from service.predict.predictors import Served
+from service.predict.predictors import NamedPredictor
 from service.predict.requests import BODIES
 from worker.data.arrow_streams import ARROW, write_arrow_stream
 from worker.data.npy import NPY, write_npy
@@ -19,18 +19,18 @@ from worker.specs.prediction import PredictionOptions
 WARNINGS = "Prediction-Warnings"
 
 
-def media_type_of_answer() -> str:
-    """What Accept asks for; where it leaves the choice, what the body came as."""
+def accepted_media_type() -> str:
+    """Return the media type that Accept asks for; where it leaves the choice, that of the body."""
     own = request.mimetype
     if request.environ.get("HTTP_ACCEPT", "*/*") == "*/*":
         return own
     return request.accept_mimetypes.best_match([own, *(kind for kind in BODIES if kind != own)]) or own
 
 
-def tell(served: Served, outputs: Outputs, options: PredictionOptions, media_type: str) -> Response:
-    """Raises SpecError for an option that the model or the media type has no use for."""
+def write_answer(found: NamedPredictor, outputs: Outputs, options: PredictionOptions, media_type: str) -> Response:
+    """Return the answer. Raises SpecError for an option that does not apply to the model or the media type."""
     if media_type == JSON_TYPE:
-        return answer(document_of(served, outputs, options))
+        return answer(_json_document(found, outputs, options))
     if media_type == NPY:
         content, content_type = write_npy(outputs.array(options)), NPY
     elif media_type == ARROW:
@@ -41,11 +41,10 @@ def tell(served: Served, outputs: Outputs, options: PredictionOptions, media_typ
     return Response(content, headers=headers, content_type=content_type)
 
 
-def document_of(served: Served, outputs: Outputs, options: PredictionOptions) -> dict[str, Any]:
-    """As JSON values."""
+def _json_document(found: NamedPredictor, outputs: Outputs, options: PredictionOptions) -> dict[str, Any]:
     prediction = outputs.prediction()
     document: dict[str, Any] = {
-        "model": {"name": served.name, "version": served.version, "job_id": served.job_id},
+        "model": {"name": found.name, "version": found.version, "job_id": found.job_id},
         "predictions": prediction.predictions,
     }
     numbers = prediction.classes is None
@@ -63,6 +62,7 @@ def document_of(served: Served, outputs: Outputs, options: PredictionOptions) ->
 
 
 def _top(outputs: Outputs, k: int, *, probabilities: bool) -> list[list[dict[str, Any]]]:
+    """Return the k most probable classes of each row, with their probabilities if these are wanted."""
     called, probable = outputs.top(k)
     if not probabilities:
         return [[{"class": name} for name in row] for row in called]

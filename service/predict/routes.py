@@ -4,17 +4,16 @@ from typing import Any
 
 from flask import Response
 
-from service.api.answers import CONFLICT, INVALID, NOT_FOUND
+from service.api.answers import CONFLICT, INVALID, NO_VERSION, NOT_FOUND
 from service.api.exports import BINARY, exported
 from service.context import parts, project_id
 from service.operations import Answer, Operations
 from service.predict import schemas
-from service.predict.answers import WARNINGS, media_type_of_answer, tell
-from service.predict.predictors import Served
-from service.predict.requests import BODIES, read_body, read_rows
+from service.predict.answers import WARNINGS, accepted_media_type, write_answer
+from service.predict.predictors import NamedPredictor
+from service.predict.requests import BODIES, read_json_body, read_rows
 from service.predict.table_submission import accept_table
 from service.problems import Problem
-from service.schemas.common import ProblemDocument
 from service.schemas.jobs import WeightsQuery
 from worker.errors import SpecError
 from worker.networks.trained import read_trained
@@ -23,63 +22,61 @@ from worker.records.weights import newest_weights_id
 
 operations = Operations("predictions")
 
-PROBLEM = ("application/problem+json",)
 PREDICT: dict[str, Any] = {
     "policy": "models:predict",
     "query": schemas.PredictQuery,
     "accepts": BODIES,
     "documented_body": schemas.PredictRequest,
-    "headers": {"Idempotency-Key": "Of a dataset: a repeat with the same key and body makes nothing new."},
+    "headers": {"Idempotency-Key": "For a dataset: a repeat with the same key and body creates nothing new."},
 }
 "What the routes that predict have in common."
 PREDICTED = Answer(
-    "A prediction a row, in the form that Accept names, or else that of the body.",
+    "One prediction for each row, in the media type that Accept names, or else in that of the body.",
     schemas.Predictions,
     BODIES,
-    {WARNINGS: "Other than in JSON: how many values lie outside the range that training saw."},
+    {WARNINGS: "Except in JSON: how many values lie outside the range that training saw."},
 )
-ACCEPTED = Answer("Of a dataset: accepted.", schemas.TablePrediction, headers={"Location": "The prediction."})
-NO_VERSION = Answer("No such model, version or alias.", ProblemDocument, PROBLEM)
-OF_JOB = {200: PREDICTED, 202: ACCEPTED, 404: NOT_FOUND, 409: CONFLICT, 422: INVALID}
-OF_MODEL = {200: PREDICTED, 202: ACCEPTED, 404: NO_VERSION, 422: INVALID}
+ACCEPTED = Answer("For a dataset: accepted.", schemas.TablePrediction, headers={"Location": "The prediction."})
+BY_JOB = {200: PREDICTED, 202: ACCEPTED, 404: NOT_FOUND, 409: CONFLICT, 422: INVALID}
+BY_MODEL = {200: PREDICTED, 202: ACCEPTED, 404: NO_VERSION, 422: INVALID}
 
 
-@operations.declare("POST", "/v1/jobs/<job_id>/predict", answers=OF_JOB, **PREDICT)
+@operations.declare("POST", "/v1/jobs/<job_id>/predict", answers=BY_JOB, **PREDICT)
 def predict(job_id: str, query: schemas.PredictQuery) -> Response:
-    """Predict rows: on the final weights, or while the job trains on its newest snapshot."""
-    return _predict(parts().predictors.served_job(project_id(), job_id), query)
+    """Predict rows with a job's final weights or, while it trains, with its newest snapshot."""
+    return _predict(parts().predictors.of_job(project_id(), job_id), query)
 
 
-@operations.declare("POST", "/v1/models/<name>/predict", answers=OF_MODEL, **PREDICT)
+@operations.declare("POST", "/v1/models/<name>/predict", answers=BY_MODEL, **PREDICT)
 def predict_by_model(name: str, query: schemas.PredictQuery) -> Response:
-    """Predict rows by a model's newest version."""
+    """Predict rows with a model's newest version."""
     return _predict(parts().predictors.of_model(project_id(), name), query)
 
 
-@operations.declare("POST", "/v1/models/<name>/versions/<int:version>/predict", answers=OF_MODEL, **PREDICT)
+@operations.declare("POST", "/v1/models/<name>/versions/<int:version>/predict", answers=BY_MODEL, **PREDICT)
 def predict_by_version(name: str, version: int, query: schemas.PredictQuery) -> Response:
-    """Predict rows by this version of a model."""
+    """Predict rows with this version of a model."""
     return _predict(parts().predictors.of_model(project_id(), name, version=version), query)
 
 
-@operations.declare("POST", "/v1/models/<name>/aliases/<alias>/predict", answers=OF_MODEL, **PREDICT)
+@operations.declare("POST", "/v1/models/<name>/aliases/<alias>/predict", answers=BY_MODEL, **PREDICT)
 def predict_by_alias(name: str, alias: str, query: schemas.PredictQuery) -> Response:
-    """Predict rows by the version that an alias points at; a move is seen within a second by every process."""
+    """Predict rows with the version that an alias points at; every process sees a move within a second."""
     return _predict(parts().predictors.of_model(project_id(), name, alias=alias), query)
 
 
-def _predict(served: Served, query: schemas.PredictQuery) -> Response:
-    body, options = read_body(), query.options()
-    asked = None if body is None else body.asked
-    if asked is not None:
-        options = asked.options(options)
+def _predict(found: NamedPredictor, query: schemas.PredictQuery) -> Response:
+    body, options = read_json_body(), query.options()
+    others = None if body is None else body.others
+    if others is not None:
+        options = others.options(options)
     try:
-        if asked is not None and asked.dataset is not None:
-            return accept_table(served, asked.dataset, options)
-        outputs = served.predictor.predict(read_rows(served.predictor, body))
-        return tell(served, outputs, options, media_type_of_answer())
+        if others is not None and others.dataset is not None:
+            return accept_table(found, others.dataset, options)
+        outputs = found.predictor.predict(read_rows(found.predictor, body))
+        return write_answer(found, outputs, options, accepted_media_type())
     except SpecError as error:
-        in_query = error.pointer == "/top_k" and (asked is None or asked.top_k is None)
+        in_query = error.pointer == "/top_k" and (others is None or others.top_k is None)
         place = {"parameter": "top_k"} if in_query else {"pointer": error.pointer}
         raise Problem(422, "that does not fit this model", errors=[place | {"detail": error.detail}]) from error
 
@@ -90,13 +87,13 @@ def _predict(served: Served, query: schemas.PredictQuery) -> Response:
     policy="jobs:read",
     query=WeightsQuery,
     answers={
-        200: Answer("A safetensors file; the network and the encoders are in its metadata.", None, (BINARY,)),
+        200: Answer("A safetensors file with the network and the encoders in its metadata.", None, (BINARY,)),
         404: NOT_FOUND,
         409: CONFLICT,
     },
 )
 def weights(job_id: str, query: WeightsQuery) -> Response:
-    """The weights as safetensors: final, latest, or of an epoch that was kept."""
+    """Download the weights as safetensors: final, latest, or those of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
         trained = read_trained(session, newest_weights_id(session, job_id, query.checkpoint))

@@ -1,4 +1,4 @@
-"""Predictions on the wire."""
+"""Requests and answers of predictions."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +16,7 @@ TableToPredict = Annotated[StoredDataset | BuiltinDataset | GeneratedDataset, Fi
 
 
 class PredictQuery(Query):
-    """The same options as in a JSON body, which go before."""
+    """The same options as in a JSON body, whose own take precedence."""
 
     top_k: Annotated[int, Field(ge=1, le=TOP_LIMIT)] | None = None
     probabilities: bool = True
@@ -39,9 +39,9 @@ class PredictRequest(BaseModel):
     columns: dict[str, list[Any]] | None = None
     dataset: TableToPredict | None = None
     top_k: Annotated[Integer, Field(ge=1, le=TOP_LIMIT)] | None = None
-    "Of classes or labels: so many, the most probable first, in place of every probability."
+    "For classes or labels: only this many of each row, the most probable first, instead of every probability."
     probabilities: Boolean | None = None
-    "Of classes or labels: also how probable each is; null: as the query says, or yes."
+    "For classes or labels: whether to answer their probabilities too; null: what the query says, or true."
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -51,7 +51,7 @@ class PredictRequest(BaseModel):
         return self
 
     def options(self, otherwise: PredictionOptions) -> PredictionOptions:
-        """otherwise: what the query asks for."""
+        """Return the options. otherwise: those of the query, which apply where the body sets none."""
         return PredictionOptions(
             top_k=otherwise.top_k if self.top_k is None else self.top_k,
             probabilities=otherwise.probabilities if self.probabilities is None else self.probabilities,
@@ -59,7 +59,7 @@ class PredictRequest(BaseModel):
 
 
 class PredictedBy(Shown):
-    """name, version: null where a job was asked for; job_id: null of imported weights."""
+    """name, version: null if a job predicted. job_id: null for imported weights."""
 
     name: str | None
     version: int | None
@@ -78,13 +78,13 @@ class Warned(Shown):
 
 
 class Predictions(Shown):
-    """A class a row with probabilities, or a number a row (a list where there are several targets).
+    """For each row a class and the probabilities of all classes, or a number (a list where there are several targets).
 
-    Probabilities add up to 1, but for a category that was trained by a squared error into sigmoid outputs: there each
-    class's was estimated by itself.
+    Probabilities add up to 1, unless the category was trained with a squared error into sigmoid outputs: then each
+    class's probability was estimated by itself.
 
-    Of several labels that are each there or not: 1 or 0 of each, `classes` their columns. spread: of an ensemble, how
-    far its members differ, as a standard deviation: of each probability, or of the number.
+    For several yes/no labels: 1 or 0 for each, and `classes` are their columns. spread: for an ensemble, how far its
+    members differ, as the standard deviation of each probability or of the number.
     """
 
     model: PredictedBy
@@ -92,10 +92,10 @@ class Predictions(Shown):
     classes: list[str] | None = None
     probabilities: list[list[float]] | None = None
     top: list[list[Probable]] | None = None
-    "With top_k: of each row the most probable first, in place of `classes` and `probabilities`."
+    "With top_k: the most probable classes of each row, instead of `classes` and `probabilities`."
     spread: list[Any] | None = None
     warnings: list[Warned] | None = None
-    "Values outside the range that training saw, the first 20; the network guesses there."
+    "The first 20 values that lie outside the range that training saw. There the network guesses."
 
 
 class PredictionLinks(Shown):
@@ -112,9 +112,9 @@ class TablePrediction(Shown):
     dataset: TableToPredict
     options: PredictionOptions
     rows: int | None
-    "Of the result, once it is there."
+    "In the result; null until it exists."
     bytes: int | None
-    "Of the result as an Arrow stream."
+    "The size of the result as an Arrow stream; null until it exists."
     attempt: int
     created_at: datetime
     started_at: datetime | None

@@ -1,4 +1,4 @@
-"""Predictions of whole tables: listed, shown, their results fetched, deleted."""
+"""Predictions of whole tables: list them, show one, fetch its result, delete it."""
 
 from collections.abc import Iterator
 
@@ -8,13 +8,13 @@ import pyarrow.csv
 import pyarrow.ipc
 from flask import Response, request
 
-from service.api.answers import NOT_MODIFIED, page
+from service.api.answers import NOT_MODIFIED, gone, page, problem, tagged
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.predict import schemas
 from service.predict.table_submission import with_links
 from service.problems import Problem
-from service.schemas.common import Page, ProblemDocument
+from service.schemas.common import Page
 from worker.data.arrow_streams import ARROW
 from worker.data.readers import CSV
 from worker.errors import NotFoundError
@@ -23,8 +23,7 @@ from worker.records.tables import Prediction
 
 operations = Operations("tables")
 
-PROBLEM = ("application/problem+json",)
-NO_PREDICTION = Answer("No such prediction.", ProblemDocument, PROBLEM)
+NO_PREDICTION = problem("No such prediction.")
 NDJSON = "application/x-ndjson"
 RESULTS = (CSV, ARROW, NDJSON)
 
@@ -34,7 +33,7 @@ RESULTS = (CSV, ARROW, NDJSON)
     "/v1/predictions",
     policy="models:read",
     query=Page,
-    answers={200: Answer("Newest first.", schemas.TablePredictionList, headers={"ETag": ""}), 304: NOT_MODIFIED},
+    answers=tagged("Newest first.", schemas.TablePredictionList),
 )
 def index(query: Page) -> Response:
     """List predictions of whole tables."""
@@ -47,11 +46,7 @@ def index(query: Page) -> Response:
     "GET",
     "/v1/predictions/<prediction_id>",
     policy="models:read",
-    answers={
-        200: Answer("The prediction.", schemas.TablePrediction, headers={"ETag": ""}),
-        304: NOT_MODIFIED,
-        404: NO_PREDICTION,
-    },
+    answers=tagged("The prediction.", schemas.TablePrediction) | {404: NO_PREDICTION},
 )
 def show(prediction_id: str) -> Response:
     """Show the prediction of a whole table."""
@@ -63,29 +58,29 @@ def show(prediction_id: str) -> Response:
     "/v1/predictions/<prediction_id>/result",
     policy="models:read",
     answers={
-        200: Answer("A row for each of the table's, in its order.", None, RESULTS, {"ETag": ""}),
+        200: Answer("One row for each row of the table, in the table's order.", None, RESULTS, {"ETag": ""}),
         304: NOT_MODIFIED,
         404: NO_PREDICTION,
-        409: Answer("It is not there yet, or the prediction failed.", ProblemDocument, PROBLEM),
+        409: problem("It does not exist yet, or the prediction failed."),
     },
 )
 def result(prediction_id: str) -> Response:
-    """Fetch what was predicted, as CSV, an Arrow stream or a JSON object a line."""
+    """Fetch what was predicted: as CSV, as an Arrow stream, or as lines of JSON."""
     row = _found(prediction_id)
     if row.storage_key is None:
         code = "failed" if row.status == "failed" else "not_ready"
         raise Problem(409, f"there is no result: the prediction is {row.status}", code=code)
     media_type = request.accept_mimetypes.best_match(RESULTS, CSV) or CSV
-    # a result never changes: its key is its tag, with the form in which it is told
+    # a result never changes, so its storage key and the media type make its ETag
     tag = f"{row.storage_key}-{RESULTS.index(media_type)}"
     if request.if_none_match.contains(tag):
         return conditional(Response(content_type=media_type), tag)
     try:
         content = parts().storage.read(row.storage_key)
     except FileNotFoundError as error:
-        # deleted since the look
+        # it was deleted after the row was read
         raise NotFoundError("there is no such prediction") from error
-    response = Response(_told(content, media_type), content_type=media_type)
+    response = Response(_converted(content, media_type), content_type=media_type)
     response.headers["Content-Disposition"] = f'attachment; filename="{row.id}.{EXTENSIONS[media_type]}"'
     response.set_etag(tag)
     return response
@@ -94,8 +89,8 @@ def result(prediction_id: str) -> Response:
 EXTENSIONS = {CSV: "csv", ARROW: "arrows", NDJSON: "jsonl"}
 
 
-def _told(content: bytes, media_type: str) -> bytes | Iterator[bytes]:
-    """The stored stream as it is, or a batch at a time in another form."""
+def _converted(content: bytes, media_type: str) -> bytes | Iterator[bytes]:
+    """Return the stored Arrow stream, or convert it batch by batch."""
     if media_type == ARROW:
         return content
     return _csv(content) if media_type == CSV else _json_lines(content)
@@ -117,10 +112,10 @@ def _json_lines(content: bytes) -> Iterator[bytes]:
     "DELETE",
     "/v1/predictions/<prediction_id>",
     policy="models:predict",
-    answers={204: Answer("Gone, with its result.", None, ()), 404: NO_PREDICTION},
+    answers={204: gone("Deleted, with its result."), 404: NO_PREDICTION},
 )
 def remove(prediction_id: str) -> Response:
-    """Delete a prediction with its result; one that waits or runs is given up."""
+    """Delete a prediction and its result; one that waits or runs is abandoned."""
     key = parts().database.write(lambda session: delete_prediction(session, project_id(), prediction_id))
     if key is not None:
         parts().storage.delete(key)

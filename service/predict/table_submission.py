@@ -1,4 +1,4 @@
-"""A whole table is to be predicted: checked, put into the record, rung for."""
+"""Accept the prediction of a whole table: check it, store it, ring for a worker."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from flask import Response, g, url_for
 from service.context import parts, project_id
 from service.idempotency import REPLAYED, earlier_answer, idempotent_request
 from service.operations import answer
-from service.predict.predictors import Served
+from service.predict.predictors import NamedPredictor
 from service.predict.schemas import TableToPredict
 from worker.data.encoders import NumberTarget
 from worker.errors import SpecError
@@ -17,19 +17,19 @@ from worker.records.snapshots import Snapshot
 from worker.specs.prediction import PredictionOptions
 
 
-def accept_table(served: Served, dataset: TableToPredict, options: PredictionOptions) -> Response:
-    """202 with the prediction. Commit, then ring, as for a job. Raises SpecError if the table can't be predicted."""
+def accept_table(found: NamedPredictor, dataset: TableToPredict, options: PredictionOptions) -> Response:
+    """Answer 202 with the prediction, after the commit. Raises SpecError if the table can't be predicted."""
     known = idempotent_request()
     before = earlier_answer(known)
     if before is not None:
         return _accepted(before, replayed=True)
-    _check(served.predictor, dataset, options)
+    _check(found.predictor, dataset, options)
     snapshot, replayed = parts().database.write(
         lambda session: submit_prediction(
             session,
             project_id(),
-            weights_id=served.weights_id,
-            served={"name": served.name, "version": served.version, "job_id": served.job_id},
+            weights_id=found.weights_id,
+            served={"name": found.name, "version": found.version, "job_id": found.job_id},
             dataset=dataset.model_dump(mode="json"),
             options=options.model_dump(mode="json"),
             waiting_limit=parts().settings.limits.queued_jobs,
@@ -43,13 +43,13 @@ def accept_table(served: Served, dataset: TableToPredict, options: PredictionOpt
 
 
 def _check(predictor: Predictor, dataset: TableToPredict, options: PredictionOptions) -> None:
-    """What can be known without opening the table; the rest is known by the worker."""
+    """Refuse what is known to fail without opening the table. The worker finds the rest."""
     profile = parts().datasets.profile(project_id(), dataset)
     for code in predictor.encoders.features:
         if profile.column(code.name) is None:
             raise SpecError("/dataset", f"has no column {code.name!r}, which is a feature of this model")
     if options.top_k is not None and isinstance(predictor.encoders.target, NumberTarget):
-        raise SpecError("/top_k", "is of classes; this model predicts numbers")
+        raise SpecError("/top_k", "applies to classes; this model predicts numbers")
 
 
 def _accepted(snapshot: Snapshot, *, replayed: bool) -> Response:
@@ -58,5 +58,6 @@ def _accepted(snapshot: Snapshot, *, replayed: bool) -> Response:
 
 
 def with_links(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the prediction with its addresses."""
     own = f"/v1/predictions/{snapshot['id']}"
     return snapshot | {"links": {"self": own, "result": f"{own}/result"}}

@@ -1,4 +1,4 @@
-"""MLflow's scoring documents on the wire. Source: mlflow/mlflow, mlflow/pyfunc/scoring_server/__init__.py."""
+"""Requests and answers of MLflow's scoring server. Source: mlflow/mlflow, mlflow/pyfunc/scoring_server/__init__.py."""
 
 from typing import Annotated, Any, Self
 
@@ -8,7 +8,10 @@ from service.schemas.common import Shown
 
 
 class Split(BaseModel):
-    """A table as pandas writes it with orient="split". columns: names, or 0, 1, ... for the order of the features."""
+    """A table as pandas writes it with orient="split".
+
+    columns: names. If absent, or 0, 1, ...: the columns have the order of the features.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -25,11 +28,11 @@ class ScoringRequest(BaseModel):
     dataframe_split: Split | None = None
     dataframe_records: list[dict[str, Any]] | None = None
     instances: list[Any] | None = None
-    "A list a row in the order of the features, or an object a row."
+    "For each row a list in the order of the features, or an object."
     inputs: list[Any] | dict[str, list[Any]] | None = None
-    "As instances, or a list a column by name."
+    "As instances, or by name a list for each column."
     params: dict[str, Any] | None = None
-    "Taken and passed over: no model of ours has parameters."
+    "Accepted and ignored: no model of ours has parameters."
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
