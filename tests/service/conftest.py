@@ -1,4 +1,4 @@
-"""The app on SQLite and a real broker, with a runner that works its jobs off in this process."""
+"""The app on SQLite and a real broker, with a runner that runs its jobs in this process."""
 
 import shutil
 import threading
@@ -32,7 +32,7 @@ MODELS: dict[str, tuple[str | None, dict[str, Any]]] = {
     "iris": (None, {"training": {"epochs": 20}}),
     # a category and a number, both sometimes missing; a number, by an ensemble of three
     "houses": (HOUSES, {"target": "price", "training": {"epochs": 3, "ensemble": 3}}),
-    # two labels that are each there or not
+    # two yes/no labels
     "tags": (TAGS, {"target": ["sweet", "sour"], "training": {"epochs": 3, "loss": "binary_cross_entropy"}}),
     # a category that goes into an embedding, and a number
     "letters": (LETTERS, {"target": "kind", "network": {"layers": EMBEDDING}}),
@@ -63,7 +63,7 @@ def parts(app: Flask) -> Iterator[Parts]:
 
 @pytest.fixture
 def client(app: Flask, parts: Parts) -> FlaskClient:
-    """A client with the key."""
+    """Return a client that sends the key."""
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {KEY}"
     return client
@@ -71,7 +71,7 @@ def client(app: Flask, parts: Parts) -> FlaskClient:
 
 @pytest.fixture
 def run(parts: Parts) -> Callable[[str], str | None]:
-    """Run a job here and now."""
+    """Run a job in this process, and return its status."""
     runner = Runner(
         parts.database, parts.datasets, parts.settings, threading.Event(), "wrk_test", parts.doorbell.announce
     )
@@ -80,7 +80,7 @@ def run(parts: Parts) -> Callable[[str], str | None]:
 
 @pytest.fixture
 def post(client: FlaskClient) -> Callable[..., TestResponse]:
-    """Post the iris job with members replaced."""
+    """Post the iris job with some members replaced."""
 
     def post(headers: dict[str, str] | None = None, query: str = "", **changes: Any) -> TestResponse:
         training = SPEC["training"] | changes.pop("training", {})
@@ -91,7 +91,7 @@ def post(client: FlaskClient) -> Callable[..., TestResponse]:
 
 @pytest.fixture
 def succeeded(post: Callable[..., TestResponse], run: Callable[[str], str | None]) -> Callable[..., str]:
-    """Post a job and run it; its id."""
+    """Post a job, run it, and return its id."""
 
     def succeeded(**changes: Any) -> str:
         job_id: str = post(**changes).get_json()["id"]
@@ -103,7 +103,7 @@ def succeeded(post: Callable[..., TestResponse], run: Callable[[str], str | None
 
 @pytest.fixture
 def later(parts: Parts) -> Iterator[Callable[..., None]]:
-    """Call something after so many seconds, in another thread that is over before the app is closed."""
+    """Call something after some seconds, in a thread that ends before the app is closed."""
     timers: list[threading.Timer] = []
 
     def later(seconds: float, call: Callable[..., object], *arguments: object) -> None:
@@ -117,7 +117,7 @@ def later(parts: Parts) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture(scope="session")
 def trained_models(_sqlite_template: Path, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database in which every model has its version 1."""
+    """Train version 1 of each model of MODELS, once, and return the path of the database."""
     folder = tmp_path_factory.mktemp("trained")
     path = folder / "gradmill.db"
     shutil.copy(_sqlite_template, path)

@@ -18,7 +18,7 @@ def sqlite_url(trained_models: Path, tmp_path: Path) -> str:
 
 @pytest.fixture
 def infer(client: FlaskClient) -> Callable[..., dict[str, Any]]:
-    """The outputs' data by name, asked and told as JSON."""
+    """Infer in JSON, and return the outputs' data by name."""
 
     def infer(name: str, *inputs: dict[str, Any], **members: Any) -> dict[str, Any]:
         answer = client.post(f"/v2/models/{name}/infer", json={"inputs": list(inputs)} | members)
@@ -29,5 +29,5 @@ def infer(client: FlaskClient) -> Callable[..., dict[str, Any]]:
 
 
 def tensor(name: str, data: list[Any], datatype: str = "FP64", shape: list[int] | None = None) -> dict[str, Any]:
-    """An input as JSON; a column unless a shape is given."""
+    """Return an input as JSON; a column unless a shape is given."""
     return {"name": name, "datatype": datatype, "shape": shape or [len(data)], "data": data}

@@ -1,4 +1,4 @@
-"""Inference by the Open Inference Protocol: what it gives, told against /v1 and the weights' own arithmetic."""
+"""Inference by the Open Inference Protocol, compared with /v1 and with the weights' own arithmetic."""
 
 import gzip
 import json
@@ -27,7 +27,7 @@ def flat(rows: list[list[Any]]) -> list[Any]:
 
 
 def raw_request(array: np.ndarray[Any, Any], datatype: str, **members: Any) -> tuple[bytes, dict[str, str]]:
-    """A body with one raw input called rows, and its headers."""
+    """Return a body with one raw input called rows, and its headers."""
     raw = array.tobytes()
     known = {"name": "rows", "datatype": datatype, "shape": list(array.shape)}
     known["parameters"] = {"binary_data_size": len(raw)}
@@ -36,6 +36,7 @@ def raw_request(array: np.ndarray[Any, Any], datatype: str, **members: Any) -> t
 
 
 def test_classes_are_those_of_v1_to_the_bit(client: FlaskClient, infer: Callable[..., Any]) -> None:
+    """One matrix, nested data, or one input for each column give the very numbers of /v1."""
     expected = client.post("/v1/models/iris/predict", json={"rows": X.tolist()}).get_json()
     outputs = infer("iris", ROWS)
     assert outputs == {
@@ -52,7 +53,7 @@ def names_of(client: FlaskClient, name: str) -> list[str]:
 
 
 def test_raw_tensors_in_and_out_are_those_of_v1_to_the_bit(client: FlaskClient) -> None:
-    """With no Content-Type, as the public client sends it."""
+    """Raw tensors give the very numbers of /v1, also without a Content-Type, as the public client sends them."""
     expected = client.post("/v1/models/iris/predict", json={"rows": X.tolist()}).get_json()["probabilities"]
     output = {"name": "probabilities", "parameters": {"binary_data": True}}
     body, headers = raw_request(X, "FP64", outputs=[output], id="7")
@@ -69,6 +70,7 @@ def test_raw_tensors_in_and_out_are_those_of_v1_to_the_bit(client: FlaskClient) 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int8", "int64", "uint16"])
 def test_numbers_of_any_type_are_the_numbers_that_they_are(client: FlaskClient, dtype: str) -> None:
+    """A matrix of any numeric datatype predicts what the same numbers predict in /v1."""
     sent = X.astype(dtype)
     datatype = np.dtype(dtype).name.replace("float", "fp").upper()
     expected = client.post("/v1/models/iris/predict", json={"rows": sent.astype(float).tolist()}).get_json()
@@ -78,7 +80,7 @@ def test_numbers_of_any_type_are_the_numbers_that_they_are(client: FlaskClient, 
 
 
 def test_categories_missing_cells_and_an_ensembles_spread(client: FlaskClient, infer: Callable[..., Any]) -> None:
-    """Empty text, null and NaN are missing cells, as null is in /v1."""
+    """Empty text, null and NaN are missing cells, as null is in /v1, and an ensemble answers the same spread."""
     rows = [["oslo", 1.5], ["rome", None], [None, 3.0], ["rome", None]]
     expected = client.post("/v1/models/houses/predict", json={"rows": rows}).get_json()
     cities = tensor("city", ["oslo", "rome", "", "rome"], "BYTES", [4, 1])
@@ -90,6 +92,7 @@ def test_categories_missing_cells_and_an_ensembles_spread(client: FlaskClient, i
 
 
 def test_labels_are_ones_and_zeros(client: FlaskClient, infer: Callable[..., Any]) -> None:
+    """Yes/no labels are answered as integers, with the probabilities of /v1."""
     rows = [[1, 2], [2, 4], [30, 3]]
     expected = client.post("/v1/models/tags/predict", json={"rows": rows}).get_json()
     outputs = infer("tags", tensor("rows", rows, "INT64", [3, 2]))
@@ -100,7 +103,7 @@ def test_labels_are_ones_and_zeros(client: FlaskClient, infer: Callable[..., Any
 def test_encoded_rows_go_straight_into_the_network(
     client: FlaskClient, parts: Parts, infer: Callable[..., Any]
 ) -> None:
-    """Standardised by the test itself, from the encoders in the weights' file, they give the same bits."""
+    """Rows that the test standardises itself, with the encoders of the weights' file, give the same bits."""
     served = parts.predictors.of_model(DEFAULT_PROJECT, "iris")
     codes = served.predictor.encoders.features
     x = ((X - [code.mean for code in codes]) / [code.scale for code in codes]).astype(np.float32)
@@ -112,7 +115,7 @@ def test_encoded_rows_go_straight_into_the_network(
 
 @pytest.mark.parametrize("number", [-1, 3, 0.5, 1e9])
 def test_a_number_that_is_no_category_is_refused(client: FlaskClient, number: float) -> None:
-    """It would pick another category's weights, or none at all."""
+    """A number that is not a category is refused: it would pick another category's weights, or none at all."""
     given = tensor("encoded", [[0, 1], [number, 1]], "FP32", [2, 2])
     answer = client.post("/v2/models/letters.encoded/infer", json={"inputs": [given]})
     assert answer.status_code == 400
@@ -125,6 +128,7 @@ def test_a_number_that_is_no_category_is_refused(client: FlaskClient, number: fl
 def test_a_model_of_that_very_name_goes_before(
     succeeded: Callable[..., str], client: FlaskClient, parts: Parts
 ) -> None:
+    """A model whose own name ends in .encoded is found under that name."""
     assert client.get("/v2/models/iris.encoded").get_json()["inputs"][0]["name"] == "encoded"
     job_id = succeeded(training={"epochs": 1})
     client.post("/v1/models", json={"name": "iris.encoded", "job_id": job_id})
@@ -134,6 +138,7 @@ def test_a_model_of_that_very_name_goes_before(
 
 
 def test_the_highest_are_told_as_value_index_and_label(infer: Callable[..., Any]) -> None:
+    """With `classification` the highest probabilities come in order, each as value:index:label."""
     probabilities = np.reshape(infer("iris", ROWS)["probabilities"], (-1, 3))
     asked = [{"name": "probabilities", "parameters": {"classification": 2}}]
     strings = infer("iris", ROWS, outputs=asked)["probabilities"]
@@ -148,6 +153,7 @@ def test_the_highest_are_told_as_value_index_and_label(infer: Callable[..., Any]
 
 
 def test_an_outputs_own_word_goes_before_the_requests(client: FlaskClient) -> None:
+    """binary_data of an output takes precedence over binary_data_output of the request."""
     outputs = [{"name": "probabilities", "parameters": {"binary_data": False}}, {"name": "predictions"}]
     document = {"inputs": [ROWS], "parameters": {"binary_data_output": True}, "outputs": outputs}
     answer = client.post("/v2/models/iris/infer", json=document)
@@ -159,12 +165,14 @@ def test_an_outputs_own_word_goes_before_the_requests(client: FlaskClient) -> No
 
 
 def test_no_rows_give_no_predictions(infer: Callable[..., Any]) -> None:
+    """A matrix or columns of no rows are answered with empty outputs."""
     assert infer("iris", ROWS | {"shape": [0, 4], "data": []}) == {"predictions": [], "probabilities": []}
     given = (tensor("city", [], "BYTES", [0]), tensor("area", [], "FP64", [0]))
     assert infer("houses", *given)["predictions"] == []
 
 
 def test_versions_by_number_and_by_alias(succeeded: Callable[..., str], client: FlaskClient) -> None:
+    """A version in the address is a number or an alias; anything else is a 404."""
     succeeded(model="iris", training={"epochs": 1})
     client.put("/v1/models/iris/aliases/production", json={"version": 1})
     for version, number in (("1", "1"), ("2", "2"), ("production", "1")):
@@ -180,7 +188,7 @@ ENCODINGS = {"gzip": (gzip.compress, gzip.decompress), "deflate": (zlib.compress
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_bodies_are_inflated_and_answers_deflated(client: FlaskClient, encoding: str) -> None:
-    """The header counts the bytes of the JSON before it was compressed."""
+    """Compressed requests and answers carry the same bytes, and the header counts the JSON before compression."""
     compress, decompress = ENCODINGS[encoding]
     body, headers = raw_request(X, "FP64", parameters={"binary_data_output": True})
     plain = client.post("/v2/models/iris/infer", data=body, headers=headers)
@@ -212,7 +220,7 @@ def test_bodies_are_inflated_and_answers_deflated(client: FlaskClient, encoding:
 def test_a_body_that_does_not_inflate_is_refused(
     client: FlaskClient, parts: Parts, encoding: str, body: bytes, status: int
 ) -> None:
-    """And so is one that would inflate past the limit of a body."""
+    """A body that does not inflate, or that inflates past the limit, is refused."""
     object.__setattr__(parts, "settings", parts.settings.model_copy(update={"body_bytes_limit": 2_000_000}))
     answer = client.post("/v2/models/iris/infer", data=body, headers={"Content-Encoding": encoding})
     assert (answer.status_code, list(answer.get_json())) == (status, ["error"])
@@ -270,6 +278,7 @@ BINARY = {"parameters": {"binary_data_size": 8}}
     ],
 )
 def test_a_request_that_does_not_fit_is_a_400(client: FlaskClient, document: Any, said: str) -> None:
+    """Every fault of a document or its tensors is a 400 that names it."""
     answer = client.post("/v2/models/iris/infer", json=document)
     assert (answer.status_code, answer.content_type) == (400, "application/json"), answer.get_data()
     assert list(answer.get_json()) == ["error"]
@@ -293,6 +302,7 @@ def test_a_request_that_does_not_fit_is_a_400(client: FlaskClient, document: Any
 def test_a_body_whose_parts_do_not_add_up_is_a_400(
     client: FlaskClient, length: str | None, cut: int, said: str
 ) -> None:
+    """A header or sizes that do not match the bytes of the body are a 400."""
     body, headers = raw_request(X, "FP64")
     if length is not None:
         headers = {"Inference-Header-Content-Length": length}
@@ -303,6 +313,7 @@ def test_a_body_whose_parts_do_not_add_up_is_a_400(
 
 
 def test_raw_bytes_of_another_size_than_their_shape_are_a_400(client: FlaskClient) -> None:
+    """Raw bytes that are too many for their shape are a 400 with both sizes."""
     body, headers = raw_request(X, "FP32")
     answer = client.post("/v2/models/iris/infer", data=body, headers=headers)
     assert answer.get_json() == {"error": "the input 'rows': FP32 of shape [15, 4] is 240 bytes, got 480"}
@@ -324,12 +335,14 @@ def test_raw_bytes_of_another_size_than_their_shape_are_a_400(client: FlaskClien
     ],
 )
 def test_columns_that_do_not_fit_are_a_400(client: FlaskClient, inputs: Any, said: str) -> None:
+    """Missing, misshapen or mistyped columns, and unknown categories, are a 400 that names the input."""
     answer = client.post("/v2/models/houses/infer", json={"inputs": inputs})
     assert answer.status_code == 400
     assert said in answer.get_json()["error"]
 
 
 def test_more_rows_than_the_limit_are_refused_before_they_are_read(client: FlaskClient, parts: Parts) -> None:
+    """The shape alone shows that there are too many rows: the data need not even be valid."""
     object.__setattr__(parts, "settings", parts.settings.model_copy(update={"predict_rows_limit": 14}))
     assert client.post("/v2/models/iris/infer", json={"inputs": [ROWS | {"data": []}]}).status_code == 413
 
@@ -337,7 +350,7 @@ def test_more_rows_than_the_limit_are_refused_before_they_are_read(client: Flask
 def test_errors_of_every_kind_are_told_in_the_protocols_words(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not found, not allowed, no key, too long, and an error of ours."""
+    """Not found, not allowed, no key, too long and an internal error all have the protocol's form."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("SELECT secret")
@@ -364,6 +377,7 @@ def test_errors_of_every_kind_are_told_in_the_protocols_words(
 
 
 def test_a_warm_request_asks_the_database_nothing(client: FlaskClient, parts: Parts) -> None:
+    """Within a second of the last request to a model or to NAME.encoded, no statement is sent."""
     given = tensor("encoded", X.tolist(), "FP64", list(X.shape))
     asked = [("iris", ROWS), ("iris.encoded", given)]
     for name, input_ in asked:

@@ -27,7 +27,7 @@ class Asked:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Anew each time: the client writes its own into what it is given."""
+        """Return a new dictionary each time, because the client adds its own headers to it."""
         return {"Authorization": f"Bearer {self._key}"}
 
     def infer(self, name: str, *inputs: InferInput, **options: Any) -> InferResult:
@@ -65,6 +65,7 @@ def expected(served: Product) -> tuple[list[str], np.ndarray[Any, Any]]:
 
 
 def test_it_finds_out_what_is_served(asked: Asked) -> None:
+    """The client reads health, readiness, metadata and the index."""
     client, headers = asked.client, asked.headers
     assert client.is_server_live(headers=headers)
     assert client.is_server_ready(headers=headers)
@@ -87,7 +88,10 @@ def test_it_finds_out_what_is_served(asked: Asked) -> None:
 def test_every_way_to_ask_gives_the_bits_of_v1(
     asked: Asked, expected: Any, binary_in: bool, binary_out: bool | None, compression: str | None
 ) -> None:
-    """binary_out None: no outputs are named, and all come, binary."""
+    """Raw or JSON, compressed or not, the client gets the numbers of /v1.
+
+    binary_out None: no outputs are named, and all come, binary.
+    """
     outputs = None
     if binary_out is not None:
         outputs = [InferRequestedOutput(name, binary_data=binary_out) for name in ("probabilities", "predictions")]
@@ -107,7 +111,7 @@ def test_every_way_to_ask_gives_the_bits_of_v1(
 
 
 def test_encoded_rows_give_the_same_as_raw_ones(asked: Asked, served: Product, expected: Any) -> None:
-    """Encoded by the test with the means and deviations in the weights' file."""
+    """Rows that the test encodes with the means and deviations of the weights' file give the same bits."""
     job_id = served.get("/v1/models/flowers/versions/1").json()["job_id"]
     content = served.get(f"/v1/jobs/{job_id}/weights").content
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
@@ -119,6 +123,7 @@ def test_encoded_rows_give_the_same_as_raw_ones(asked: Asked, served: Product, e
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_categories_go_in_as_bytes(asked: Asked, served: Product, binary: bool) -> None:
+    """Texts and missing cells that the client packs as BYTES predict what they predict in /v1."""
     cities = np.array(["oslo", "rome", b""], np.object_)
     areas = np.array([1.5, np.nan, 3.0])
     rows = [["oslo", 1.5], ["rome", None], [None, 3.0]]
@@ -131,6 +136,7 @@ def test_categories_go_in_as_bytes(asked: Asked, served: Product, binary: bool) 
 
 
 def test_the_highest_classes_come_as_text(asked: Asked, expected: Any) -> None:
+    """class_count gives the highest classes as text, binary or not."""
     for binary in (True, False):
         output = InferRequestedOutput("probabilities", binary_data=binary, class_count=2)
         told = asked.infer("flowers", given("rows", X, "FP32"), outputs=[output]).as_numpy("probabilities")
@@ -142,6 +148,8 @@ def test_the_highest_classes_come_as_text(asked: Asked, expected: Any) -> None:
 
 
 def test_statistics_count_what_was_asked(asked: Asked) -> None:
+    """One request raises the counts by its rows and by one."""
+
     def figures() -> dict[str, Any]:
         return asked.client.get_inference_statistics("flowers", "1", headers=asked.headers)["model_stats"][0]
 
@@ -169,6 +177,7 @@ def test_statistics_count_what_was_asked(asked: Asked) -> None:
 def test_what_is_wrong_is_told_in_the_clients_exception(
     asked: Asked, name: str, array: Any, datatype: str, input_name: str, status: str, said: str
 ) -> None:
+    """The client's exception has the status and the sentence of the refusal."""
     with pytest.raises(InferenceServerException) as raised:
         asked.infer(name, given(input_name, array, datatype))
     assert raised.value.status() == status
@@ -176,6 +185,7 @@ def test_what_is_wrong_is_told_in_the_clients_exception(
 
 
 def test_without_a_key_the_client_is_told_so(asked: Asked) -> None:
+    """Without a key the client's exception is a 401 that asks for one."""
     with pytest.raises(InferenceServerException) as raised:
         asked.client.infer("flowers", [given("rows", X, "FP32")])
     assert (raised.value.status(), "key" in raised.value.message()) == ("401", True)

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol tells of the server and its models, and its count of requests."""
+"""The Open Inference Protocol's metadata of the server and its models, and its count of requests."""
 
 import time
 from collections.abc import Callable
@@ -18,6 +18,7 @@ ROWS = tensor("rows", [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]], "FP64", [2, 
 
 
 def test_the_server_is_alive_ready_and_says_what_it_speaks(client: FlaskClient, parts: Parts) -> None:
+    """The server names its extensions, and is not ready if the schema is not this version's."""
     assert client.get("/v2/health/live").get_json() == {"live": True}
     assert client.get("/v2/health/ready").get_json() == {"ready": True}
     for path in ("/v2", "/v2/"):
@@ -68,6 +69,7 @@ CLASSES = [
 def test_a_model_tells_its_inputs_and_outputs(
     client: FlaskClient, name: str, inputs: list[Any], outputs: list[Any] | None
 ) -> None:
+    """A model's metadata have the names, datatypes and shapes of its tensors, raw and encoded."""
     model = client.get(f"/v2/models/{name}").get_json()
     assert (model["name"], model["versions"], model["platform"]) == (name, ["1"], "gradmill")
     assert model["inputs"] == inputs
@@ -80,7 +82,7 @@ def test_a_model_tells_its_inputs_and_outputs(
 
 
 def test_what_is_told_of_outputs_is_what_comes(client: FlaskClient) -> None:
-    """Each output's datatype and shape, for every kind of target."""
+    """For every kind of target, the outputs of an inference are those of the metadata."""
     asked = {
         "iris": [ROWS],
         "tags": [tensor("rows", [[1, 2], [3, 4]], "FP32", [2, 2])],
@@ -98,6 +100,7 @@ def test_what_is_told_of_outputs_is_what_comes(client: FlaskClient) -> None:
 
 
 def test_the_index_lists_every_version(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """The index lists all versions, with or without a body, and refuses a body that is not valid."""
     succeeded(model="iris", training={"epochs": 1})
     expected = sorted([(name, "1") for name in MODELS] + [("iris", "2")])
     for body in (b"", b"{}", b'{"ready": true}'):
@@ -110,7 +113,7 @@ def test_the_index_lists_every_version(client: FlaskClient, succeeded: Callable[
 
 
 def test_statistics_count_rows_requests_and_failures(client: FlaskClient) -> None:
-    """Before any request they are zeros; phases add up to the whole."""
+    """The counts are zero before any request, and the times of the phases add up to the whole."""
     before = time.time() * 1000
     (zero,) = client.get("/v2/models/iris/stats").get_json()["model_stats"]
     assert (zero["name"], zero["version"], zero["last_inference"], zero["inference_count"]) == ("iris", "1", 0, 0)
@@ -143,6 +146,7 @@ def test_statistics_count_rows_requests_and_failures(client: FlaskClient) -> Non
 
 
 def test_answers_and_refusals_are_what_the_document_says(client: FlaskClient, app: Flask) -> None:
+    """Every answer of the protocol's routes validates against the OpenAPI document."""
     document = client.get("/v1/openapi.json").get_json()
     one, version = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
     answers = [

@@ -21,7 +21,7 @@ SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5)
 def test_raw_numbers_are_what_the_client_packs(
     data: st.DataObject, datatype: str, shape: tuple[int, ...], offset: int
 ) -> None:
-    """At any place in the body, aligned or not."""
+    """Numbers packed by the public client read back alike, at any place in the body, aligned or not."""
     sent = data.draw(arrays.arrays(triton_to_np_dtype(datatype), shape))
     raw = b"x" * offset + sent.tobytes()
     got = from_raw(memoryview(raw)[offset:], datatype, shape)
@@ -32,6 +32,7 @@ def test_raw_numbers_are_what_the_client_packs(
 
 @given(st.lists(st.binary(max_size=20), max_size=12))
 def test_bytes_are_what_the_client_serializes(elements: list[bytes]) -> None:
+    """BYTES elements read and write as the public client's own code does."""
     sent = np.array([*elements, None], np.object_)[:-1]
     serialized = serialize_byte_tensor(sent)
     raw = serialized.item() if elements else b""
@@ -41,7 +42,7 @@ def test_bytes_are_what_the_client_serializes(elements: list[bytes]) -> None:
 
 
 def test_raw_tensors_are_little_endian_and_row_major() -> None:
-    """Packed by hand."""
+    """Tensors packed by hand read and write as little-endian, row-major bytes."""
     raw = struct.pack("<6h", 1, 2, 3, 4, 5, -6)
     assert from_raw(memoryview(raw), "INT16", [2, 3]).tolist() == [[1, 2, 3], [4, 5, -6]]
     assert to_raw(np.array([[1, 2, 3], [4, 5, -6]], "<i2").T) == struct.pack("<6h", 1, 4, 2, 5, 3, -6)
@@ -50,12 +51,14 @@ def test_raw_tensors_are_little_endian_and_row_major() -> None:
 
 
 def test_numbers_in_place_are_not_copied() -> None:
+    """An aligned tensor shares the memory of the body."""
     raw = np.arange(8, dtype="<f4").tobytes()
     assert np.shares_memory(from_raw(memoryview(raw), "FP32", [2, 4]), np.frombuffer(raw, np.uint8))
 
 
 @given(st.data(), st.sampled_from([name for name in NUMBERS if name != "FP16"]), SHAPES)
 def test_json_is_flat_or_nested(data: st.DataObject, datatype: str, shape: tuple[int, ...]) -> None:
+    """Flat and nested lists give the same tensor, and it is written back flat."""
     elements = {"allow_nan": True, "allow_infinity": False} if DTYPES[datatype].kind == "f" else {}
     dtype = triton_to_np_dtype(datatype)
     sent = data.draw(arrays.arrays(dtype, shape, elements=arrays.from_dtype(np.dtype(dtype), **elements)))
@@ -67,6 +70,7 @@ def test_json_is_flat_or_nested(data: st.DataObject, datatype: str, shape: tuple
 
 
 def test_null_is_a_missing_cell() -> None:
+    """null is NaN among numbers, and no bytes among texts."""
     number, text = from_json([1, None], "FP64", [2]), from_json(["a", None], BYTES, [2])
     assert number[0] == 1
     assert math.isnan(number[1])
@@ -100,6 +104,7 @@ def test_null_is_a_missing_cell() -> None:
     ],
 )
 def test_json_that_does_not_fit_is_refused(data: Any, datatype: str, shape: list[int], said: str) -> None:
+    """Data of another length, nesting, type or range are refused with the reason."""
     with pytest.raises(TensorError, match=said):
         from_json(data, datatype, shape)
 
@@ -117,5 +122,6 @@ def test_json_that_does_not_fit_is_refused(data: Any, datatype: str, shape: list
     ],
 )
 def test_bytes_that_do_not_fit_are_refused(raw: bytes, datatype: str, shape: list[int], said: str) -> None:
+    """Raw bytes that are too few, too many or cut short are refused with the reason."""
     with pytest.raises(TensorError, match=said):
         from_raw(memoryview(raw), datatype, shape)

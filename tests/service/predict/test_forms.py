@@ -1,4 +1,4 @@
-"""Predicting by name, and every form of body and answer: all tell the same."""
+"""Predicting by name, and in every media type of body and answer: all give the same."""
 
 import csv
 import io
@@ -50,7 +50,7 @@ def job_id(succeeded: Callable[..., str]) -> str:
 
 @pytest.fixture
 def ask(client: FlaskClient, job_id: str) -> Callable[..., TestResponse]:
-    """Post a body of this type to predict, and want this type back."""
+    """Post a body of one media type to predict, and accept another."""
 
     def ask(
         body: Any = None, content_type: str = JSON, accept: str | None = None, query: str = "", path: str = ""
@@ -65,7 +65,7 @@ def ask(client: FlaskClient, job_id: str) -> Callable[..., TestResponse]:
 
 
 def probabilities_of(answer: TestResponse) -> Any:
-    """Of each row and class, whatever the answer's form."""
+    """Return the probabilities of each row and class, whatever the answer's media type."""
     if answer.mimetype == JSON:
         return np.array(answer.get_json()["probabilities"])
     if answer.mimetype == NPY:
@@ -83,6 +83,7 @@ def probabilities_of(answer: TestResponse) -> Any:
 def test_a_job_its_model_a_version_and_an_alias_predict_alike(
     client: FlaskClient, job_id: str, ask: Callable[..., TestResponse]
 ) -> None:
+    """Every address of the same weights gives the same probabilities, and names what predicted."""
     client.put("/v1/models/iris/aliases/production", json={"version": 1})
     expected = ask().get_json()
     assert expected["model"] == {"name": None, "version": None, "job_id": job_id}
@@ -97,7 +98,7 @@ def test_a_job_its_model_a_version_and_an_alias_predict_alike(
 def test_a_moved_alias_answers_at_once_with_the_other_version(
     client: FlaskClient, job_id: str, succeeded: Callable[..., str], ask: Callable[..., TestResponse]
 ) -> None:
-    """In the process that moved it; and the name alone means the newest version."""
+    """The process that moved an alias answers with the new version at once; the bare name means the newest version."""
     second = succeeded(model="iris", training={"epochs": 1})
     path = "/v1/models/iris/aliases/production"
     for version, made_by in ((1, job_id), (2, second), (1, job_id)):
@@ -112,6 +113,7 @@ def test_a_moved_alias_answers_at_once_with_the_other_version(
 def test_a_warm_predict_by_alias_asks_the_database_nothing(
     client: FlaskClient, parts: Parts, ask: Callable[..., TestResponse]
 ) -> None:
+    """Within a second of the last request by this alias, no statement is sent."""
     client.put("/v1/models/iris/aliases/production", json={"version": 1})
     path = "/v1/models/iris/aliases/production/predict"
     ask(path=path)
@@ -126,7 +128,7 @@ def test_a_warm_predict_by_alias_asks_the_database_nothing(
 def test_every_form_in_and_every_form_out_tell_the_same(
     ask: Callable[..., TestResponse], content_type: str, accept: str | None
 ) -> None:
-    """Without Accept the answer comes as the body did."""
+    """All media types carry the same probabilities; without Accept the answer has the body's."""
     answer = ask(BODIES[content_type], content_type, accept)
     assert (answer.status_code, answer.mimetype) == (200, accept or content_type)
     expected = np.array(ask().get_json()["probabilities"])
@@ -134,6 +136,7 @@ def test_every_form_in_and_every_form_out_tell_the_same(
 
 
 def test_columns_are_taken_by_name_in_any_order(ask: Callable[..., TestResponse]) -> None:
+    """Columns in another order predict the same."""
     backwards = dict(reversed(COLUMNS.items()))
     assert ask({"columns": backwards}).get_json() == ask().get_json()
 
@@ -150,6 +153,7 @@ def test_columns_are_taken_by_name_in_any_order(ask: Callable[..., TestResponse]
 def test_a_faulty_column_is_pointed_at(
     ask: Callable[..., TestResponse], columns: Any, pointer: str, row: int | None
 ) -> None:
+    """A missing, unknown, short or mistyped column is refused with its pointer and row."""
     answer = ask({"columns": columns})
     error = answer.get_json()["errors"][0]
     assert (answer.status_code, error["pointer"], error.get("row")) == (422, pointer, row)
@@ -171,6 +175,7 @@ def test_a_faulty_column_is_pointed_at(
     ],
 )
 def test_a_body_of_another_shape_is_pointed_at(ask: Callable[..., TestResponse], body: bytes, pointer: str) -> None:
+    """Each member that is not valid is refused with its pointer."""
     answer = ask(body)
     assert answer.status_code == 422
     assert pointer in [error["pointer"] for error in answer.get_json()["errors"]]
@@ -194,17 +199,20 @@ def test_a_body_of_another_shape_is_pointed_at(ask: Callable[..., TestResponse],
 def test_a_body_that_can_not_be_read_is_refused(
     ask: Callable[..., TestResponse], content_type: str, body: bytes, status: int
 ) -> None:
+    """A broken array, stream or table is a 422, and another media type a 415."""
     answer = ask(body, content_type)
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
 
 
 def test_a_form_that_nobody_offers_is_not_acceptable(ask: Callable[..., TestResponse]) -> None:
+    """An Accept without any of our media types is a 406; otherwise its preference decides."""
     assert ask(accept="image/png").status_code == 406
     assert ask(BODIES[CSV], CSV, accept="*/*").mimetype == CSV
     assert ask(accept="text/csv;q=0.5, application/x-npy").mimetype == NPY
 
 
 def test_the_limit_of_rows_holds_for_every_form(ask: Callable[..., TestResponse], parts: Parts) -> None:
+    """More rows than the limit are a 413 in every media type."""
     object.__setattr__(parts, "settings", parts.settings.model_copy(update={"predict_rows_limit": 2}))
     for content_type, body in (BODIES | {JSON: {"columns": COLUMNS}}).items():
         assert ask(body, content_type).status_code == 413, content_type
@@ -213,7 +221,7 @@ def test_the_limit_of_rows_holds_for_every_form(ask: Callable[..., TestResponse]
 
 @pytest.mark.parametrize("how", ["query", "body"])
 def test_the_most_probable_classes_come_in_order(ask: Callable[..., TestResponse], how: str) -> None:
-    """By an independent sort of all the probabilities; the rest is left out."""
+    """top_k gives what an independent sort of all the probabilities gives, and leaves out the rest."""
     whole = ask().get_json()
     told = ask(query="?top_k=2").get_json() if how == "query" else ask({"rows": ROWS, "top_k": 2}).get_json()
     assert told["predictions"] == whole["predictions"]
@@ -230,6 +238,7 @@ def test_the_most_probable_classes_come_in_order(ask: Callable[..., TestResponse
 
 
 def test_probabilities_can_be_left_out(ask: Callable[..., TestResponse]) -> None:
+    """probabilities=false leaves them out in every media type, and the body's option wins over the query's."""
     told = ask({"rows": ROWS, "probabilities": False}, query="?probabilities=true").get_json()
     assert (told["predictions"], "probabilities" in told) == (["setosa", "virginica", "versicolor"], False)
     assert told["classes"] == ["setosa", "versicolor", "virginica"]
@@ -241,6 +250,7 @@ def test_probabilities_can_be_left_out(ask: Callable[..., TestResponse]) -> None
 def test_an_option_without_a_use_is_refused(
     client: FlaskClient, succeeded: Callable[..., str], ask: Callable[..., TestResponse]
 ) -> None:
+    """top_k for numbers or for an array is refused, with the place where it was given."""
     numbers = succeeded(dataset={"source": "generator", "name": "linear"}, target="target")
     path = f"/v1/jobs/{numbers}/predict"
     by_query = ask({"rows": [[0.1, 0.2]]}, query="?top_k=2", path=path)
@@ -255,6 +265,7 @@ def test_an_option_without_a_use_is_refused(
 
 
 def test_values_that_training_never_saw_draw_a_warning(ask: Callable[..., TestResponse]) -> None:
+    """A value outside the range of training is listed in JSON, and counted in a header elsewhere."""
     far = [*ROWS, [5.1, 3.5, 70, 0.2]]
     told = ask({"rows": far}).get_json()
     (warning,) = told["warnings"]
@@ -267,7 +278,7 @@ def test_values_that_training_never_saw_draw_a_warning(ask: Callable[..., TestRe
 
 
 def test_an_integer_past_what_a_float_holds_is_rounded(ask: Callable[..., TestResponse]) -> None:
-    """In a table as in JSON: 2^53 + 1 is a number."""
+    """2^53 + 1 is a number in a table as it is in JSON."""
     big = COLUMNS | {"petal width": [2**53 + 1, 1, 1]}
     as_rows = [list(row) for row in zip(*big.values(), strict=True)]
     expected = ask({"rows": as_rows}).get_json()["probabilities"]

@@ -1,4 +1,4 @@
-"""The cache of predictors: by name as by job, hot without the database, and never behind this process's own changes."""
+"""The cache of predictors: names in use need no database, and this process's own changes are seen at once."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from worker.records.weights import newest_weights_id
 
 @pytest.fixture
 def register(parts: Parts, succeeded: Callable[..., str]) -> Callable[[], str]:
-    """Train a job and register it as the next version of iris; its weights."""
+    """Train a job, register it as the next version of iris, and return the id of its weights."""
 
     def register() -> str:
         job_id = succeeded(training={"epochs": 1})
@@ -32,6 +32,7 @@ def register(parts: Parts, succeeded: Callable[..., str]) -> Callable[[], str]:
 def test_a_hot_name_asks_the_database_nothing_and_a_change_is_seen_at_once(
     parts: Parts, register: Callable[[], str]
 ) -> None:
+    """A name in use is answered from memory until this process changes it, and only within its project."""
     first = register()
     served = parts.predictors.of_model(DEFAULT_PROJECT, "iris")
     assert (served.name, served.version, served.weights_id) == ("iris", 1, first)
@@ -49,7 +50,7 @@ def test_a_hot_name_asks_the_database_nothing_and_a_change_is_seen_at_once(
 def test_a_look_from_before_a_change_is_not_kept(
     parts: Parts, register: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version comes between the look at the database and the note of what it found."""
+    """A version that is registered between the lookup and the caching of its result is seen by the next request."""
     register()
     reading, second = parts.database.reading, []
 

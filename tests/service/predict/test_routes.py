@@ -25,6 +25,7 @@ def job_id(succeeded: Callable[..., str]) -> str:
 
 
 def test_rows_by_name_and_by_position_predict_the_same(job_id: str, client: FlaskClient) -> None:
+    """An object by name and a list by position predict the same, and null is a missing cell."""
     by_position = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": [ROW]}).get_json()
     by_name = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": [dict(zip(NAMES, ROW, strict=True))]}).get_json()
     assert by_position == by_name
@@ -37,7 +38,7 @@ def test_rows_by_name_and_by_position_predict_the_same(job_id: str, client: Flas
 
 
 def test_csv_in_is_csv_out(job_id: str, client: FlaskClient) -> None:
-    """Columns are found by name, in any order, and others are passed over."""
+    """A CSV body is answered in CSV; its columns are found by name, and unknown ones are ignored."""
     text = "petal width,note,petal length,sepal width,sepal length\n0.2,x,1.4,3.5,5.1\n2.3,y,6.1,3.0,7.0\n"
     answer = client.post(f"/v1/jobs/{job_id}/predict", data=text, content_type="text/csv")
     rows = list(csv.DictReader(io.StringIO(answer.get_data(as_text=True))))
@@ -46,7 +47,7 @@ def test_csv_in_is_csv_out(job_id: str, client: FlaskClient) -> None:
 
 
 def test_the_files_weights_compute_the_same_prediction(job_id: str, client: FlaskClient) -> None:
-    """An independent forward in NumPy from the safetensors file and the encoders in its metadata."""
+    """A forward pass in NumPy, from the safetensors file and its encoders, gives the served probabilities."""
     answer = client.get(f"/v1/jobs/{job_id}/weights")
     content = answer.data
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
@@ -81,6 +82,7 @@ def test_the_files_weights_compute_the_same_prediction(job_id: str, client: Flas
 def test_a_bad_row_is_named_by_row_and_column(
     job_id: str, client: FlaskClient, rows: object, row: int, column: str | None, said: str
 ) -> None:
+    """A row that can't be used is refused with its row, column and pointer."""
     answer = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": rows})
     assert answer.status_code == 422
     error = answer.get_json()["errors"][0]
@@ -102,6 +104,7 @@ def test_a_bad_row_is_named_by_row_and_column(
     ],
 )
 def test_a_bad_body_is_refused(job_id: str, client: FlaskClient, body: bytes, status: int) -> None:
+    """Bodies that are not JSON, not valid, or of another media type are refused."""
     answer = client.post(f"/v1/jobs/{job_id}/predict", data=body, content_type="application/json")
     assert answer.status_code == status, answer.get_json()
     assert client.post(f"/v1/jobs/{job_id}/predict", data=b"{}", content_type="text/plain").status_code == 415
@@ -150,10 +153,12 @@ def test_the_final_weights_are_named_after_their_epoch(client: FlaskClient, succ
 
 
 def test_no_rows_give_no_predictions(job_id: str, client: FlaskClient) -> None:
+    """An empty list of rows is answered with an empty list of predictions."""
     assert client.post(f"/v1/jobs/{job_id}/predict", json={"rows": []}).get_json()["predictions"] == []
 
 
 def test_a_job_without_weights_is_not_ready(post: Callable[..., TestResponse], client: FlaskClient) -> None:
+    """Before its first weights a job answers 409 not_ready."""
     job_id = post().get_json()["id"]
     for answer in (
         client.post(f"/v1/jobs/{job_id}/predict", json={"rows": [ROW]}),
@@ -163,7 +168,7 @@ def test_a_job_without_weights_is_not_ready(post: Callable[..., TestResponse], c
 
 
 def test_a_warm_predict_asks_the_database_nothing(job_id: str, client: FlaskClient, parts: Parts) -> None:
-    """Weights never change once published: within a second of the last look no statement is sent."""
+    """Weights never change once published: within a second of the last lookup no statement is sent."""
     path, body = f"/v1/jobs/{job_id}/predict", {"rows": [ROW]}
     client.post(path, json=body)
     statements: list[str] = []
@@ -173,6 +178,7 @@ def test_a_warm_predict_asks_the_database_nothing(job_id: str, client: FlaskClie
 
 
 def test_more_rows_than_the_limit_are_refused(job_id: str, client: FlaskClient, parts: Parts) -> None:
+    """One row more than the limit is a 413."""
     object.__setattr__(parts, "settings", parts.settings.model_copy(update={"predict_rows_limit": 3}))
     assert client.post(f"/v1/jobs/{job_id}/predict", json={"rows": [ROW] * 4}).status_code == 413
 
@@ -182,7 +188,7 @@ def test_more_rows_than_the_limit_are_refused(job_id: str, client: FlaskClient, 
     [b'{"rows": [[1, 2, 3, "\\ud800"]]}', b'{"rows": [{"\\ud800": 1}]}', b'{"columns": {"\\ud800": [1]}}'],
 )
 def test_half_a_surrogate_pair_is_no_text(succeeded: Callable[..., str], client: FlaskClient, body: bytes) -> None:
-    """JSON's escapes can write it; neither a category nor an answer can hold it."""
+    """Half a surrogate pair is a 400: JSON's escapes can write it, but neither a category nor an answer can hold it."""
     job_id = succeeded()
     answer = client.post(f"/v1/jobs/{job_id}/predict", data=body, content_type="application/json")
     assert (answer.status_code, answer.get_json()["code"]) == (400, "malformed")

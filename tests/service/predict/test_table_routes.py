@@ -42,7 +42,7 @@ def ask(client: FlaskClient, job_id: str) -> Callable[..., TestResponse]:
 
 @pytest.fixture
 def work(parts: Parts) -> Callable[[str], str | None]:
-    """Carry a prediction out here and now."""
+    """Carry out a prediction in this process, and return its status."""
     known = (parts.database, parts.datasets, parts.storage, parts.settings, threading.Event(), "wrk_test")
     return TablePredictor(*known).run_prediction
 
@@ -55,7 +55,7 @@ def test_a_table_is_accepted_rung_for_and_predicted(
     ask: Callable[..., TestResponse],
     work: Callable[[str], str | None],
 ) -> None:
-    """In every form the result is what the same rows predict when they are posted."""
+    """The result, in every media type, is what the same rows predict when they are posted."""
     before = parts.doorbell.waiting()
     accepted = ask(dataset)
     prediction = accepted.get_json()
@@ -93,6 +93,7 @@ def test_a_table_is_accepted_rung_for_and_predicted(
 def test_a_result_of_several_batches_has_one_header(
     client: FlaskClient, ask: Callable[..., TestResponse], work: Callable[[str], str | None], monkeypatch: Any
 ) -> None:
+    """A CSV result has its header once, however many batches it was computed in."""
     monkeypatch.setattr("worker.running.predicting.ROWS_AT_ONCE", 40)
     prediction_id = ask({"source": "builtin", "name": "iris"}, probabilities=False).get_json()["id"]
     work(prediction_id)
@@ -103,6 +104,7 @@ def test_a_result_of_several_batches_has_one_header(
 def test_a_job_a_version_and_an_alias_predict_tables(
     client: FlaskClient, job_id: str, dataset: dict[str, str], ask: Callable[..., TestResponse]
 ) -> None:
+    """Every address that predicts rows also accepts a table, and the predictions are listed in pages."""
     client.put("/v1/models/iris/aliases/production", json={"version": 1})
     for path, name in (
         (f"/v1/jobs/{job_id}", None),
@@ -130,6 +132,7 @@ def test_a_job_a_version_and_an_alias_predict_tables(
 def test_a_table_that_can_not_be_predicted_is_refused(
     client: FlaskClient, ask: Callable[..., TestResponse], dataset: Any, options: Any, pointer: str
 ) -> None:
+    """A table that is unknown, lacks a feature or comes with rows is refused with its pointer; nothing is stored."""
     answer = ask(dataset, **options)
     assert answer.status_code == 422
     assert pointer in [error["pointer"] for error in answer.get_json()["errors"]]
@@ -139,6 +142,7 @@ def test_a_table_that_can_not_be_predicted_is_refused(
 def test_the_most_probable_are_of_classes_only(
     ask: Callable[..., TestResponse], succeeded: Callable[..., str], client: FlaskClient
 ) -> None:
+    """top_k for a model of numbers is refused at the place where it was given."""
     linear = {"source": "generator", "name": "linear"}
     path = f"/v1/jobs/{succeeded(dataset=linear, target='target')}"
     assert ask(linear, path, top_k=2).get_json()["errors"][0]["pointer"] == "/top_k"
@@ -150,6 +154,7 @@ def test_the_most_probable_are_of_classes_only(
 def test_a_failed_prediction_has_no_result(
     client: FlaskClient, ask: Callable[..., TestResponse], work: Callable[[str], str | None]
 ) -> None:
+    """A table with a value that can't be used fails with its row and column, and its result is a 409."""
     text = TABLE.replace("0.2,", "1e300,")
     dataset_id = client.post("/v1/datasets", data=text, content_type=CSV).get_json()["id"]
     prediction_id = ask({"source": "stored", "id": dataset_id}).get_json()["id"]
@@ -163,6 +168,7 @@ def test_a_failed_prediction_has_no_result(
 def test_a_repeated_request_predicts_once(
     client: FlaskClient, dataset: dict[str, str], ask: Callable[..., TestResponse]
 ) -> None:
+    """The same Idempotency-Key and body get the same prediction; another body with that key is a 422."""
     key = {"Idempotency-Key": "once"}
     first, again = ask(dataset, headers=key), ask(dataset, headers=key)
     assert (again.status_code, again.get_json()) == (202, first.get_json())
@@ -174,6 +180,7 @@ def test_a_repeated_request_predicts_once(
 def test_a_deleted_prediction_is_gone_with_its_bytes(
     client: FlaskClient, parts: Parts, ask: Callable[..., TestResponse], work: Callable[[str], str | None]
 ) -> None:
+    """Deleting a prediction, finished or waiting, deletes its result and ends its work."""
     done, waiting = (ask({"source": "builtin", "name": "iris"}).get_json()["id"] for _ in range(2))
     work(done)
     assert len(parts.storage.list_keys()) == 1

@@ -1,4 +1,4 @@
-"""MLflow's scoring wire format: the bodies that its documentation shows, its errors, its media types."""
+"""MLflow's scoring protocol: the bodies that its documentation shows, its errors, its media types."""
 
 import json
 from collections.abc import Callable
@@ -39,6 +39,7 @@ def invoke(client: FlaskClient) -> Callable[..., Any]:
 
 
 def test_it_answers_ping_health_and_version(client: FlaskClient) -> None:
+    """Ping and health answer an empty line and version our version; an unknown model or version is a 404."""
     for base in ("/models/iris", "/models/iris/versions/1"):
         for call in ("ping", "health"):
             answer = client.get(f"{base}/{call}")
@@ -77,11 +78,12 @@ def test_it_answers_ping_health_and_version(client: FlaskClient) -> None:
 def test_every_form_of_the_same_rows_gives_the_predictions_of_v1(
     predicted: list[str], invoke: Callable[..., Any], form: dict[str, Any]
 ) -> None:
+    """All forms of MLflow's body give the predictions of /v1 for the same rows."""
     assert invoke(form) == predicted
 
 
 def test_the_documentations_own_bodies(client: FlaskClient, succeeded: Callable[..., str]) -> None:
-    """As "Deploy MLflow Model as a Local Inference Server" and "MLflow Model Serving" show them, to the letter."""
+    """The bodies in MLflow's "Deploy MLflow Model as a Local Inference Server" and "MLflow Model Serving" predict."""
     columns = ["feature1", "feature2", "feature3", "feature4"]
     for name, features in (("two", columns[:2]), ("four", columns), ("one", columns[:1])):
         rows = [[n * (k + 1) % 7 for k in range(len(features))] + [n] for n in range(20)]
@@ -104,7 +106,7 @@ def test_the_documentations_own_bodies(client: FlaskClient, succeeded: Callable[
 
 
 def test_missing_cells_are_imputed_in_every_form(client: FlaskClient, invoke: Callable[..., Any]) -> None:
-    """null, NaN, an absent member of a record, and an empty cell of a CSV."""
+    """null, NaN, an absent member of a record and an empty cell of a CSV are missing cells."""
     rows = [["oslo", None], [None, 2.0]]
     expected = client.post("/v1/models/houses/predict", json={"rows": rows}).get_json()["predictions"]
     split = {"dataframe_split": {"columns": ["area", "city"], "data": [[None, "oslo"], [2.0, float("nan")]]}}
@@ -117,11 +119,13 @@ def test_missing_cells_are_imputed_in_every_form(client: FlaskClient, invoke: Ca
 
 @pytest.mark.parametrize("content_type", ["text/csv", "text/csv; charset=utf-8", "text/csv;charset=UTF-8"])
 def test_csv_is_read_by_column_name(predicted: list[str], invoke: Callable[..., Any], content_type: str) -> None:
+    """CSV columns in another order predict the same, with or without a charset."""
     lines = [",".join(reversed(NAMES)), *(",".join(map(str, reversed(row))) for row in X)]
     assert invoke("\n".join(lines).encode(), content_type=content_type) == predicted
 
 
 def test_a_version_is_asked_by_number_or_alias(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """A version in the address is a number or an alias; without one the newest predicts."""
     succeeded(model="iris", training={"epochs": 1, "seed": 3})
     client.put("/v1/models/iris/aliases/production", json={"version": 1})
     expected = client.post("/v1/models/iris/versions/1/predict", json={"rows": X}).get_json()["predictions"]
@@ -162,6 +166,7 @@ def test_a_version_is_asked_by_number_or_alias(client: FlaskClient, succeeded: C
     ],
 )
 def test_a_bad_body_is_a_400_in_mlflows_words(client: FlaskClient, body: bytes, said: str) -> None:
+    """A body that is not valid is a 400 with MLflow's error_code and a message that says what is wrong."""
     answer = client.post("/models/iris/invocations", data=body, content_type="application/json")
     assert (answer.status_code, answer.content_type) == (400, "application/json"), answer.get_data()
     document = answer.get_json()
@@ -174,12 +179,14 @@ def test_a_bad_body_is_a_400_in_mlflows_words(client: FlaskClient, body: bytes, 
     ["", "text/plain", "application/csv", "application/json; charset=utf-16", "application/json; format=pandas-split"],
 )
 def test_another_media_type_charset_or_parameter_is_a_415_as_text(client: FlaskClient, content_type: str) -> None:
+    """A media type, charset or parameter that is not known is refused in plain text, as MLflow does."""
     answer = client.post("/models/iris/invocations", data=b'{"inputs": []}', content_type=content_type)
     assert (answer.status_code, answer.mimetype) == (415, "text/plain")
     assert answer.get_data(as_text=True)
 
 
 def test_errors_of_every_kind_have_mlflows_shape(app: Flask, client: FlaskClient, parts: Parts) -> None:
+    """Every error below /models has MLflow's two members and its word for the status."""
     object.__setattr__(parts, "settings", parts.settings.model_copy(update={"predict_rows_limit": 2}))
     answers = {
         (404, "RESOURCE_DOES_NOT_EXIST"): client.post("/models/none/invocations", json={"inputs": X}),
