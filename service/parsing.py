@@ -123,7 +123,7 @@ def parse_query(model: type[M]) -> M:
         return cast(M, EMPTY[model])
     for name, values in request.args.lists():
         if len(values) > 1:
-            raise invalid_parameter([{"parameter": name[:64], "detail": "stands twice"}])
+            raise invalid_parameter([{"parameter": name[:64], "detail": "is given twice"}])
     try:
         found = model.model_validate(request.args.to_dict())
     except ValidationError as error:
