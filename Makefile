@@ -9,6 +9,11 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := $(VENV)/.installed-$(VERSION)
 DEV_STAMP := $(VENV)/.installed-dev-$(VERSION)
 
+# products, faults and browsers measure time or take the whole machine: one after the other. All else runs on all cores, a
+# file at a time, so that what a file's tests share is made once
+ALONE := tests/up tests/faults tests/browser
+PARALLEL = $(BIN)/python -m pytest -n auto --dist loadfile $(ALONE:%=--ignore=%)
+
 .PHONY: help setup dev run demo test check lint lock bench faults image clean
 
 help: ## Show the targets.
@@ -38,10 +43,11 @@ demo: setup ## The same, then stop.
 	@$(BIN)/gradmill demo
 
 test: dev lint ## Lint, types, import contracts and every test.
-	$(BIN)/python -m pytest
+	$(PARALLEL)
+	$(BIN)/python -m pytest $(ALONE)
 
 check: dev lint ## The quick loop: lint and the fast tests.
-	$(BIN)/python -m pytest -m "not slow" -q
+	$(PARALLEL) -m "not slow" -q
 
 lint: dev
 	$(BIN)/ruff format --check .

@@ -42,6 +42,7 @@ from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.errors import StartError
 from worker.intake.datasets import Datasets
+from worker.intake.submission import Intake
 from worker.records.sessions import Database
 
 if TYPE_CHECKING:
@@ -125,13 +126,15 @@ def _measured(wsgi_app: "WSGIApplication") -> "WSGIApplication":
 def _open_parts(settings: ServiceSettings) -> Parts:
     database = Database(settings.database, pool_size=10)
     storage = Storage(settings.storage)
+    datasets, doorbell = Datasets(database, storage, settings.limits), Doorbell(settings)
     predictors = Predictors(database, bytes_limit=settings.predictor_bytes_limit)
     return Parts(
         settings=settings,
         database=database,
         storage=storage,
-        datasets=Datasets(database, storage, settings.limits),
-        doorbell=Doorbell(settings),
+        datasets=datasets,
+        intake=Intake(database, datasets, settings.limits, doorbell.ring),
+        doorbell=doorbell,
         live=Live(database, settings.redis_url, watchers_limit=settings.watchers_limit),
         predictors=predictors,
         addresses=Addresses(predictors),

@@ -16,6 +16,7 @@ from service.settings import ServiceSettings
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
+from worker.intake.submission import Intake
 from worker.records.sessions import Database
 
 REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
@@ -30,6 +31,7 @@ class Parts:
     database: Database
     storage: Storage
     datasets: Datasets
+    intake: Intake
     doorbell: Doorbell
     live: Live
     predictors: Predictors

@@ -1,22 +1,40 @@
-"""The Idempotency-Key header: a repeat of a request gets the answer of the first."""
+"""The Idempotency-Key header: a repeated request gets the answer of the first."""
 
 import hashlib
 import re
+from collections.abc import Callable
 
 from flask import request
 
 from service.context import parts, project_id
 from service.problems import Problem
-from worker.records.idempotency import Request, find_answer
-from worker.records.snapshots import Snapshot
+from worker.records.idempotency import Answered, Request, find_answer
 
 KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 HEADERS = {"Idempotency-Key": "A repeat with the same key and body gets the same answer, and makes nothing new."}
-REPLAYED = {"Idempotency-Replayed": "true"}
 
 
-def idempotent_request() -> Request | None:
-    """The request as its key knows it; None without a key."""
+def answered_once(make: Callable[[Request | None], Answered]) -> Answered:
+    """Return the answer to an earlier request with this key; if there is none, what `make` answers.
+
+    make: is given the request's key, or None, and keeps its answer by `worker.records.idempotency.answer_once`.
+    """
+    known = _request()
+    if known is not None:
+        with parts().database.reading() as session:
+            earlier = find_answer(session, project_id(), known)
+        if earlier is not None:
+            return Answered(earlier, replayed=True)
+    return make(known)
+
+
+def replay_headers(answered: Answered) -> dict[str, str]:
+    """Return the headers that tell a client of a replayed answer."""
+    return {"Idempotency-Replayed": "true"} if answered.replayed else {}
+
+
+def _request() -> Request | None:
+    """Return what identifies this request, or None if it has no key."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
@@ -24,11 +42,3 @@ def idempotent_request() -> Request | None:
         raise Problem(400, "an Idempotency-Key is 1 to 255 printable ASCII characters", header="Idempotency-Key")
     sent = f"{request.method} {request.full_path}\n".encode() + request.get_data(cache=True)
     return Request(key, hashlib.sha256(sent).hexdigest())
-
-
-def earlier_answer(known: Request | None) -> Snapshot | None:
-    """What was answered to this request before; None if it is new. Asked before anything is worked out."""
-    if known is None:
-        return None
-    with parts().database.reading() as session:
-        return find_answer(session, project_id(), known)

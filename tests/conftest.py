@@ -17,12 +17,11 @@ from migrations.schema import upgrade
 from tests.products import Product, free_port, start_product
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
-from worker.intake.design import plan_job
+from worker.intake.submission import Intake
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import Claim, claim_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
-from worker.records.submission import submit_job
 from worker.records.tables import Base
 from worker.running.run import Runner
 from worker.settings import Limits, Settings
@@ -156,15 +155,18 @@ def datasets(database: Database, tmp_path: Path) -> Datasets:
 
 
 @pytest.fixture
-def submit(database: Database, datasets: Datasets) -> Callable[..., Snapshot]:
+def intake(database: Database, datasets: Datasets) -> Intake:
+    """Accepts jobs for a broker that is away."""
+    return Intake(database, datasets, Limits(), ring=lambda _id: None)
+
+
+@pytest.fixture
+def submit(intake: Intake) -> Callable[..., Snapshot]:
     """Submit the iris job with members replaced; the job as it is answered."""
 
     def submit(**changes: Any) -> Snapshot:
         spec = spec_of(**changes)
-        planned = plan_job(spec, DEFAULT_PROJECT, datasets, Limits())
-        return database.write(
-            lambda session: submit_job(session, DEFAULT_PROJECT, planned.spec, planned.plan, queued_limit=1000)
-        )[0]
+        return intake.submit(DEFAULT_PROJECT, spec).answer
 
     return submit
 

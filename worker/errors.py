@@ -2,11 +2,11 @@
 
 
 class GradmillError(Exception):
-    """Base of every error that we raise on purpose; its text is fit for a client."""
+    """The base of every error that we raise on purpose. Its text may be shown to a client."""
 
 
 class SpecError(GradmillError):
-    """A job's specification can't be built. Raised with the place of the fault and what would be right.
+    """A job's specification can't be built. Names the place of the fault and what would be right.
 
     pointer: a JSON Pointer into the specification, such as `/network/layers/2/units`.
     """
@@ -18,7 +18,7 @@ class SpecError(GradmillError):
 
 
 class QuestionError(GradmillError):
-    """A question about a network can't be answered as it stands. Raised with the place of the fault in the question.
+    """A question about a network can't be answered. Names the place of the fault in the question.
 
     pointer: a JSON Pointer into the request, such as `/weight/to`. code: a short name for programs.
     """
@@ -31,9 +31,9 @@ class QuestionError(GradmillError):
 
 
 class DataError(GradmillError):
-    """A table, or rows to predict, can't be used as they are. Raised with the place when there is one.
+    """A table, or rows to predict, can't be used. Names the place of the fault if there is one.
 
-    row and column: where in the table, rows counted from 0; None where the fault is the whole table's.
+    row, column: the place in the table, rows counted from 0; None if the fault is in the whole table.
     """
 
     def __init__(self, detail: str, *, row: int | None = None, column: str | None = None) -> None:
@@ -44,20 +44,20 @@ class DataError(GradmillError):
 
     @property
     def sentence(self) -> str:
-        """Such as `row 17, column 'age': must be a number`."""
+        """The message with its place, such as `row 17, column 'age': must be a number`."""
         place = [f"row {self.row}"] if self.row is not None else []
         place += [f"column {self.column!r}"] if self.column is not None else []
         return f"{', '.join(place)}: {self.detail}" if place else self.detail
 
 
 class ShapeError(GradmillError):
-    """Arrays that should share a dimension do not. Raised by the engine before it computes."""
+    """Two arrays do not share a dimension that they must share. Raised by the engine before it computes."""
 
 
 class DivergedError(GradmillError):
     """A loss or a weight is not finite. Raised at the end of the epoch in which that happened.
 
-    what: `loss`, `validation loss` or `weight`; member: of a stack, the first of which that is so.
+    what: `loss`, `validation loss` or `weight`. member: the first member of a stack for which this holds.
     """
 
     def __init__(self, epoch: int, what: str = "loss", member: int | None = None) -> None:
@@ -67,26 +67,26 @@ class DivergedError(GradmillError):
 
 
 class FigureError(GradmillError):
-    """The figure that tells the best epoch does not exist for these rows. Raised after the first epoch.
+    """The monitored figure does not exist for these rows. Raised after the first epoch.
 
-    Such as roc_auc of rows that are all of one class.
+    For example, roc_auc does not exist if all rows have the same class.
     """
 
 
 class LeaseLostError(GradmillError):
-    """Another attempt owns the job, or it was ended. Raised by a guarded write that changed no row."""
+    """Another attempt owns the job, or the job has ended. Raised by a guarded write that changed no row."""
 
 
 class WeightsFileError(GradmillError):
-    """A file of weights can't be imported. Raised with what is wrong, the file being the sentence's subject."""
+    """A file of weights can't be imported. The file is the subject of the message."""
 
 
 class NotFoundError(GradmillError):
-    """No such object in this project. Raised alike for a foreign, a deleted and an unknown id."""
+    """There is no such object in this project. Raised alike for another project's, a deleted and an unknown id."""
 
 
 class StateError(GradmillError):
-    """The object's state has no such change. Raised by transitions and by reads that come too early.
+    """The state of the object does not allow this. Raised by transitions and by reads that come too early.
 
     code: a short name for programs, such as `not_ready`.
     """
@@ -97,19 +97,19 @@ class StateError(GradmillError):
 
 
 class IdempotencyError(GradmillError):
-    """An idempotency key was used before with another request. Raised by a submission."""
+    """An idempotency key was used before with another request. Raised by every write that takes such a key."""
 
 
 class UnavailableError(GradmillError):
-    """The database can't be reached or stayed busy past its bounded retries. Raised by every read and write."""
+    """The database can't be reached, or stayed busy during all retries. Raised by every read and write."""
 
 
 class StorageFullError(GradmillError):
-    """There is no room for an upload. Raised after what was written of it is gone again."""
+    """There is no room for an upload. Raised after the part that was written has been deleted."""
 
 
 class StartError(GradmillError):
-    """gradmill can't start here. Raised with one sentence that says what to change."""
+    """gradmill can't start. The message says in one sentence what to change."""
 
 
 def pointer_token(name: str | int) -> str:

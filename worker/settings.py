@@ -1,21 +1,36 @@
-"""One frozen Settings, read from the environment once."""
+"""One frozen Settings, read from the environment once. A bad value is refused in one line that names it."""
 
+import logging
 import os
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
+from fsspec import available_protocols
 from platformdirs import user_data_path
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from worker.errors import StartError
+
+DATABASES = ("sqlite://", "postgres://", "postgresql://", "postgresql+psycopg://")
+BROKERS = ("redis://", "rediss://", "unix://")
+PREFIXES = {"Limits": "GRADMILL_LIMIT_", "Retention": "GRADMILL_KEEP_"}
+"The prefix of the environment variables of each part of the settings; of all others GRADMILL_."
+SECRET = ("api_key", "database_url", "redis_url", "storage_url")
+"Settings whose values may hold a password, and are never repeated in a message."
+
+S = TypeVar("S", bound=BaseSettings)
 
 
 class Limits(BaseSettings):
-    """What a job may ask for. Checked by arithmetic at submission, shown by `GET /v1/system`."""
+    """The limits of a job. Checked by arithmetic at submission; shown by `GET /v1/system`."""
 
     model_config = SettingsConfigDict(env_prefix="GRADMILL_LIMIT_", frozen=True)
 
     parameters: int = 50_000_000
-    "Weights and biases of one network."
+    "Weights and biases of one network, or of all members of an ensemble."
     memory_bytes: int = 4 * 2**30
     "Estimated peak memory of one training run."
     flops: float = 1e16
@@ -25,56 +40,110 @@ class Limits(BaseSettings):
     categories: int = 1_000
     "Distinct values of one categorical column."
     queued_jobs: int = 10_000
-    "Jobs of one project that wait at the same time."
+    "Jobs of one project that may wait at the same time."
 
 
 class Retention(BaseSettings):
-    """For how many days things are kept that the record does not need; unset: for ever."""
+    """How many days data are kept that the record does not need; unset: for ever."""
 
     model_config = SettingsConfigDict(env_prefix="GRADMILL_KEEP_", frozen=True)
 
     idempotency_keys_days: Annotated[float, Field(gt=0)] | None = 1.0
     events_days: Annotated[float, Field(gt=0)] | None = 90.0
-    "Of finished jobs, but for their last; curves stay."
+    "Events of finished jobs, except the last of each job. Curves are kept."
     snapshots_days: Annotated[float, Field(gt=0)] | None = None
-    "Of finished jobs, the weights along the way; final weights and what a model serves stay."
+    "Snapshots of the weights of finished jobs. Final weights and weights that a model serves are kept."
     predictions_days: Annotated[float, Field(gt=0)] | None = None
-    "Predictions of whole tables that are over, with their results."
+    "Predictions of whole tables that have ended, with their results."
 
 
 class Settings(BaseSettings):
-    """The worker's settings; the service extends them with HTTP's. Environment variables: GRADMILL_<NAME>."""
+    """The settings of the worker; the service adds those of HTTP. Environment variables: GRADMILL_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="GRADMILL_", frozen=True, extra="ignore")
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("gradmill"))
-    "Where the one-machine mode keeps its database, broker, uploads and key."
+    "The folder in which the one-machine mode keeps its database, broker, uploads and key."
     database_url: str = ""
-    "SQLAlchemy URL; empty: SQLite in the data folder. PostgreSQL is written postgresql+psycopg://..."
+    "SQLAlchemy URL; empty: SQLite in the data folder. PostgreSQL is written postgresql://... or postgres://..."
     redis_url: str = ""
     "redis://, rediss:// or unix://; empty: `gradmill up` starts a Valkey server of its own."
     storage_url: str = ""
-    "fsspec URL of the folder or bucket of uploaded tables; empty: a folder in the data folder."
+    "fsspec URL of the folder or bucket of uploads; empty: a folder in the data folder."
     workers: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
     "Training processes of one Celery worker."
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
-    "How long a job stays its worker's without a sign of life. Beat at a third, self-stop at two thirds."
+    "How long a worker may be silent before another may take its job."
     stall_seconds: Annotated[float, Field(ge=1)] = 300.0
-    "A training process that makes no step for so long is ended; its job resumes from the last checkpoint."
+    "A training process that makes no step for this long is killed; its job resumes from the last checkpoint."
     job_memory_bytes: Annotated[int, Field(ge=1)] | None = None
-    "What a job may allocate before it ends as `out_of_memory`; unset: this machine's memory over the processes."
+    "Bytes that a job may allocate before it fails as `out_of_memory`; unset: this machine's memory / processes."
     log_level: str = "info"
     limits: Limits = Field(default_factory=Limits)
     retention: Retention = Field(default_factory=Retention)
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, url: str) -> str:
+        return _one_of(url, DATABASES)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_a_broker(cls, url: str) -> str:
+        return _one_of(url, BROKERS)
+
+    @field_validator("storage_url")
+    @classmethod
+    def _is_a_storage(cls, url: str) -> str:
+        protocol, separator, _ = url.partition("://")
+        if separator and protocol.split("::")[-1] not in available_protocols():
+            raise ValueError(f"must be a folder or a URL that fsspec knows; it does not know {protocol[:32]}://")
+        return url
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_a_level(cls, level: str) -> str:
+        if level.upper() not in logging.getLevelNamesMapping():
+            raise ValueError("must be debug, info, warning, error or critical")
+        return level
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL in force."""
-        url = self.database_url or f"sqlite:///{self.data_dir / 'gradmill.db'}"
-        # a bare postgresql:// would ask SQLAlchemy 2.1 for a driver that is not ours
-        return url.replace("postgresql://", "postgresql+psycopg://", 1) if url.startswith("postgresql://") else url
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir / 'gradmill.db'}"
+        # hosting services write postgres://; a bare postgresql:// would ask SQLAlchemy for a driver that is not ours
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", self.database_url)
 
     @property
     def storage(self) -> str:
         """The fsspec URL in force."""
         return self.storage_url or str(self.data_dir / "datasets")
+
+
+def _one_of(url: str, schemes: tuple[str, ...]) -> str:
+    if url and not url.startswith(schemes):
+        raise ValueError(f"must begin with {', '.join(schemes[:-1])} or {schemes[-1]}")
+    return url
+
+
+def read_settings(kind: type[S], **given: Any) -> S:
+    """Read settings from the environment. given: values that go before it.
+
+    Raises StartError with one line for each bad value, which names its variable.
+    """
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        prefix = PREFIXES.get(error.title, "GRADMILL_")
+        lines = []
+        for fault in error.errors(include_url=False):
+            name = str(fault["loc"][0])
+            shown = "" if name in SECRET else f", got {str(fault['input'])[:64]!r}"
+            said = fault["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
+            lines.append(f"{prefix}{name.upper()} {said}{shown}")
+        raise StartError("\n".join(dict.fromkeys(lines))) from error
+    except SettingsError as error:
+        found = re.search(r'field "(\w+)"', str(error))
+        name = found[1].upper() if found else "..."
+        raise StartError(f'GRADMILL_{name} must be JSON, such as ["https://example.org"]') from error

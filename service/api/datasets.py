@@ -7,14 +7,14 @@ from flask import Response, request, url_for
 from service.api.answers import INVALID, gone, page, problem, tagged
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
-from service.idempotency import REPLAYED, earlier_answer, idempotent_request
+from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer
 from service.problems import Problem
 from service.schemas import datasets as schemas
 from service.schemas.common import Page
 from worker.data.readers import CSV
 from worker.records.datasets import delete_dataset, get_dataset, list_datasets
-from worker.records.idempotency import keep_answer
+from worker.records.idempotency import Answered, Request, answer_once
 from worker.records.snapshots import rfc3339
 from worker.records.tables import Dataset
 
@@ -40,19 +40,17 @@ MULTIPART = "multipart/form-data"
 )
 def upload(query: schemas.UploadQuery) -> Response:
     """Upload a CSV table with a header line, as the body or as multipart `file`."""
-    known = idempotent_request()
-    before = earlier_answer(known)
-    if before is not None:
-        return _stored(before, 201, REPLAYED)
-    dataset, new = parts().datasets.store(project_id(), query.name, _content(), CSV)
-    shown = _shown(dataset)
-    if known is not None:
-        parts().database.write(lambda session: keep_answer(session, project_id(), known, shown))
-    return _stored(shown, 201 if new else 200, {})
 
+    def store(known: Request | None) -> Answered:
+        dataset, new = parts().datasets.store(project_id(), query.name, _content(), CSV)
+        answered = parts().database.write(
+            lambda session: answer_once(session, project_id(), known, lambda: (_shown(dataset), dataset.id))
+        )
+        return answered if answered.replayed else answered._replace(new=new)
 
-def _stored(shown: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
-    return answer(shown, status, headers | {"Location": url_for("datasets.show", dataset_id=shown["id"])})
+    answered = answered_once(store)
+    headers = {"Location": url_for("datasets.show", dataset_id=answered.answer["id"])} | replay_headers(answered)
+    return answer(answered.answer, 201 if answered.new else 200, headers)
 
 
 def _content() -> bytes:

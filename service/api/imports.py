@@ -9,7 +9,7 @@ from service.api.answers import INVALID
 from service.api.versions import shown_version
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
-from service.idempotency import REPLAYED, earlier_answer, idempotent_request
+from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer
 from service.parsing import parse_json, validate
 from service.problems import Problem
@@ -18,7 +18,7 @@ from service.schemas.common import ProblemDocument
 from service.schemas.models import Version
 from worker.networks.imported import Imported
 from worker.records.blobs import write_blob
-from worker.records.idempotency import find_answer, keep_answer
+from worker.records.idempotency import Answered, Request, answer_once
 from worker.records.imports import publish_import
 from worker.records.models import askable, register_version
 from worker.records.registry import get_version
@@ -50,31 +50,27 @@ def import_version(name: str, query: schemas.ImportQuery) -> Response:
     if not askable(name):
         detail = "must be letters, digits, dot, underscore and hyphen, at most 128"
         raise Problem(422, "a model can't have this name", errors=[{"parameter": "name", "detail": detail}])
-    known = idempotent_request()
-    before = earlier_answer(known)
-    if before is not None:
-        return _made(before, REPLAYED)
-    imported = _imported(query.format, *_sent())
+    answered = answered_once(lambda known: _import(name, query.format, known))
+    shown = answered.answer
+    place = url_for("versions.show", name=shown["name"], version=shown["version"])
+    return answer(shown, 201, {"Location": place} | replay_headers(answered))
+
+
+def _import(name: str, kind: str, known: Request | None) -> Answered:
+    imported = _imported(kind, *_sent())
     blob_id = write_blob(parts().database, project_id(), to_bytes(dict(imported.arrays)))
 
-    def work(session: Session) -> dict[str, Any]:
-        if known is not None and (before := find_answer(session, project_id(), known)) is not None:
-            return before
-        weights_id = publish_import(session, project_id(), imported.recipe, blob_id)
-        version, _ = register_version(session, project_id(), name, weights_id)
-        shown = shown_version(get_version(session, project_id(), name, version.version))
-        if known is not None:
-            keep_answer(session, project_id(), known, shown, resource_id=weights_id)
-        return shown
+    def work(session: Session) -> Answered:
+        def make() -> tuple[dict[str, Any], str]:
+            weights_id = publish_import(session, project_id(), imported.recipe, blob_id)
+            version, _ = register_version(session, project_id(), name, weights_id)
+            return shown_version(get_version(session, project_id(), name, version.version)), weights_id
 
-    shown = parts().database.write(work)
+        return answer_once(session, project_id(), known, make)
+
+    answered = parts().database.write(work)
     parts().predictors.names_moved()
-    return _made(shown, {})
-
-
-def _made(shown: dict[str, Any], headers: dict[str, str]) -> Response:
-    place = url_for("versions.show", name=shown["name"], version=shown["version"])
-    return answer(shown, 201, headers | {"Location": place})
+    return answered
 
 
 def _imported(kind: str, content: bytes, description: Description | None) -> Imported:

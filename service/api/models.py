@@ -9,11 +9,11 @@ from service.api.answers import INVALID, NO_MODEL, NOT_FOUND, gone, page, proble
 from service.api.versions import shown_version
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
-from service.idempotency import REPLAYED, earlier_answer, idempotent_request
+from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer, conditional
 from service.schemas import models as schemas
 from service.schemas.common import Page
-from worker.records.idempotency import Request, find_answer, keep_answer
+from worker.records.idempotency import Answered, Request, answer_once
 from worker.records.listing import get_job
 from worker.records.models import register_version
 from worker.records.registry import (
@@ -47,31 +47,27 @@ operations = Operations("models")
 )
 def register(body: schemas.RegisterRequest) -> Response:
     """Make a job's final weights the next version of a model; the first version creates the model."""
-    known = idempotent_request()
-    before = earlier_answer(known)
-    if before is not None:
-        return _registered(before, 201, REPLAYED)
-    shown, new = parts().database.write(lambda session: _register(session, body, known))
-    parts().predictors.names_moved()
-    parts().doorbell.announce(body.job_id)
-    return _registered(shown, 201 if new else 200, {})
-
-
-def _register(session: Session, body: schemas.RegisterRequest, known: Request | None) -> tuple[dict[str, Any], bool]:
-    if known is not None and (before := find_answer(session, project_id(), known)) is not None:
-        return before, True
-    get_job(session, project_id(), body.job_id)
-    weights_id = newest_weights_id(session, body.job_id, "final")
-    version, new = register_version(session, project_id(), body.name, weights_id)
-    shown = shown_version(get_version(session, project_id(), body.name, version.version))
-    if known is not None:
-        keep_answer(session, project_id(), known, shown, resource_id=body.job_id)
-    return shown, new
-
-
-def _registered(shown: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
+    answered = answered_once(lambda known: parts().database.write(lambda session: _register(session, body, known)))
+    if not answered.replayed:
+        parts().predictors.names_moved()
+        parts().doorbell.announce(body.job_id)
+    shown = answered.answer
     place = url_for("versions.show", name=shown["name"], version=shown["version"])
-    return answer(shown, status, headers | {"Location": place})
+    return answer(shown, 201 if answered.new else 200, {"Location": place} | replay_headers(answered))
+
+
+def _register(session: Session, body: schemas.RegisterRequest, known: Request | None) -> Answered:
+    new = True
+
+    def make() -> tuple[dict[str, Any], str]:
+        nonlocal new
+        get_job(session, project_id(), body.job_id)
+        weights_id = newest_weights_id(session, body.job_id, "final")
+        version, new = register_version(session, project_id(), body.name, weights_id)
+        return shown_version(get_version(session, project_id(), body.name, version.version)), body.job_id
+
+    answered = answer_once(session, project_id(), known, make)
+    return answered._replace(new=new)
 
 
 @operations.declare(

@@ -7,16 +7,13 @@ from flask import Response, g, request, url_for
 from service.api.answers import INVALID, NOT_FOUND, with_links
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
-from service.idempotency import REPLAYED, earlier_answer, idempotent_request
+from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer
 from service.parsing import read_json, validate
 from service.schemas import jobs as schemas
-from worker.intake.design import Planned, plan_job
-from worker.records.idempotency import Request
+from worker.intake.design import Design
+from worker.records.idempotency import Answered, Request
 from worker.records.listing import get_job
-from worker.records.snapshots import Snapshot
-from worker.records.submission import submit_job
-from worker.specs.dataset import InlineDataset
 from worker.specs.job import Job as JobSpec
 
 operations = Operations("jobs")
@@ -38,10 +35,10 @@ operations = Operations("jobs")
 def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
     """Submit a job."""
     if query.dry_run:
-        return answer(_dry_run(plan_job(body, project_id(), parts().datasets, parts().settings.limits)))
-    known = idempotent_request()
-    before = earlier_answer(known)
-    return _accept(body, known) if before is None else _accepted(before, replayed=True)
+        return answer(_dry_run(parts().intake.design(project_id(), body)))
+    return _accepted(
+        answered_once(lambda known: parts().intake.submit(project_id(), body, request=known, request_id=g.request_id))
+    )
 
 
 @operations.declare(
@@ -58,14 +55,14 @@ def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
 )
 def retry(job_id: str) -> Response:
     """Submit a job's specification again; members of the body override, as a JSON merge patch (RFC 7396)."""
-    known = idempotent_request()
-    before = earlier_answer(known)
-    if before is not None:
-        return _accepted(before, replayed=True)
-    with parts().database.reading() as session:
-        document = get_job(session, project_id(), job_id).spec
-    spec = validate(JobSpec, merge_patch(document, read_json()) if request.get_data(cache=True) else document)
-    return _accept(spec, known, retry_of=job_id)
+
+    def submit_again(known: Request | None) -> Answered:
+        with parts().database.reading() as session:
+            document = get_job(session, project_id(), job_id).spec
+        spec = validate(JobSpec, merge_patch(document, read_json()) if request.get_data(cache=True) else document)
+        return parts().intake.submit(project_id(), spec, request=known, request_id=g.request_id, retry_of=job_id)
+
+    return _accepted(answered_once(submit_again))
 
 
 def merge_patch(document: Any, patch: Any) -> Any:
@@ -84,48 +81,22 @@ def merge_patch(document: Any, patch: Any) -> Any:
     return merged
 
 
-def _accept(spec: JobSpec, known: Request | None, *, retry_of: str | None = None) -> Response:
-    """Commit, then ring: a broker that is away delays the job and loses nothing."""
-    planned = plan_job(spec, project_id(), parts().datasets, parts().settings.limits)
-    spec = planned.spec
-    if isinstance(spec.dataset, InlineDataset):
-        stored = parts().datasets.store_inline(project_id(), spec.dataset, f"rows of {spec.name}"[:200])
-        spec = spec.model_copy(update={"dataset": stored})
-    snapshot, replayed = parts().database.write(
-        lambda session: submit_job(
-            session,
-            project_id(),
-            spec,
-            planned.plan,
-            queued_limit=parts().settings.limits.queued_jobs,
-            request=known,
-            request_id=g.request_id,
-            retry_of=retry_of,
-        )
-    )
-    if not replayed:
-        parts().doorbell.ring(snapshot["id"])
-    return _accepted(snapshot, replayed=replayed)
+def _accepted(answered: Answered) -> Response:
+    headers = {"Location": url_for("jobs.show", job_id=answered.answer["id"])} | replay_headers(answered)
+    return answer(with_links(answered.answer), 202, headers)
 
 
-def _accepted(snapshot: Snapshot, *, replayed: bool) -> Response:
-    headers = {"Location": url_for("jobs.show", job_id=snapshot["id"])}
-    if replayed:
-        headers |= REPLAYED
-    return answer(with_links(snapshot), 202, headers)
-
-
-def _dry_run(planned: Planned) -> dict[str, Any]:
-    roles, cost = planned.roles, planned.cost
+def _dry_run(design: Design) -> dict[str, Any]:
+    roles, cost = design.roles, design.cost
     return {
-        "features": planned.plan.features,
-        "classes": planned.plan.classes,
+        "features": design.plan.features,
+        "classes": design.plan.classes,
         "inputs": roles.inputs,
         "outputs": roles.outputs,
         "layers": cost.layers,
-        "rows": planned.parts,
+        "rows": design.parts,
         "parameters": cost.parameters,
         "memory_bytes": cost.memory_bytes,
         "flops": cost.flops,
-        "spec": planned.spec.model_dump(mode="json"),
+        "spec": design.spec.model_dump(mode="json"),
     }

@@ -64,7 +64,7 @@ class Predictors:
             if job.status == "succeeded":
                 with self._lock:
                     self._finished[project_id, job_id] = weights_id
-        return NamedPredictor(self._of_weights(weights_id), None, None, job_id, weights_id)
+        return NamedPredictor(self.of_weights(weights_id), None, None, job_id, weights_id)
 
     def of_model(
         self, project_id: str, name: str, *, version: int | None = None, alias: str | None = None
@@ -84,7 +84,7 @@ class Predictors:
                 # if something moved since the lookup, what it found may be out of date
                 if moves == self._moves:
                     self._named[wanted] = found
-        return NamedPredictor(self._of_weights(found.weights_id), *found[:2], found.job_id, found.weights_id)
+        return NamedPredictor(self.of_weights(found.weights_id), *found[:2], found.job_id, found.weights_id)
 
     def names_moved(self) -> None:
         """Look every name up again, because this process changed or deleted a version, an alias or a job."""
@@ -93,7 +93,8 @@ class Predictors:
             self._named.clear()
             self._finished.clear()
 
-    def _of_weights(self, weights_id: str) -> Predictor:
+    def of_weights(self, weights_id: str) -> Predictor:
+        """Return the predictor of weights that exist."""
         with self._lock:
             known = self._built.get(weights_id)
         if known is not None:

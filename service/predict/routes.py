@@ -12,7 +12,7 @@ from service.predict import schemas
 from service.predict.answers import WARNINGS, accepted_media_type, write_answer
 from service.predict.predictors import NamedPredictor
 from service.predict.requests import BODIES, read_json_body, read_rows
-from service.predict.table_submission import accept_table
+from service.predict.table_routes import accept_table
 from service.problems import Problem
 from service.schemas.jobs import WeightsQuery
 from worker.errors import SpecError

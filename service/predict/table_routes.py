@@ -1,31 +1,48 @@
-"""Predictions of whole tables: list them, show one, fetch its result, delete it."""
+"""Predictions of whole tables: accept one, list and show them, fetch a result, delete one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.ipc
-from flask import Response, request
+from flask import Response, g, request, url_for
 
 from service.api.answers import NOT_MODIFIED, gone, page, problem, tagged
 from service.context import parts, project_id
+from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer, conditional
 from service.predict import schemas
-from service.predict.table_submission import with_links
+from service.predict.predictors import NamedPredictor
 from service.problems import Problem
 from service.schemas.common import Page
 from worker.data.arrow_streams import ARROW
 from worker.data.readers import CSV
 from worker.errors import NotFoundError
+from worker.intake.submission import ServedWeights
 from worker.records.predictions import delete_prediction, get_prediction, list_predictions, prediction_snapshot
+from worker.records.snapshots import Snapshot
 from worker.records.tables import Prediction
+from worker.specs.prediction import PredictionOptions
 
 operations = Operations("tables")
 
 NO_PREDICTION = problem("No such prediction.")
 NDJSON = "application/x-ndjson"
 RESULTS = (CSV, ARROW, NDJSON)
+
+
+def accept_table(found: NamedPredictor, dataset: schemas.TableToPredict, options: PredictionOptions) -> Response:
+    """Answer 202 with the prediction, for the routes that predict. Raises SpecError if the table can't be predicted."""
+    weights = ServedWeights(found.weights_id, found.predictor.encoders, found.name, found.version, found.job_id)
+    answered = answered_once(
+        lambda known: parts().intake.submit_prediction(
+            project_id(), weights, dataset, options, request=known, request_id=g.request_id
+        )
+    )
+    headers = {"Location": url_for("tables.show", prediction_id=answered.answer["id"])} | replay_headers(answered)
+    return answer(_with_links(answered.answer), 202, headers)
 
 
 @operations.declare(
@@ -39,7 +56,7 @@ def index(query: Page) -> Response:
     """List predictions of whole tables."""
     with parts().database.reading() as session:
         rows, more = list_predictions(session, project_id(), before=query.cursor, limit=query.limit)
-    return page([with_links(prediction_snapshot(row)) for row in rows], more)
+    return page([_with_links(prediction_snapshot(row)) for row in rows], more)
 
 
 @operations.declare(
@@ -50,7 +67,7 @@ def index(query: Page) -> Response:
 )
 def show(prediction_id: str) -> Response:
     """Show the prediction of a whole table."""
-    return conditional(answer(with_links(prediction_snapshot(_found(prediction_id)))))
+    return conditional(answer(_with_links(prediction_snapshot(_found(prediction_id)))))
 
 
 @operations.declare(
@@ -125,3 +142,8 @@ def remove(prediction_id: str) -> Response:
 def _found(prediction_id: str) -> Prediction:
     with parts().database.reading() as session:
         return get_prediction(session, project_id(), prediction_id)
+
+
+def _with_links(snapshot: Snapshot) -> dict[str, Any]:
+    own = f"/v1/predictions/{snapshot['id']}"
+    return snapshot | {"links": {"self": own, "result": f"{own}/result"}}

@@ -4,12 +4,11 @@ import re
 from typing import Any
 
 import orjson
-from flask import redirect, render_template, request, url_for
+from flask import g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from service.api.submissions import submit
 from service.context import parts, project_id
-from service.schemas.jobs import STATUSES, SubmitQuery
+from service.schemas.jobs import STATUSES
 from service.ui.wording import headline_metric, took
 from worker.records.listing import count_by_status, list_jobs, queue_positions
 from worker.records.snapshots import brief, job_snapshot
@@ -41,8 +40,8 @@ def rows() -> Response:
 
 
 def train_example() -> Response:
-    accepted = submit(JobSpec.model_validate(EXAMPLE), SubmitQuery())
-    return redirect(url_for("ui.job", job_id=orjson.loads(accepted.get_data())["id"]), 303)
+    answered = parts().intake.submit(project_id(), JobSpec.model_validate(EXAMPLE), request_id=g.request_id)
+    return redirect(url_for("ui.job", job_id=answered.answer["id"]), 303)
 
 
 def _listed() -> dict[str, Any]:

@@ -12,10 +12,9 @@ from migrations.schema import upgrade
 from tests.benchmarks.service import postgresql
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
-from worker.intake.design import plan_job
+from worker.intake.submission import Intake
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
-from worker.records.submission import submit_job
 from worker.running.loading import load
 from worker.running.run import Runner
 from worker.settings import Limits, Settings
@@ -42,10 +41,7 @@ def bare_seconds(spec: Job, datasets: Datasets) -> float:
 
 
 def recorded_seconds(spec: Job, database: Database, datasets: Datasets) -> float:
-    planned = plan_job(spec, DEFAULT_PROJECT, datasets, Limits())
-    snapshot, _ = database.write(
-        lambda session: submit_job(session, DEFAULT_PROJECT, spec, planned.plan, queued_limit=100)
-    )
+    snapshot = Intake(database, datasets, Limits(), ring=lambda _id: None).submit(DEFAULT_PROJECT, spec).answer
     runner = Runner(database, datasets, Settings(), threading.Event(), "wrk_bench", lambda _: None)
     began = time.perf_counter()
     assert runner.run_job(snapshot["id"]) == "succeeded"

@@ -17,11 +17,10 @@ from tests.products import session_of
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
-from worker.intake.design import plan_job
+from worker.intake.submission import Intake
 from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
-from worker.records.submission import submit_job
 from worker.records.tables import Job
 from worker.records.workers import list_workers
 from worker.settings import Limits, Settings
@@ -39,13 +38,10 @@ class House:
     def submit(self, spec: dict[str, Any]) -> str:
         job = Spec.model_validate(spec)
         datasets = Datasets(self.database, Storage(self.settings.storage), Limits())
-        plan = plan_job(job, DEFAULT_PROJECT, datasets, Limits()).plan
-        snapshot, _ = self.database.write(
-            lambda session: submit_job(session, DEFAULT_PROJECT, job, plan, queued_limit=1000)
-        )
-        if self.settings.redis_url:
-            doorbell = Doorbell(self.settings)
-            doorbell.ring(snapshot["id"])
+        doorbell = Doorbell(self.settings) if self.settings.redis_url else None
+        intake = Intake(self.database, datasets, Limits(), doorbell.ring if doorbell else lambda _id: None)
+        snapshot = intake.submit(DEFAULT_PROJECT, job).answer
+        if doorbell:
             doorbell.close()
         return str(snapshot["id"])
 

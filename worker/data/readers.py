@@ -34,7 +34,9 @@ def read_table(content: bytes, media_type: str, limits: Limits, *, text: Collect
     if table.num_rows > limits.rows:
         raise DataError(f"the table has {table.num_rows} rows, more than {limits.rows}")
     columns = zip(table.column_names, table.columns, strict=True)
-    return pa.table({name: _plain(column, name, keep=name in text) for name, column in columns})
+    # Parquet has types of its own: text in it was text to whoever wrote it
+    typed = media_type == PARQUET
+    return pa.table({name: _plain(column, name, keep=typed or name in text) for name, column in columns})
 
 
 def _read_csv(content: bytes, limits: Limits) -> pa.Table:

@@ -1,28 +1,27 @@
-"""What a job would take, by arithmetic, before anything is allocated."""
+"""What a job would need, by arithmetic, before anything is allocated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from worker.backprop.layer_figures import DEAD_ROWS
 from worker.backprop.measuring import EVALUATION_ROWS
 from worker.data.roles import Roles
-from worker.data.splits import ROWS_FOR_VALIDATION
 from worker.errors import SpecError
-from worker.networks.layers import resolve_layers, units_after
-from worker.networks.task import resolve_task
-from worker.networks.training import OPTIMIZERS, check_training
+from worker.networks.layers import units_after
+from worker.networks.training import OPTIMIZERS
 from worker.settings import Limits
 from worker.specs import network as layer_specs
-from worker.specs.job import Job
+from worker.specs.network import ResolvedLayer
 from worker.specs.training import Training
 
 REPLAY_BYTES = 32 * 2**20
-"Of all tensors of the steps that are kept."
+"The largest size of all tensors of the steps that are kept."
 
 
 @dataclass(frozen=True)
 class Cost:
-    """layers: each with inputs, outputs and parameters. parameters: of one member, without running statistics."""
+    """layers: inputs, outputs and parameters of each. parameters: of one member, without running figures."""
 
     layers: list[dict[str, Any]]
     parameters: int
@@ -32,14 +31,14 @@ class Cost:
 
 @dataclass
 class Sums:
-    """Over layers: parameters, multiplications of one row's forward pass, and values that a row keeps in training."""
+    """Sums over layers: parameters, multiplications of one row's forward pass, and values kept per row in training."""
 
     parameters: int = 0
     products: int = 0
     activations: int = 0
 
-    def add(self, layer: Any, inputs: int) -> int:
-        """Take in a layer that so many units enter; how many leave it."""
+    def add(self, layer: ResolvedLayer | layer_specs.InnerLayer, inputs: int) -> int:
+        """Add a layer and return its units. inputs: how many units enter it."""
         units = units_after(layer, inputs)
         match layer:
             case layer_specs.DenseLayer():
@@ -53,48 +52,25 @@ class Sums:
                 own, within = 0, inputs
                 for inner in layer.layers:
                     within = self.add(inner, within)
-            case _:
+            case layer_specs.DropoutLayer():
                 own = 0
+            case _:
+                assert_never(layer)
         self.parameters += own
         self.activations += 3 * units
         return units
 
 
-def estimate_cost(spec: Job, roles: Roles, limits: Limits) -> Cost:
-    """Shapes, parameters, peak memory and FLOPs. Raises SpecError past a limit, naming the figure and the limit."""
-    task = resolve_task(spec, roles)
-    shapes: list[dict[str, Any]] = []
-    sums, inputs = Sums(), roles.inputs
-    for layer in resolve_layers(spec, task, roles.columns):
-        before = sums.parameters
-        units = sums.add(layer, inputs)
-        shapes.append(
-            {
-                "type": layer.type,
-                "inputs": inputs,
-                "outputs": units,
-                "activation": getattr(layer, "activation", None),
-                "parameters": sums.parameters - before,
-            }
-        )
-        inputs = units
-    training = spec.training
-    check_training(spec)
-    batch = min(training.batch_size, roles.rows)
-    # a forward pass outside training holds what enters a layer, its z and its a; figures of the layers hold all
-    measured = max(3 * EVALUATION_ROWS * max(shape["outputs"] for shape in shapes), DEAD_ROWS * sums.activations)
-    # weights, gradient, a copy for a checkpoint and one where figures of the layers are taken, the best epoch's, the
-    # optimizer's slots
-    slots = len(OPTIMIZERS[training.optimizer.type].slot_names)
-    copies = 4 + slots + bool(training.early_stopping) + (training.accumulate > 1)
-    of_members = training.ensemble * (
-        sums.parameters * copies + batch * sums.activations + measured + roles.rows * inputs
-    )
-    kept = _kept_values(spec, sums, roles.inputs, batch, slots)
-    values = of_members + kept + 3 * roles.rows * (roles.inputs + inputs)
+def estimate_cost(training: Training, layers: Sequence[ResolvedLayer], roles: Roles, limits: Limits) -> Cost:
+    """Return shapes, parameters, peak memory in bytes and FLOPs.
+
+    Raises SpecError for a figure past its limit, naming both.
+    """
+    shapes, sums = _shapes(layers, roles.inputs)
     # a product costs 2 FLOPs; backward has two of forward's size
     flops = 6 * sums.products * roles.rows * training.epochs * training.ensemble
-    cost = Cost(shapes, sums.parameters, values * (8 if training.precision == "float64" else 4), flops)
+    values = _values(training, sums, roles, [shape["outputs"] for shape in shapes])
+    cost = Cost(shapes, sums.parameters, values * number_bytes(training), flops)
     for figure, limit, unit in (
         (cost.parameters * training.ensemble, limits.parameters, "parameters"),
         (cost.memory_bytes, limits.memory_bytes, "bytes of memory"),
@@ -108,35 +84,53 @@ def estimate_cost(spec: Job, roles: Roles, limits: Limits) -> Cost:
     return cost
 
 
-def _kept_values(spec: Job, sums: Sums, inputs: int, batch: int, slots: int) -> int:
-    """How many values the steps take of which all is kept. Raises SpecError if they are too many."""
+def _shapes(layers: Sequence[ResolvedLayer], inputs: int) -> tuple[list[dict[str, Any]], Sums]:
+    shapes: list[dict[str, Any]] = []
+    sums = Sums()
+    for layer in layers:
+        before = sums.parameters
+        units = sums.add(layer, inputs)
+        shapes.append(
+            {
+                "type": layer.type,
+                "inputs": inputs,
+                "outputs": units,
+                "activation": getattr(layer, "activation", None),
+                "parameters": sums.parameters - before,
+            }
+        )
+        inputs = units
+    return shapes, sums
+
+
+def _values(training: Training, sums: Sums, roles: Roles, units: Sequence[int]) -> int:
+    """Return how many numbers a run holds at its peak. units: of each layer, the output layer last."""
+    outputs = units[-1]
+    batch = min(training.batch_size, roles.rows)
+    slots = len(OPTIMIZERS[training.optimizer.type].slot_names)
+    # a forward pass outside training holds what enters a layer, its z and its a; figures of the layers hold all
+    measured = max(3 * EVALUATION_ROWS * max(units), DEAD_ROWS * sums.activations)
+    # weights, gradient, a copy for a checkpoint and one where figures of the layers are taken, the best epoch's, the
+    # optimizer's slots
+    copies = 4 + slots + bool(training.early_stopping) + (training.accumulate > 1)
+    of_members = training.ensemble * (
+        sums.parameters * copies + batch * sums.activations + measured + roles.rows * outputs
+    )
+    kept = _kept_values(training, sums, roles.inputs, batch, slots)
+    return of_members + kept + 3 * roles.rows * (roles.inputs + outputs)
+
+
+def _kept_values(training: Training, sums: Sums, inputs: int, batch: int, slots: int) -> int:
+    """Return how many numbers the kept steps hold. Raises SpecError if they are too many."""
     # before, after, gradient and update, and slots; of a row x, targets, and at most z, a, dL/da, dL/dz and one more
     of_step = sums.parameters * (4 + slots) + batch * (inputs + 2 * sums.activations)
-    values = of_step * len(spec.training.replay_steps)
-    needed = values * (8 if spec.training.precision == "float64" else 4)
+    values = of_step * len(training.replay_steps)
+    needed = values * number_bytes(training)
     if needed > REPLAY_BYTES:
         raise SpecError("/training/replay_steps", f"would keep {needed} bytes; the limit is {REPLAY_BYTES}")
     return values
 
 
-def check_steps(training: Training, rows: int) -> None:
-    """Raise SpecError for a step to be kept that this run does not have. rows: of the training part."""
-    steps = training.epochs * -(-rows // min(training.batch_size, rows))
-    for n, step in enumerate(training.replay_steps):
-        if step > steps:
-            raise SpecError(f"/training/replay_steps/{n}", f"is past the {steps} steps of this run")
-
-
-def part_rows(spec: Job, rows: int) -> dict[str, int]:
-    """How many rows each part gets. Raises SpecError if none is left to train on."""
-    training = spec.training
-    test = round(training.test.fraction * rows) if training.test else 0
-    validation = round(training.validation.fraction * rows) if rows >= ROWS_FOR_VALIDATION else 0
-    for name, size, asked in (("test", test, training.test), ("validation", validation, training.validation)):
-        if asked and asked.fraction and not size and (name == "test" or rows >= ROWS_FOR_VALIDATION):
-            raise SpecError(f"/training/{name}/fraction", f"{asked.fraction:g} of {rows} rows is no row")
-    train = rows - test - validation
-    if train < 1:
-        detail = f"with the test part it takes {validation + test} of {rows} rows; none is left to train on"
-        raise SpecError("/training/validation/fraction", detail)
-    return {"train": train, "validation": validation, "test": test}
+def number_bytes(training: Training) -> int:
+    """Return the size of one number of the run."""
+    return 8 if training.precision == "float64" else 4

@@ -1,8 +1,9 @@
-"""Tables by the specification that names them: made here, posted inline, or uploaded before."""
+"""Datasets by the specification that names them: made here, posted inline, or uploaded before."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import lru_cache
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -22,44 +23,75 @@ from worker.specs.dataset import Dataset as DatasetSpec
 
 ORPHAN_SECONDS = 3600
 KEYS = ("dst_", "prd_")
-"What the keys of uploads and of predictions' results begin with; both are ids that were made as they were written."
+"How the keys of uploads and of prediction results begin; both are ids that were made when the object was written."
 ASKED_AT_ONCE = 500
 
 
+class InlineRows(NamedTuple):
+    """The rows of a request, parsed and profiled."""
+
+    table: pa.Table
+    profile: TableProfile
+
+
 class Datasets:
+    """Load, profile and store the tables of jobs and of predictions."""
+
     def __init__(self, database: Database, storage: Storage, limits: Limits) -> None:
         self.database, self._storage, self._limits = database, storage, limits
         # a made table is the same each time, so its profile is too
         self._profile_made = lru_cache(maxsize=64)(lambda spec: profile_table(make_table(spec), limits))
 
     def load(self, project_id: str, spec: DatasetSpec, *, text: Collection[str] = ()) -> pa.Table:
-        """The table. Raises SpecError if there is no such upload, DataError if its bytes can't be read.
+        """Return the table. Raises SpecError if there is no such upload, DataError if its bytes can't be read.
 
-        text: columns of an upload that are text whatever they look like, as a model's categories are.
+        text: columns of an upload that are text whatever they look like, such as a model's categories.
         """
-        if isinstance(spec, InlineDataset):
-            return inline_table(spec)
-        if isinstance(spec, StoredDataset):
-            row = self._stored(project_id, spec)
-            return self.read(row, text=text)
-        return make_table(spec)
+        match spec:
+            case InlineDataset():
+                return inline_table(spec)
+            case StoredDataset():
+                return self.read(self._stored(project_id, spec), text=text)
+            case BuiltinDataset() | GeneratedDataset():
+                return make_table(spec)
 
-    def profile(self, project_id: str, spec: DatasetSpec) -> TableProfile:
-        """Its profile, without opening an uploaded table. Raises SpecError if there is no such upload."""
+    def profile(self, project_id: str, spec: StoredDataset | BuiltinDataset | GeneratedDataset) -> TableProfile:
+        """Return the profile without opening the upload. Raises SpecError if there is no such upload."""
         if isinstance(spec, StoredDataset):
             return TableProfile.model_validate(self._stored(project_id, spec).profile)
-        if isinstance(spec, BuiltinDataset | GeneratedDataset):
-            return self._profile_made(spec)
-        return profile_table(inline_table(spec), self._limits)
+        return self._profile_made(spec)
+
+    def parse_rows(self, spec: InlineDataset) -> InlineRows:
+        """Parse and profile the rows of a request, once for all later uses. Raises SpecError."""
+        table = inline_table(spec)
+        if table.num_rows > self._limits.rows:
+            raise SpecError("/dataset/rows", f"has {table.num_rows} rows; the limit is {self._limits.rows}")
+        return InlineRows(table, profile_table(table, self._limits))
 
     def store(self, project_id: str, name: str, content: bytes, media_type: str) -> tuple[Dataset, bool]:
-        """Keep an upload; its row, and whether it is new: the same bytes have the same id. Raises DataError."""
+        """Store an upload; return its row and whether it is new: the same bytes have the same id. Raises DataError."""
+        return self._store(
+            project_id,
+            name,
+            content,
+            media_type,
+            lambda: profile_table(read_table(content, media_type, self._limits), self._limits),
+        )
+
+    def store_rows(self, project_id: str, name: str, rows: InlineRows) -> StoredDataset:
+        """Store the rows of a request as a dataset; return the specification that names it."""
+        dataset, _ = self._store(project_id, name, table_bytes(rows.table), PARQUET, lambda: rows.profile)
+        return StoredDataset(source="stored", id=dataset.id)
+
+    def _store(
+        self, project_id: str, name: str, content: bytes, media_type: str, profile_of: Callable[[], TableProfile]
+    ) -> tuple[Dataset, bool]:
         sha256 = hashlib.sha256(content).hexdigest()
         with self.database.reading() as session:
             known = find_same_bytes(session, project_id, sha256)
         if known is not None:
             return known, False
-        profile = profile_table(read_table(content, media_type, self._limits), self._limits)
+        profile = profile_of()
         dataset_id = new_id("dst")
         self._storage.write(dataset_id, content)
         dataset = self.database.write(
@@ -81,13 +113,8 @@ class Datasets:
             self._storage.delete(dataset_id)
         return dataset, dataset.id == dataset_id
 
-    def store_inline(self, project_id: str, spec: InlineDataset, name: str) -> StoredDataset:
-        """Keep inline rows as an upload; the specification that names it."""
-        dataset, _ = self.store(project_id, name, table_bytes(inline_table(spec)), PARQUET)
-        return StoredDataset(source="stored", id=dataset.id)
-
     def sweep(self) -> int:
-        """Delete stored bytes that no row names, an hour after they came: of what died half way. How many."""
+        """Delete stored objects that no row names, an hour after they were written; return how many."""
         old = [key for key in self._storage.list_keys() if key.startswith(KEYS) and age_seconds(key) > ORPHAN_SECONDS]
         orphans = []
         for start in range(0, len(old), ASKED_AT_ONCE):
@@ -99,7 +126,7 @@ class Datasets:
         return len(orphans)
 
     def read(self, dataset: Dataset, *, text: Collection[str] = ()) -> pa.Table:
-        """An uploaded table, by its row."""
+        """Return an uploaded table, by its row."""
         return read_table(self._storage.read(dataset.storage_key), dataset.media_type, self._limits, text=text)
 
     def _stored(self, project_id: str, spec: StoredDataset) -> Dataset:

@@ -1,28 +1,42 @@
-"""What a specification comes to, before anything is stored or allocated."""
+"""A specification -> a design: everything that follows from it, before anything is stored or allocated."""
 
 from dataclasses import dataclass
 
+from worker.data.profiles import TableProfile
 from worker.data.roles import Roles, assign_roles
-from worker.intake.cost import Cost, check_steps, estimate_cost, part_rows
-from worker.intake.datasets import Datasets
-from worker.intake.start import find_start
+from worker.data.splits import ROWS_FOR_VALIDATION
+from worker.errors import SpecError
+from worker.intake.cost import Cost, estimate_cost
+from worker.intake.datasets import Datasets, InlineRows
+from worker.intake.start import Start, find_start
 from worker.networks.layers import resolve_layers
-from worker.networks.task import resolve_task
+from worker.networks.task import Task, resolve_task
+from worker.networks.training import check_training
 from worker.networks.warm_start import adopt_roles, start_arrays
 from worker.records.submission import Plan
 from worker.settings import Limits
+from worker.specs.dataset import InlineDataset
 from worker.specs.job import Job
+from worker.specs.network import ResolvedLayer
+from worker.specs.training import Training
 
 
 @dataclass(frozen=True)
-class Planned:
-    """spec: with nothing in it left that could mean another thing later; source: the weights that it starts from."""
+class Design:
+    """What a job comes to.
+
+    spec: nothing in it is left that could mean something else later. parts: rows of the train, validation and test
+    part. source: the id of the weights that it starts from. rows: the inline rows, if it has any.
+    """
 
     spec: Job
     roles: Roles
+    task: Task
+    layers: list[ResolvedLayer]
     cost: Cost
     parts: dict[str, int]
     source: str | None = None
+    rows: InlineRows | None = None
 
     @property
     def plan(self) -> Plan:
@@ -37,22 +51,58 @@ class Planned:
         )
 
 
-def plan_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -> Planned:
-    """Raises SpecError where the specification, the table and the limits do not fit."""
-    planned = _planned(spec, project_id, datasets, limits)
-    check_steps(planned.spec.training, planned.parts["train"])
-    return planned
+def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -> Design:
+    """Derive everything from the specification once. Raises SpecError where it, the table and the limits do not fit."""
+    start = _start(spec, project_id, datasets)
+    if start is not None:
+        spec = start.spec
+    rows, profile = _profile(spec, project_id, datasets)
+    roles = assign_roles(spec, profile, limits)
+    if start is not None:
+        roles = adopt_roles(roles, start.source)
+    task = resolve_task(spec, roles)
+    layers = resolve_layers(spec, task, roles.columns)
+    check_training(spec)
+    cost = estimate_cost(spec.training, layers, roles, limits)
+    if start is not None:
+        # what does not fit is refused now, not by a worker
+        start_arrays(spec, layers, roles.inputs, start.source, keep_output=False)
+    parts = part_rows(spec.training, roles.rows)
+    _check_steps(spec.training, parts["train"])
+    return Design(spec, roles, task, layers, cost, parts, start and start.weights_id, rows)
 
 
-def _planned(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -> Planned:
+def _start(spec: Job, project_id: str, datasets: Datasets) -> Start | None:
     if spec.start_from is None:
-        roles = assign_roles(spec, datasets.profile(project_id, spec.dataset), limits)
-        return Planned(spec, roles, estimate_cost(spec, roles, limits), part_rows(spec, roles.rows))
+        return None
     with datasets.database.reading() as session:
-        spec, weights_id, source = find_start(session, project_id, spec, spec.start_from)
-    roles = adopt_roles(assign_roles(spec, datasets.profile(project_id, spec.dataset), limits), source)
-    cost = estimate_cost(spec, roles, limits)
-    layers = resolve_layers(spec, resolve_task(spec, roles), roles.columns)
-    # what does not fit is told now, not by a worker
-    start_arrays(spec, layers, roles.inputs, source, keep_output=False)
-    return Planned(spec, roles, cost, part_rows(spec, roles.rows), weights_id)
+        return find_start(session, project_id, spec, spec.start_from)
+
+
+def _profile(spec: Job, project_id: str, datasets: Datasets) -> tuple[InlineRows | None, TableProfile]:
+    if isinstance(spec.dataset, InlineDataset):
+        rows = datasets.parse_rows(spec.dataset)
+        return rows, rows.profile
+    return None, datasets.profile(project_id, spec.dataset)
+
+
+def part_rows(training: Training, rows: int) -> dict[str, int]:
+    """Return how many rows each part gets. Raises SpecError if none is left to train on."""
+    test = round(training.test.fraction * rows) if training.test else 0
+    validation = round(training.validation.fraction * rows) if rows >= ROWS_FOR_VALIDATION else 0
+    for name, size, asked in (("test", test, training.test), ("validation", validation, training.validation)):
+        if asked and asked.fraction and not size and (name == "test" or rows >= ROWS_FOR_VALIDATION):
+            raise SpecError(f"/training/{name}/fraction", f"{asked.fraction:g} of {rows} rows is no row")
+    train = rows - test - validation
+    if train < 1:
+        detail = f"with the test part it takes {validation + test} of {rows} rows; none is left to train on"
+        raise SpecError("/training/validation/fraction", detail)
+    return {"train": train, "validation": validation, "test": test}
+
+
+def _check_steps(training: Training, rows: int) -> None:
+    """Raise SpecError for a step to be kept that this run does not have. rows: of the training part."""
+    steps = training.epochs * -(-rows // min(training.batch_size, rows))
+    for n, step in enumerate(training.replay_steps):
+        if step > steps:
+            raise SpecError(f"/training/replay_steps/{n}", f"is past the {steps} steps of this run")

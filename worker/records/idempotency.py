@@ -1,7 +1,9 @@
-"""Requests that were answered once, and are answered alike when they are sent again."""
+"""Requests that were answered once, and get the same answer when they are sent again."""
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -12,14 +14,46 @@ from worker.records.tables import IdempotencyKey
 
 @dataclass(frozen=True)
 class Request:
-    """The client's idempotency key, and what it was sent with. sha256: hex, of the method, path and body."""
+    """A client's idempotency key, and the request it came with. sha256: hex, of the method, path and body."""
 
     key: str
     sha256: str
 
 
+class Answered(NamedTuple):
+    """An answer. replayed: it was given to an earlier request with the same key. new: it made something."""
+
+    answer: Snapshot
+    replayed: bool = False
+    new: bool = True
+
+
+def answer_once(
+    session: Session, project_id: str, request: Request | None, make: Callable[[], tuple[Snapshot, str]]
+) -> Answered:
+    """Return the answer to an earlier request with this key; if there is none, make one and keep it.
+
+    make: returns the answer and the id of what was made, in the transaction that makes it true. The answer is
+    forgotten with that resource. Raises IdempotencyError if the key came with another request.
+    """
+    if request is not None and (earlier := find_answer(session, project_id, request)) is not None:
+        return Answered(earlier, replayed=True)
+    answer, resource_id = make()
+    if request is not None:
+        session.add(
+            IdempotencyKey(
+                project_id=project_id,
+                key=request.key,
+                request_sha256=request.sha256,
+                resource_id=resource_id,
+                answer=answer,
+            )
+        )
+    return Answered(answer)
+
+
 def find_answer(session: Session, project_id: str, request: Request) -> Snapshot | None:
-    """The answer to an earlier request with this key. Raises IdempotencyError if that was another request."""
+    """Return the answer to an earlier request with this key. Raises IdempotencyError if that was another request."""
     row = session.get(IdempotencyKey, (project_id, request.key))
     if row is None:
         return None
@@ -27,18 +61,3 @@ def find_answer(session: Session, project_id: str, request: Request) -> Snapshot
         raise IdempotencyError("this Idempotency-Key was used with another request")
     answer: Snapshot = row.answer
     return answer
-
-
-def keep_answer(
-    session: Session, project_id: str, request: Request, answer: Snapshot, *, resource_id: str | None = None
-) -> None:
-    """Keep what is answered, in the transaction that makes it true. resource_id: unless it is the answer's own id."""
-    session.add(
-        IdempotencyKey(
-            project_id=project_id,
-            key=request.key,
-            request_sha256=request.sha256,
-            resource_id=resource_id or answer["id"],
-            answer=answer,
-        )
-    )

@@ -20,7 +20,7 @@ from worker.records.holding import (
     renewal,
     take,
 )
-from worker.records.idempotency import Request, find_answer, keep_answer
+from worker.records.idempotency import Answered, Request, answer_once
 from worker.records.identifiers import new_id
 from worker.records.snapshots import Snapshot, rfc3339
 from worker.records.tables import Dataset, IdempotencyKey, Prediction, Weights
@@ -54,43 +54,42 @@ def submit_prediction(
     waiting_limit: int,
     request: Request | None = None,
     request_id: str | None = None,
-) -> tuple[Snapshot, bool]:
-    """The prediction as it is answered, and whether it is the answer to an earlier request.
+) -> Answered:
+    """Write the prediction and its key; return it as it is answered.
 
-    served: name, version and job_id, as they were asked for. Raises IdempotencyError, or StateError when the project
-    has too many waiting; NotFoundError and SpecError for weights and tables that have gone.
+    served: name, version and job_id, as they were asked for. Raises IdempotencyError, StateError(queue_full) when the
+    project has too many waiting, and NotFoundError and SpecError for weights and tables that have gone.
     """
-    if request is not None and (answer := find_answer(session, project_id, request)) is not None:
-        return answer, True
-    # held until the commit, so that they are not deleted meanwhile
-    if not is_there(session, Weights, weights_id):
-        raise NotFoundError("there are no such weights")
-    if "id" in dataset and not is_there(session, Dataset, dataset["id"]):
-        raise SpecError("/dataset/id", "there is no such dataset")
-    waiting = select(func.count()).select_from(Prediction)
-    waiting = waiting.where(Prediction.project_id == project_id, Prediction.status == "queued")
-    if (session.scalar(waiting) or 0) >= waiting_limit:
-        raise StateError(f"the limit of waiting predictions is {waiting_limit}", code="queue_full")
-    prediction = Prediction(
-        id=new_id("prd"),
-        project_id=project_id,
-        status="queued",
-        weights_id=weights_id,
-        served=served,
-        dataset=dataset,
-        options=options,
-        request_id=request_id,
-        attempt=0,
-        crashes=0,
-        # taken as rung, as a job is
-        dispatched_at=now(),
-    )
-    session.add(prediction)
-    session.flush()
-    snapshot = prediction_snapshot(prediction)
-    if request is not None:
-        keep_answer(session, project_id, request, snapshot)
-    return snapshot, False
+
+    def make() -> tuple[Snapshot, str]:
+        # held until the commit, so that they are not deleted meanwhile
+        if not is_there(session, Weights, weights_id):
+            raise NotFoundError("there are no such weights")
+        if "id" in dataset and not is_there(session, Dataset, dataset["id"]):
+            raise SpecError("/dataset/id", "there is no such dataset")
+        waiting = select(func.count()).select_from(Prediction)
+        waiting = waiting.where(Prediction.project_id == project_id, Prediction.status == "queued")
+        if (session.scalar(waiting) or 0) >= waiting_limit:
+            raise StateError(f"the limit of waiting predictions is {waiting_limit}", code="queue_full")
+        prediction = Prediction(
+            id=new_id("prd"),
+            project_id=project_id,
+            status="queued",
+            weights_id=weights_id,
+            served=served,
+            dataset=dataset,
+            options=options,
+            request_id=request_id,
+            attempt=0,
+            crashes=0,
+            # counts as rung, as a job does
+            dispatched_at=now(),
+        )
+        session.add(prediction)
+        session.flush()
+        return prediction_snapshot(prediction), prediction.id
+
+    return answer_once(session, project_id, request, make)
 
 
 def claim_prediction(

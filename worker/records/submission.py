@@ -10,7 +10,7 @@ from worker.errors import SpecError, StateError
 from worker.records.clock import now
 from worker.records.events import write_event
 from worker.records.holding import is_there
-from worker.records.idempotency import Request, find_answer, keep_answer
+from worker.records.idempotency import Answered, Request, answer_once
 from worker.records.identifiers import new_id
 from worker.records.listing import queue_positions
 from worker.records.snapshots import Snapshot, brief, job_snapshot
@@ -41,19 +41,36 @@ def submit_job(
     request: Request | None = None,
     request_id: str | None = None,
     retry_of: str | None = None,
-) -> tuple[Snapshot, bool]:
-    """The job as it is answered, and whether it is the answer to an earlier request.
+) -> Answered:
+    """Write the job, its key and its first event; return the job as it is answered.
 
-    Raises IdempotencyError, or StateError when the project has too many jobs waiting.
+    Raises IdempotencyError, StateError(queue_full) when the project has too many jobs waiting, and SpecError for a
+    dataset or weights that have been deleted.
     """
-    if request is not None and (answer := find_answer(session, project_id, request)) is not None:
-        return answer, True
+
+    def make() -> tuple[Snapshot, str]:
+        _check_queue(session, project_id, queued_limit)
+        job = _job(project_id, spec, plan, request_id=request_id, retry_of=retry_of)
+        session.add(job)
+        session.flush()
+        _refer(session, job, spec, plan)
+        snapshot = job_snapshot(job) | {"queue_position": queue_positions(session, [job]).get(job.id)}
+        write_event(session, project_id=project_id, job_id=job.id, seq=job.seq, kind="status", payload=brief(snapshot))
+        return snapshot, job.id
+
+    return answer_once(session, project_id, request, make)
+
+
+def _check_queue(session: Session, project_id: str, queued_limit: int) -> None:
     waiting = session.scalar(
         select(func.count()).select_from(Job).where(Job.project_id == project_id, Job.status == "queued")
     )
     if (waiting or 0) >= queued_limit:
         raise StateError(f"{waiting} jobs are waiting already; the limit is {queued_limit}", code="queue_full")
-    job = Job(
+
+
+def _job(project_id: str, spec: JobSpec, plan: Plan, *, request_id: str | None, retry_of: str | None) -> Job:
+    return Job(
         id=new_id("job"),
         project_id=project_id,
         name=spec.name,
@@ -73,22 +90,20 @@ def submit_job(
         attempt=0,
         crashes=0,
         epoch=0,
-        # taken as rung: the caller rings right after the commit, and rescue looks again some seconds later
+        # counts as rung: the caller rings right after the commit, and rescue looks again some seconds later
         dispatched_at=now(),
     )
-    session.add(job)
-    session.flush()
-    session.add_all(JobTag(job_id=job.id, project_id=project_id, tag=tag) for tag in spec.tags)
+
+
+def _refer(session: Session, job: Job, spec: JobSpec, plan: Plan) -> None:
+    """Write the job's tags, and what it needs until its end. Raises SpecError if that is gone."""
+    known = {"job_id": job.id, "project_id": job.project_id}
+    session.add_all(JobTag(**known, tag=tag) for tag in spec.tags)
     if isinstance(spec.dataset, StoredDataset):
         if not is_there(session, Dataset, spec.dataset.id):
             raise SpecError("/dataset/id", "there is no such dataset")
-        session.add(JobDataset(job_id=job.id, project_id=project_id, dataset_id=spec.dataset.id))
+        session.add(JobDataset(**known, dataset_id=spec.dataset.id))
     if plan.source is not None:
         if not is_there(session, Weights, plan.source):
             raise SpecError("/start_from", "its weights have been deleted")
-        session.add(JobSource(job_id=job.id, project_id=project_id, weights_id=plan.source))
-    snapshot = job_snapshot(job) | {"queue_position": queue_positions(session, [job]).get(job.id)}
-    write_event(session, project_id=project_id, job_id=job.id, seq=job.seq, kind="status", payload=brief(snapshot))
-    if request is not None:
-        keep_answer(session, project_id, request, snapshot)
-    return snapshot, False
+        session.add(JobSource(**known, weights_id=plan.source))

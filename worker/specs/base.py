@@ -1,4 +1,4 @@
-"""What every specification shares: frozen, no unknown members, and scalars that are what they say."""
+"""The base of every specification: frozen, without unknown members, and with strict scalars."""
 
 import re
 import unicodedata
@@ -8,26 +8,29 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Spec(BaseModel):
-    """Base of the vocabulary. Unknown members are refused; a value is never silently converted."""
+    """The base of every specification. Unknown members are refused; no value is converted silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def _printable(text: str) -> str:
-    """Refuse what no reader can see: it would make two names look alike, or end in a log line."""
+    """Return the text in Unicode's composed form. Raises ValueError for characters that no reader can see.
+
+    Such characters would make two different names look alike, or break a log line.
+    """
     if any(unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn") for letter in text):
         raise ValueError("must not contain control, invisible or unassigned characters")
     return unicodedata.normalize("NFC", text)
 
 
 def _readable(text: str) -> str:
-    """As `_printable`, of several lines."""
+    """Return a text of several lines, each as `_printable` returns it."""
     return "\n".join(map(_printable, text.replace("\r\n", "\n").split("\n")))
 
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
-# strict: a bool is an int and "1" is a number to Python; neither is one to us
+# strict: to Python a bool is an int, and Pydantic would read "1" as a number
 Integer = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Boolean = Annotated[bool, Field(strict=True)]

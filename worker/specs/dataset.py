@@ -6,7 +6,7 @@ from pydantic import Field
 
 from worker.specs.base import Boolean, Integer, Number, Seed, Spec, Text
 
-# a finite number stays what it is; bool is here so that JSON's true is a category, not the number 1
+# bool comes first, so that JSON's true is a category and not the number 1
 Cell = Annotated[Boolean | Integer | Number | str | None, Field(union_mode="left_to_right")]
 
 
@@ -18,7 +18,7 @@ class BuiltinDataset(Spec):
 
 
 class GeneratedDataset(Spec):
-    """A table made from a seed: the same numbers each time. `label` is the target, or `target` for linear and sine."""
+    """A table made from a seed: the same numbers each time. The target is `label`, or `target` for linear and sine."""
 
     source: Literal["generator"]
     name: Literal["moons", "circles", "spirals", "blobs", "linear", "sine"]
@@ -29,7 +29,7 @@ class GeneratedDataset(Spec):
 
 
 class InlineDataset(Spec):
-    """The rows stand in the request. They become a stored dataset, and the job's spec keeps its id."""
+    """Rows in the request itself. They become a stored dataset, whose id the job's specification keeps."""
 
     source: Literal["inline"]
     columns: Annotated[tuple[Text, ...], Field(min_length=2, max_length=10_000)]
@@ -50,8 +50,8 @@ Dataset = Annotated[
 
 
 class ColumnOverride(Spec):
-    """What a column is, where the inferred type is not what you mean."""
+    """The type of a column, where the inferred type is not what you mean."""
 
     type: Literal["numeric", "categorical", "ignore"]
     unknown: Literal["refuse", "pool"] = "refuse"
-    "At prediction, a category that training never saw is refused, or pooled: all its indicators are 0."
+    "What to do at prediction with a category that training never saw: refuse the row, or set all indicators to 0."

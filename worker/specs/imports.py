@@ -1,4 +1,4 @@
-"""What a file of weights from elsewhere does not say of itself."""
+"""What a file of weights from elsewhere does not contain."""
 
 from typing import Annotated
 
@@ -11,18 +11,18 @@ Names = Annotated[tuple[Text, ...], Field(min_length=1, max_length=10_000)]
 
 
 class Description(Spec):
-    """Of a network of dense layers. Its features are numbers, taken as they are; a missing cell counts as 0.
+    """Describes a network of dense layers. Its features are numbers, used as they are; a missing cell is 0.
 
-    What it answers follows from the output layer: softmax, or a sigmoid of one unit, tells classes apart; a sigmoid of
-    several units says of each label whether it is there; any other gives numbers.
+    The kind of prediction follows from the output layer. Softmax, or a sigmoid with one unit, predicts classes. A
+    sigmoid with several units predicts labels, each present or absent. Any other activation predicts numbers.
     """
 
     activations: Annotated[tuple[Activation, ...], Field(min_length=1, max_length=256)] | None = None
-    "Of each layer, the output layer last. A state_dict lacks them; an ONNX file has its own."
+    "One activation for each layer, the output layer last. A state_dict has none; an ONNX file has its own."
     features: Names | None = None
-    "The columns, in the order of the inputs; null: x0, x1, ..."
+    "The names of the columns, in the order of the inputs; null: x0, x1, ..."
     classes: Names | None = None
-    """In the order of the outputs; null: 0, 1, ... An output layer without an activation gets the softmax, or one unit
-    the sigmoid, that makes probabilities of its logits."""
+    """The names of the classes, in the order of the outputs; null: 0, 1, ... An output layer without an activation
+    returns logits. They are turned into probabilities by a softmax, or by a sigmoid if there is one unit."""
     targets: Names | None = None
     "The names of labels or numbers, in the order of the outputs; null: y0, y1, ..."

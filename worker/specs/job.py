@@ -11,7 +11,7 @@ from worker.specs.network import Network
 from worker.specs.start import StartFrom
 from worker.specs.training import Training
 
-OF_THE_SOURCE = Network(layers=())
+SAME_AS_SOURCE = Network(layers=())
 
 
 class Job(Spec):
@@ -21,26 +21,26 @@ class Job(Spec):
     target: Text | Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)]
     "The column to predict; a list of numeric columns for a regression with several outputs."
     weight: Text | None = None
-    "A numeric column that says how much each row counts, relative to the others; it is not a feature."
+    "A numeric column with the weight of each row relative to the others; it is not a feature."
     features: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     "The columns to predict from; null: every column that is neither a target nor ignored."
     columns: dict[str, ColumnOverride] = {}
-    "Overrides of what was inferred, by column name."
+    "Overrides of the inferred types, by column name."
     start_from: StartFrom | None = None
-    "Begin with the weights of a trained network; null: with random ones."
-    network: Annotated[Network, Field(validate_default=True)] = OF_THE_SOURCE
-    "Left out with start_from: the source's."
+    "Start with the weights of a trained network; null: with random weights."
+    network: Annotated[Network, Field(validate_default=True)] = SAME_AS_SOURCE
+    "If left out together with `start_from`: the network of the source."
     training: Training = Training()
     model: Name | None = None
-    "The result becomes the next version of the model of this name when the job succeeds."
+    "When the job succeeds, its network becomes the next version of the model with this name."
     tags: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
     metadata: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
-    "Yours; kept and returned as it is."
+    "Your own data; stored and returned unchanged."
 
     @field_validator("network", mode="before")
     @classmethod
     def _is_given_or_has_a_source(cls, network: Any, info: ValidationInfo) -> Any:
-        if network is OF_THE_SOURCE and info.data.get("start_from", ...) is None:
+        if network is SAME_AS_SOURCE and info.data.get("start_from", ...) is None:
             raise PydanticCustomError("missing", "Field required")
         return network
 
@@ -51,7 +51,7 @@ class Job(Spec):
 
     @property
     def frozen(self) -> int:
-        """How many of the first layers keep their weights."""
+        """The number of first layers that keep their weights."""
         return 0 if self.start_from is None else self.start_from.freeze
 
     @property

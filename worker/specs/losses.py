@@ -22,17 +22,20 @@ ClassWeights = Literal["balanced"] | dict[str, Annotated[Number, Field(ge=0, le=
 
 
 class CrossEntropy(Spec):
-    """-log of the probability that softmax gives to the true class, in nats. For a category."""
+    """-log of the probability that softmax gives to the true class, in nats. For a categorical target."""
 
     type: Literal["cross_entropy"]
     label_smoothing: Smoothing = 0.0
-    "This share of each target is spread over all classes. Source: Szegedy et al. (2016), section 7."
+    "The share of each target that is spread over all classes. Source: Szegedy et al. (2016), section 7."
     class_weights: ClassWeights | None = None
-    "How much a row of each class counts; `balanced`: by the inverse of its share; a class that is not named: 1."
+    "The weight of a row of each class. `balanced`: the inverse of the class's share. A class that is not named has 1."
 
 
 class BinaryCrossEntropy(Spec):
-    """The same of sigmoid outputs: one for a category of two classes, or one for each of several 0-or-1 columns."""
+    """Cross-entropy of sigmoid outputs, in nats.
+
+    There is one output for a target with two classes, or one output for each of several columns of 0 and 1.
+    """
 
     type: Literal["binary_cross_entropy"]
     label_smoothing: Smoothing = 0.0
@@ -40,7 +43,7 @@ class BinaryCrossEntropy(Spec):
 
 
 class Huber(Spec):
-    """Squared up to delta and straight beyond: a far-off row pulls no harder than a near one. Source: Huber (1964)."""
+    """Squared up to delta and linear beyond, so that outliers pull no harder than other rows. Source: Huber (1964)."""
 
     type: Literal["huber"]
     delta: Annotated[Number, Field(ge=1e-30, le=1e6)] = 1.0
@@ -48,7 +51,7 @@ class Huber(Spec):
 
 
 class Quantile(Spec):
-    """The network learns the given quantile of the target: 0.9 is exceeded by one row in ten.
+    """The network learns the given quantile of the target; one row in ten exceeds the quantile 0.9.
 
     Source: Koenker and Bassett (1978).
     """
@@ -58,7 +61,7 @@ class Quantile(Spec):
 
 
 class PlainLoss(Spec):
-    """One without numbers of its own; its name alone says the same."""
+    """A loss without parameters; giving its name alone means the same."""
 
     type: Literal["mean_squared_error", "mean_absolute_error", "log_cosh", "poisson"]
 
@@ -66,7 +69,7 @@ class PlainLoss(Spec):
 LossWithNumbers = Annotated[
     CrossEntropy | BinaryCrossEntropy | Huber | Quantile | PlainLoss, Field(discriminator="type")
 ]
-# told apart by its kind, so that a fault is reported once
+# discriminated by hand, so that a fault is reported once
 Loss = Annotated[
     Annotated[LossName, Tag("name")] | Annotated[LossWithNumbers, Tag("numbers")],
     Discriminator(lambda given: "name" if isinstance(given, str) else "numbers"),

@@ -41,28 +41,28 @@ class DenseLayer(Spec):
     units: Annotated[Integer, Field(ge=1, le=65_536)]
     activation: Activation = "relu"
     initializer: Initializer = "auto"
-    """Of the weights; biases start at 0. `auto`: he_normal for relu and its kin, lecun_normal for selu, glorot_uniform
-    for the others."""
+    """How the weights start; biases start at 0. `auto`: he_normal for relu and its relatives, lecun_normal for selu,
+    glorot_uniform for the others."""
 
 
 class DropoutLayer(Spec):
-    """Sets a random share of the activations to 0 in training, and scales up the others. At prediction: nothing."""
+    """Sets a random share of the activations to 0 in training, and scales up the others. No effect at prediction."""
 
     type: Literal["dropout"]
     rate: Annotated[Number, Field(ge=0, lt=1)]
 
 
 class BatchNormLayer(Spec):
-    """Centres and scales each unit over the batch; at prediction, over a running mean of all batches.
+    """Centres and scales each unit over the batch; at prediction, by the running mean and variance of all batches.
 
-    Put it behind a dense layer with activation `identity`, and give the activation here. A batch of one row has no
-    variance: a batch_size of 1 is refused; use layer_norm there. Source: Ioffe and Szegedy (2015).
+    Put it after a dense layer with activation `identity`, and give the activation here. A batch of one row has no
+    variance, so a batch_size of 1 is refused; use layer_norm instead. Source: Ioffe and Szegedy (2015).
     """
 
     type: Literal["batch_norm"]
     activation: Activation = "identity"
     momentum: Annotated[Number, Field(gt=0, le=1)] = 0.1
-    "The newest batch's share in the running mean and variance."
+    "The share of the newest batch in the running mean and variance."
     epsilon: Epsilon = 1e-5
 
 
@@ -75,9 +75,9 @@ class LayerNormLayer(Spec):
 
 
 class EmbeddingLayer(Spec):
-    """A category column becomes a point that is learned, in the place of one indicator a category.
+    """Replaces the indicators of a categorical column by a vector for each category, which is learned.
 
-    Embeddings come first, before every other layer; the points stand behind the other columns.
+    Embeddings come before all other layers. The vectors follow the other columns.
     """
 
     type: Literal["embedding"]
@@ -90,7 +90,7 @@ InnerLayer = Annotated[DenseLayer | DropoutLayer | BatchNormLayer | LayerNormLay
 
 
 class ResidualLayer(Spec):
-    """a = x + layers(x): a block with a way round it, so that deep networks learn. Source: He et al. (2016).
+    """a = x + layers(x): a block with a shortcut around it, so that deep networks learn. Source: He et al. (2016).
 
     The last of its layers must have as many units as enter the block.
     """
@@ -106,7 +106,7 @@ Layer = Annotated[
 
 
 class OutputLayer(Spec):
-    """The last dense layer. Its units follow from the target and the loss."""
+    """The last dense layer. Its number of units follows from the target and the loss."""
 
     activation: Literal["auto"] | Activation = "auto"
     """`auto`: softmax for a category, sigmoid for binary_cross_entropy, e^z for poisson, identity for other numbers."""
@@ -120,16 +120,16 @@ class Network(Spec):
 
 
 class ResolvedDense(DenseLayer):
-    """As it is built: a poisson loss gives the output an activation that a client can't ask for."""
+    """A dense layer as it is built. The poisson loss gives the output an activation that a client can't ask for."""
 
     activation: Activation | Literal["exponential"] = "relu"  # type: ignore[assignment]
 
 
 class ResolvedEmbedding(EmbeddingLayer):
-    """As it is built."""
+    """An embedding as it is built."""
 
     position: int
-    "Of the category's number among the inputs of this layer."
+    "The position of the category's number among the inputs of this layer."
     categories: int
 
 

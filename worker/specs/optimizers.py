@@ -8,7 +8,7 @@ from worker.specs.base import Boolean, Number, Spec
 
 Rate = Annotated[Number, Field(gt=0, le=1000)]
 Share = Annotated[Number, Field(ge=0, lt=1)]
-# below this float32 has 0
+# float32 has no smaller normal number
 Epsilon = Annotated[Number, Field(ge=1e-30, le=1)]
 Decay = Annotated[Number, Field(ge=0, le=100)]
 
@@ -20,9 +20,9 @@ class Sgd(Spec):
     learning_rate: Rate = 0.01
     momentum: Share = 0.0
     nesterov: Boolean = False
-    "Look ahead along the momentum; needs momentum."
+    "Look ahead along the momentum, which must not be 0."
     weight_decay: Decay = 0.0
-    "Decoupled: each step takes the share learning_rate x weight_decay from the weights (not biases)."
+    "Decoupled: each step shrinks the weights (not the biases) by learning_rate x weight_decay of their size."
 
 
 class Adagrad(Spec):
@@ -43,7 +43,7 @@ class RmsProp(Spec):
     type: Literal["rmsprop"]
     learning_rate: Rate = 0.001
     decay: Share = 0.9
-    "Of the running mean."
+    "The share of the old running mean that each step keeps."
     epsilon: Epsilon = 1e-8
     weight_decay: Decay = 0.0
 
@@ -81,7 +81,7 @@ class Nadam(Spec):
 
 
 class Lion(Spec):
-    """Steps by the sign of a running mean: rates are a tenth of Adam's. Source: Chen et al. (2023), algorithm 2."""
+    """Steps by the sign of a running mean; use a tenth of Adam's rate. Source: Chen et al. (2023), algorithm 2."""
 
     type: Literal["lion"]
     learning_rate: Rate = 0.0001

@@ -1,4 +1,4 @@
-"""How a prediction is to be told: the options of one request, or of a whole table's prediction."""
+"""What a prediction returns: the options of one request, or of the prediction of a whole table."""
 
 from typing import Annotated
 
@@ -11,6 +11,6 @@ TOP_LIMIT = 1000
 
 class PredictionOptions(Spec):
     top_k: Annotated[Integer, Field(ge=1, le=TOP_LIMIT)] | None = None
-    "Of classes or labels: so many, the most probable first, in place of every probability."
+    "Return only this many classes or labels, the most probable first, instead of every probability."
     probabilities: Boolean = True
-    "Of classes or labels: also how probable each is."
+    "Also return the probability of each class or label."

@@ -1,4 +1,4 @@
-"""Where a network's first weights come from, if not from a seed."""
+"""Which trained network a job starts from."""
 
 from typing import Annotated
 
@@ -8,22 +8,22 @@ from worker.specs.base import Integer, Name, Spec
 
 
 class StartFrom(Spec):
-    """The weights of a job, or of a model's version: by its number, its alias, or the newest.
+    """The weights of a job, or of a model's version, named by its number, by an alias, or as the newest.
 
-    Every hidden layer must have the source's shape. Where the features are the source's, in name, type and order, they
-    are encoded as they were there, and so is the target; a category that the source never saw counts as none of its
-    own. The output layer starts anew where the target, its classes or the output's activation differ.
+    Every hidden layer must have the shape that it has in the source. If the features are the same in name, type and
+    order, they are encoded as in the source, and so is the target. A category that the source never saw is then
+    treated as unknown. The output layer starts with random weights if the target, its classes or the activation differ.
     """
 
     job: Annotated[str, Field(pattern=r"^job_[0-9a-f]{32}$")] | None = None
-    "One that succeeded; its final weights."
+    "A job that succeeded; its final weights are used."
     model: Name | None = None
     version: Annotated[Integer, Field(ge=1, lt=2**31)] | None = None
     alias: Name | None = None
-    "Is kept as the version that it points at when the job is submitted."
+    "Stored as the version that it points at when the job is submitted."
     freeze: Annotated[Integer, Field(ge=0, le=256)] = 0
-    """So many of the first layers keep their weights to the bit. They compute as at prediction: batch_norm by its
-    running figures, and no dropout."""
+    """The number of first layers that keep their weights to the bit. They compute as at prediction: batch_norm uses its
+    running figures, and dropout is off."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "StartFrom":

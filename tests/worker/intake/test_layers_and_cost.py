@@ -6,9 +6,12 @@ import pytest
 
 from tests.worker.networks.conftest import LIMITS, job, roles_of
 from worker.errors import SpecError
-from worker.intake.cost import estimate_cost, part_rows
+from worker.intake.cost import Cost, estimate_cost
+from worker.intake.design import part_rows
 from worker.networks.layers import LAYERS, build_network, resolve_layers
 from worker.networks.task import resolve_task
+from worker.networks.training import check_training
+from worker.specs.job import Job
 
 EVERY = [
     {"type": "embedding", "column": "kind", "dimensions": 3},
@@ -74,10 +77,17 @@ def test_layers_that_do_not_fit_are_named_by_their_pointer(layers: list[Any], po
     assert caught.value.pointer == pointer
 
 
+def cost_of(spec: Job) -> Cost:
+    roles = roles_of(spec)
+    layers = resolve_layers(spec, resolve_task(spec, roles), roles.columns)
+    check_training(spec)
+    return estimate_cost(spec.training, layers, roles, LIMITS)
+
+
 def test_cost_is_the_sum_worked_by_hand() -> None:
     """8 inputs -> 4 -> 2: 8 x 4 + 4 + 4 x 2 + 2 = 46 parameters; 6 FLOPs each a row and an epoch."""
     spec = job({"epochs": 10})
-    cost = estimate_cost(spec, roles_of(spec), LIMITS)
+    cost = cost_of(spec)
     assert cost.parameters == 46
     assert cost.flops == 6 * 46 * 60 * 10
     assert [shape["parameters"] for shape in cost.layers] == [36, 10]
@@ -87,7 +97,7 @@ def test_cost_counts_what_the_network_has() -> None:
     """All but the running statistics of batch_norm, of which nothing is learned."""
     spec = job(layers=EVERY)
     roles = roles_of(spec)
-    cost = estimate_cost(spec, roles, LIMITS)
+    cost = cost_of(spec)
     network = build_network(resolve_layers(spec, resolve_task(spec, roles), roles.columns), roles.inputs)
     assert cost.parameters == network.parameters().flat.size - 2 * 5
     assert [shape["outputs"] for shape in cost.layers] == [layer.units for layer in network.layers]
@@ -95,11 +105,11 @@ def test_cost_counts_what_the_network_has() -> None:
 
 def test_an_ensemble_and_float64_take_their_multiples() -> None:
     one, eight = job(), job({"ensemble": 8})
-    single, stack = (estimate_cost(spec, roles_of(spec), LIMITS) for spec in (one, eight))
+    single, stack = (cost_of(spec) for spec in (one, eight))
     assert stack.flops == 8 * single.flops
     assert stack.memory_bytes > 3 * single.memory_bytes
     double = job({"precision": "float64"})
-    assert estimate_cost(double, roles_of(double), LIMITS).memory_bytes == 2 * single.memory_bytes
+    assert cost_of(double).memory_bytes == 2 * single.memory_bytes
 
 
 @pytest.mark.parametrize(
@@ -123,20 +133,20 @@ def test_a_job_past_a_limit_is_refused_with_the_figure(
 ) -> None:
     spec = job(training, layers)
     with pytest.raises(SpecError, match=said) as caught:
-        estimate_cost(spec, roles_of(spec), LIMITS)
+        cost_of(spec)
     assert caught.value.pointer == pointer
 
 
 def test_a_part_of_no_rows_is_refused() -> None:
     for name in ("validation", "test"):
         with pytest.raises(SpecError, match=r"0\.001 of 60 rows is no row") as caught:
-            part_rows(job({name: {"fraction": 0.001}}), 60)
+            part_rows(job({name: {"fraction": 0.001}}).training, 60)
         assert caught.value.pointer == f"/training/{name}/fraction"
-    assert part_rows(job(), 4) == {"train": 4, "validation": 0, "test": 0}
+    assert part_rows(job().training, 4) == {"train": 4, "validation": 0, "test": 0}
 
 
 def test_memory_counts_the_rows_that_are_measured_at_once() -> None:
     """A batch of 2 rows of 2,000 units is little; the 512 rows that pass outside training are not."""
     spec = job({"batch_size": 2}, [{"type": "dense", "units": 2000}], features=("x",))
     with pytest.raises(SpecError, match="bytes of memory; the limit is 10000000"):
-        estimate_cost(spec, roles_of(spec), LIMITS)
+        cost_of(spec)

@@ -13,7 +13,7 @@ from tests.worker.running.test_run import curve_bits, final_arrays, read_job, st
 from worker.data.encoders import CategoricalCode, Encoders, NumericCode
 from worker.data.sources import make_table
 from worker.errors import SpecError, StateError
-from worker.intake.design import plan_job
+from worker.intake.design import design_job
 from worker.networks.layers import LAYERS
 from worker.networks.predictor import Predictor
 from worker.networks.warm_start import Source
@@ -153,7 +153,7 @@ def test_an_alias_means_what_it_meant_at_submission(
     document = spec_of().model_dump(mode="json")
     del document["network"]
     spec = Job.model_validate(document | {"start_from": {"model": "iris", "alias": "production"}})
-    planned = plan_job(spec, DEFAULT_PROJECT, runner.datasets, Limits())
+    planned = design_job(spec, DEFAULT_PROJECT, runner.datasets, Limits())
     point(register(ran(runner, submit(network=DEEP, training={"epochs": 1}))))
     assert planned.spec.start_from is not None
     assert planned.spec.start_from.model_dump(exclude_none=True) == {"model": "iris", "version": 1, "freeze": 0}

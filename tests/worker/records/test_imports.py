@@ -61,14 +61,16 @@ def test_they_go_with_the_last_version_that_serves_them(database: Database, weig
 def test_they_stay_while_a_job_or_a_prediction_needs_them(database: Database, weights_id: str) -> None:
     """A job that is over needs them no more, and its row outlives them."""
     plan = Plan(features=[], classes=None, parameters=1, layers=[], source=weights_id)
-    submitted, _ = database.write(lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), plan, queued_limit=9))
+    submitted, *_ = database.write(
+        lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), plan, queued_limit=9)
+    )
     with pytest.raises(StateError, match="starts from it"):
         database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
     with database.reading() as session:
         assert find_version(session, DEFAULT_PROJECT, "a").version == 1
     database.write(lambda session: ask(session, DEFAULT_PROJECT, submitted["id"], "cancel"))
     predicted: dict[str, Any] = {"weights_id": weights_id, "served": {}, "dataset": {}, "options": {}}
-    waiting, _ = database.write(
+    waiting, *_ = database.write(
         lambda session: submit_prediction(session, DEFAULT_PROJECT, **predicted, waiting_limit=9)
     )
     with pytest.raises(StateError, match="needs these weights"):

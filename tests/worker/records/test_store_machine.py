@@ -14,7 +14,7 @@ from tests.worker.records.test_records import points
 from worker.data.storage import Storage
 from worker.errors import LeaseLostError, StateError
 from worker.intake.datasets import Datasets
-from worker.intake.design import plan_job
+from worker.intake.design import design_job
 from worker.records.clock import seconds_from_now
 from worker.records.curves import record_epochs
 from worker.records.holding import FINAL, HELD
@@ -57,7 +57,7 @@ class Store(RuleBasedStateMachine):
 
     @rule(target=jobs)
     def submit(self) -> str:
-        snapshot, _ = self.database.write(
+        snapshot, *_ = self.database.write(
             lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), self.plan, queued_limit=1000)
         )
         self.model[snapshot["id"]] = Expected()
@@ -179,7 +179,7 @@ def test_the_store_of_jobs_does_what_its_model_does(database: Database, tmp_path
     """Whatever clients, workers, crashes and rescues do, in any order, on both databases."""
     datasets = Datasets(database, Storage(str(tmp_path / "storage")), Limits())
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-    plan = plan_job(spec_of(), DEFAULT_PROJECT, datasets, Limits()).plan
+    plan = design_job(spec_of(), DEFAULT_PROJECT, datasets, Limits()).plan
     store = type("StoreHere", (Store,), {"database": database, "plan": plan})
     effort = settings(max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=checks)
     run_state_machine_as_test(store, settings=effort)

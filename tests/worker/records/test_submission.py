@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import spec_of
 from worker.errors import IdempotencyError, StateError
-from worker.records.idempotency import Request
+from worker.records.idempotency import Answered, Request
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import Claim
 from worker.records.listing import count_by_status, list_jobs, queue_positions
@@ -19,16 +19,16 @@ from worker.records.workers import queue_figures, undelivered_jobs
 PLAN = Plan(features=[], classes=None, parameters=1, layers=[])
 
 
-def submitted(database: Database, request: Request | None, limit: int = 100) -> tuple[Snapshot, bool]:
+def submitted(database: Database, request: Request | None, limit: int = 100) -> Answered:
     return database.write(
         lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), PLAN, queued_limit=limit, request=request)
     )
 
 
 def test_a_repeat_with_the_same_key_gets_the_same_answer(database: Database) -> None:
-    first, replayed = submitted(database, Request("key", "a" * 64))
-    assert not replayed
-    assert submitted(database, Request("key", "a" * 64)) == (first, True)
+    first = submitted(database, Request("key", "a" * 64))
+    assert not first.replayed
+    assert submitted(database, Request("key", "a" * 64)) == first._replace(replayed=True)
     with pytest.raises(IdempotencyError):
         submitted(database, Request("key", "b" * 64))
 
@@ -47,8 +47,8 @@ def test_equal_requests_at_once_make_one_job(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert len(answers) == 8
-    assert len({snapshot["id"] for snapshot, _ in answers}) == 1
-    assert sum(not replayed for _, replayed in answers) == 1
+    assert len({answered.answer["id"] for answered in answers}) == 1
+    assert sum(not answered.replayed for answered in answers) == 1
 
 
 def test_a_full_queue_takes_no_more(database: Database) -> None:

@@ -13,7 +13,7 @@ from tests.conftest import spec_of
 from worker.errors import NotFoundError, SpecError
 from worker.intake.cost import REPLAY_BYTES
 from worker.intake.datasets import Datasets
-from worker.intake.design import plan_job
+from worker.intake.design import design_job
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.kept_steps import list_steps, read_step
 from worker.records.listing import delete_job
@@ -123,7 +123,7 @@ def test_steps_that_can_not_be_kept_are_refused_at_submission(
 ) -> None:
     spec = spec_of(training=training, network={"layers": layers})
     with pytest.raises(SpecError, match=said) as refused:
-        plan_job(spec, DEFAULT_PROJECT, datasets, Limits())
+        design_job(spec, DEFAULT_PROJECT, datasets, Limits())
     assert refused.value.pointer == pointer
 
 
@@ -133,7 +133,7 @@ def test_the_bytes_of_a_kept_step_are_within_what_was_reckoned(
     """The memory that a job is said to take has room for the step."""
     layers = [{"type": "dense", "units": 20}, {"type": "layer_norm"}, {"type": "dropout", "rate": 0.2}]
     plain, watched = (
-        plan_job(spec_of(network={"layers": layers}, training=training), DEFAULT_PROJECT, datasets, Limits()).cost
+        design_job(spec_of(network={"layers": layers}, training=training), DEFAULT_PROJECT, datasets, Limits()).cost
         for training in ({}, {"replay_steps": [1]})
     )
     job_id = submit(network={"layers": layers}, training={"replay_steps": [1]})["id"]

@@ -70,7 +70,7 @@ def ask(database: Database, weights_id: str) -> Callable[..., str]:
 
     def ask(dataset: dict[str, Any] = IRIS, **changes: Any) -> str:
         asked = {"weights_id": weights_id, "served": {}, "options": {}, "waiting_limit": 100} | changes
-        snapshot, _ = database.write(
+        snapshot, *_ = database.write(
             lambda session: submit_prediction(session, DEFAULT_PROJECT, dataset=dataset, **asked)
         )
         return str(snapshot["id"])

@@ -1,0 +1,119 @@
+"""Work comes in: a job, or a table to predict, is designed, stored, committed, and only then rung for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+
+from worker.data.encoders import Encoders, NumberTarget
+from worker.errors import SpecError
+from worker.intake.datasets import Datasets
+from worker.intake.design import Design, design_job
+from worker.records.idempotency import Answered, Request
+from worker.records.predictions import submit_prediction
+from worker.records.sessions import Database
+from worker.records.submission import submit_job
+from worker.settings import Limits
+from worker.specs.dataset import BuiltinDataset, GeneratedDataset, StoredDataset
+from worker.specs.job import Job
+from worker.specs.prediction import PredictionOptions
+
+
+class ServedWeights(NamedTuple):
+    """Which weights predict, and what they are called. name, version, job_id: None where there is none."""
+
+    weights_id: str
+    encoders: Encoders
+    name: str | None
+    version: int | None
+    job_id: str | None
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Accept work for the workers.
+
+    ring: called with the id of what was accepted, after the commit. A broker that is away delays it and loses nothing.
+    """
+
+    database: Database
+    datasets: Datasets
+    limits: Limits
+    ring: Callable[[str], object]
+
+    def design(self, project_id: str, spec: Job) -> Design:
+        """Return what the job would come to; nothing is stored. Raises SpecError."""
+        return design_job(spec, project_id, self.datasets, self.limits)
+
+    def submit(
+        self,
+        project_id: str,
+        spec: Job,
+        *,
+        request: Request | None = None,
+        request_id: str | None = None,
+        retry_of: str | None = None,
+    ) -> Answered:
+        """Store and queue a job. Inline rows become a stored dataset, which the job's specification then names.
+
+        request: the client's idempotency key. request_id: for the logs of all that works on the job.
+        Raises SpecError, IdempotencyError, and StateError(queue_full).
+        """
+        design = self.design(project_id, spec)
+        spec = design.spec
+        if design.rows is not None:
+            stored = self.datasets.store_rows(project_id, f"rows of {spec.name}"[:200], design.rows)
+            spec = spec.model_copy(update={"dataset": stored})
+        return self._commit(
+            lambda session: submit_job(
+                session,
+                project_id,
+                spec,
+                design.plan,
+                queued_limit=self.limits.queued_jobs,
+                request=request,
+                request_id=request_id,
+                retry_of=retry_of,
+            )
+        )
+
+    def submit_prediction(
+        self,
+        project_id: str,
+        served: ServedWeights,
+        dataset: StoredDataset | BuiltinDataset | GeneratedDataset,
+        options: PredictionOptions,
+        *,
+        request: Request | None = None,
+        request_id: str | None = None,
+    ) -> Answered:
+        """Store and queue the prediction of a whole table. Raises as `submit` does, and NotFoundError.
+
+        What can be known without opening the table is checked now; the rest is found by the worker.
+        """
+        profile = self.datasets.profile(project_id, dataset)
+        for code in served.encoders.features:
+            if profile.column(code.name) is None:
+                raise SpecError("/dataset", f"has no column {code.name!r}, which is a feature of this model")
+        if options.top_k is not None and isinstance(served.encoders.target, NumberTarget):
+            raise SpecError("/top_k", "is of classes; this model predicts numbers")
+        return self._commit(
+            lambda session: submit_prediction(
+                session,
+                project_id,
+                weights_id=served.weights_id,
+                served={"name": served.name, "version": served.version, "job_id": served.job_id},
+                dataset=dataset.model_dump(mode="json"),
+                options=options.model_dump(mode="json"),
+                waiting_limit=self.limits.queued_jobs,
+                request=request,
+                request_id=request_id,
+            )
+        )
+
+    def _commit(self, work: Callable[[Session], Answered]) -> Answered:
+        answered = self.database.write(work)
+        if not answered.replayed:
+            self.ring(answered.answer["id"])
+        return answered
