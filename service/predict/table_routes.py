@@ -30,7 +30,8 @@ operations = Operations("tables")
 
 NO_PREDICTION = problem("No such prediction.")
 NDJSON = "application/x-ndjson"
-RESULTS = (CSV, ARROW, NDJSON)
+EXTENSIONS = {CSV: "csv", ARROW: "arrows", NDJSON: "jsonl"}
+RESULTS = tuple(EXTENSIONS)
 
 
 def accept_table(found: NamedPredictor, dataset: schemas.TableToPredict, options: PredictionOptions) -> Response:
@@ -101,9 +102,6 @@ def result(prediction_id: str) -> Response:
     response.headers["Content-Disposition"] = f'attachment; filename="{row.id}.{EXTENSIONS[media_type]}"'
     response.set_etag(tag)
     return response
-
-
-EXTENSIONS = {CSV: "csv", ARROW: "arrows", NDJSON: "jsonl"}
 
 
 def _converted(content: bytes, media_type: str) -> bytes | Iterator[bytes]:
