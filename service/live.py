@@ -36,6 +36,7 @@ class Channel:
         self.closed = False
 
     def push(self, found: list[Happening]) -> None:
+        """Append happenings, in order, and wake the watchers."""
         with self.changed:
             for happening in found:
                 if len(self.ring) == RING_LENGTH:
@@ -45,6 +46,7 @@ class Channel:
             self.changed.notify_all()
 
     def close(self) -> None:
+        """End every watch on this job."""
         with self.changed:
             self.closed = True
             self.changed.notify_all()
@@ -119,6 +121,7 @@ class Live:
                 log.warning("live_look_failed", error=repr(error))
 
     def _look(self, channels: dict[str, Channel]) -> None:
+        """Push what SQL has and the channels do not have yet."""
         if not channels:
             return
         with self._database.reading() as session:

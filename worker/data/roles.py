@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from worker.data.profiles import ColumnProfile, TableProfile
-from worker.errors import SpecError
+from worker.errors import SpecError, pointer_token
 from worker.settings import Limits
 from worker.specs.dataset import ColumnOverride
 from worker.specs.job import Job
@@ -74,7 +74,9 @@ def assign_roles(spec: Job, profile: TableProfile, limits: Limits) -> Roles:
     """Return the roles of this table's columns in this job. Raises SpecError if the two do not fit each other."""
     for name in spec.columns:
         if profile.column(name) is None:
-            raise SpecError(f"/columns/{_escaped(name)}", f"the dataset has no such column; it has {_some(profile)}")
+            raise SpecError(
+                f"/columns/{pointer_token(name)}", f"the dataset has no such column; it has {_some(profile)}"
+            )
     return Roles(
         rows=profile.rows,
         features=_features(spec, profile, limits),
@@ -160,7 +162,7 @@ def _classes(spec: Job, profile: TableProfile, limits: Limits) -> tuple[str, ...
 
 
 def _type(column: ColumnProfile, override: ColumnOverride | None, limits: Limits) -> ColumnType:
-    pointer = f"/columns/{_escaped(column.name)}"
+    pointer = f"/columns/{pointer_token(column.name)}"
     kind = override.type if override else column.type
     if kind == "ignore":
         raise SpecError(pointer, "is the target; it can't be ignored")
@@ -185,8 +187,3 @@ def _some(profile: TableProfile) -> str:
         return ", ".join(names)
     # the target is often the last column
     return f"{', '.join(names[:9])}, {len(names) - 10} more, and {names[-1]}"
-
-
-def _escaped(name: str) -> str:
-    """Escape a name for a JSON Pointer. Source: RFC 6901, section 3."""
-    return name.replace("~", "~0").replace("/", "~1")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from worker.records.listing import get_job
 
 from worker.processes import child
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
+from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 
