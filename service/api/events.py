@@ -34,8 +34,8 @@ RETRY_MILLISECONDS = 2000
     answers={
         200: Answer(
             "status, epoch, checkpoint, heartbeat, and end last. elsewhere: a resume where NumPy, BLAS or threads are "
-            "others, so that bits may be; nondeterminism: epochs that came out otherwise the second time; storage_missing: "
-            "the table's bytes were not in the worker's storage, and the job is tried again.",
+            "others, so that bits may be; nondeterminism: epochs that came out otherwise the second time; "
+            "storage_missing: the table's bytes were not in the worker's storage, and the job is tried again.",
             None,
             (SSE, NDJSON),
         ),
