@@ -125,8 +125,8 @@ def test_a_job_is_designed_without_its_sources_arrays(
     monkeypatch.setattr("worker.records.weights.read_blob", lambda *_: pytest.fail("was read"))
     design = design_job(spec_of(**start(source_id)), DEFAULT_PROJECT, runner.datasets, Limits())
     assert design.source is not None
+    ensemble = spec_of(**start(source_id), training={"ensemble": 2})
     with pytest.raises(SpecError, match="must be 1, as many networks") as refused:
-        ensemble = spec_of(**start(source_id), training={"ensemble": 2})
         design_job(ensemble, DEFAULT_PROJECT, runner.datasets, Limits())
     assert refused.value.pointer == "/training/ensemble"
 
