@@ -54,9 +54,9 @@ class Trained:
 
     layers: Sequence[ResolvedLayer]
     encoders: Encoders
-    arrays: Mapping[str, Floats]
-    architecture: Architecture = field(init=False)
-    parameters: Parameters = field(init=False)
+    arrays: Mapping[str, Floats] = field(repr=False)
+    architecture: Architecture = field(init=False, repr=False)
+    parameters: Parameters = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         architecture = Architecture(self.layers, self.encoders, count_members(self.arrays))

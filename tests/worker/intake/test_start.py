@@ -117,6 +117,20 @@ def test_a_started_job_stopped_and_resumed_has_the_same_bits(
     assert all(np.array_equal(array, of_stopped[name]) for name, array in of_whole.items())
 
 
+def test_a_job_is_designed_without_its_sources_arrays(
+    runner: Runner, source_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a start fits is decided by the header of the source's file: none of its numbers is loaded."""
+    monkeypatch.setattr("worker.networks.trained.read_weights", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr("worker.records.weights.read_blob", lambda *_: pytest.fail("was read"))
+    design = design_job(spec_of(**start(source_id)), DEFAULT_PROJECT, runner.datasets, Limits())
+    assert design.source is not None
+    ensemble = spec_of(**start(source_id), training={"ensemble": 2})
+    with pytest.raises(SpecError, match="must be 1, as many networks") as refused:
+        design_job(ensemble, DEFAULT_PROJECT, runner.datasets, Limits())
+    assert refused.value.pointer == "/training/ensemble"
+
+
 def test_a_source_stays_while_it_is_needed(database: Database, runner: Runner, submit: Submit, source_id: str) -> None:
     """Until the job that starts from it is over; then it can go, and what was made of it stays."""
     job_id: str = submit(**start(source_id))["id"]
