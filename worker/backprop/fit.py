@@ -51,9 +51,8 @@ class Training:
         self._initialize()
         self.parameters.overwrite(start or {})
         self.gradients = self.parameters.like()
-        self.updates = Updates(
-            plan, optimizer, self.parameters, self.gradients, [layer.penalised for layer in network.layers]
-        )
+        penalised = [layer.penalised for layer in network.layers]
+        self.updates = Updates(plan, optimizer, self.parameters, self.gradients, penalised)
         self.best = Best(plan, self.parameters)
         self.epoch = 0
         self._step = 0

@@ -54,21 +54,17 @@ def submit_prediction(
     request: Request | None = None,
     request_id: str | None = None,
 ) -> Answered:
-    """Write the prediction and its key; return it as it is answered.
+    """Store a prediction and its key; return it as the client is answered.
 
-    served: name, version and job_id, as they were asked for. Raises IdempotencyError, StateError(queue_full) when the
-    project has too many waiting, and NotFoundError and SpecError for weights and tables that have gone.
+    served: the name, version and job_id that the client asked for. dataset: the specification of the table.
+    waiting_limit: how many predictions of the project may be queued.
+    Raises IdempotencyError; StateError when too many are queued; NotFoundError or SpecError if the weights or the table
+    have been deleted.
     """
 
     def make() -> tuple[Snapshot, str]:
-        if not lock_reference(session, Weights, weights_id):
-            raise NotFoundError("there are no such weights")
-        if "id" in dataset and not lock_reference(session, Dataset, dataset["id"]):
-            raise SpecError("/dataset/id", "there is no such dataset")
-        waiting = select(func.count()).select_from(Prediction)
-        waiting = waiting.where(Prediction.project_id == project_id, Prediction.status == "queued")
-        if (session.scalar(waiting) or 0) >= waiting_limit:
-            raise StateError(f"the limit of waiting predictions is {waiting_limit}", code="queue_full")
+        _check_references(session, weights_id, dataset)
+        _check_queue(session, project_id, waiting_limit)
         prediction = Prediction(
             id=new_id("prd"),
             project_id=project_id,
@@ -80,7 +76,7 @@ def submit_prediction(
             request_id=request_id,
             attempt=0,
             crashes=0,
-            # counts as rung, as a job does
+            # the caller rings right after the commit
             dispatched_at=now(),
         )
         session.add(prediction)
@@ -88,6 +84,20 @@ def submit_prediction(
         return prediction_snapshot(prediction), prediction.id
 
     return answer_once(session, project_id, request, make)
+
+
+def _check_references(session: Session, weights_id: str, dataset: dict[str, Any]) -> None:
+    if not lock_reference(session, Weights, weights_id):
+        raise NotFoundError("there are no such weights")
+    if "id" in dataset and not lock_reference(session, Dataset, dataset["id"]):
+        raise SpecError("/dataset/id", "there is no such dataset")
+
+
+def _check_queue(session: Session, project_id: str, waiting_limit: int) -> None:
+    waiting = select(func.count()).select_from(Prediction)
+    waiting = waiting.where(Prediction.project_id == project_id, Prediction.status == "queued")
+    if (session.scalar(waiting) or 0) >= waiting_limit:
+        raise StateError(f"the limit of waiting predictions is {waiting_limit}", code="queue_full")
 
 
 def claim_prediction(
