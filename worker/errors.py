@@ -121,3 +121,8 @@ class MissingBytesError(GradmillError):
 
 class StartError(GradmillError):
     """gradmill can't start. The message says in one sentence what to change."""
+
+
+def pointer_token(name: str | int) -> str:
+    """Return a member's name or an element's position as a token of a JSON Pointer. Source: RFC 6901, section 3."""
+    return str(name).replace("~", "~0").replace("/", "~1")

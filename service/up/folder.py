@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.keys import new_key
+from service.up.keys import new_key
 from worker.errors import StartError
 
 # a unix socket's path may have 107 bytes on Linux and 103 on macOS

@@ -20,7 +20,7 @@ from service.up.children import Child
 from service.up.folder import key_of, locked, socket_path
 from service.up.preconditions import migrate
 from worker.errors import StartError
-from worker.records.projects import new_login_token
+from worker.records.logins import new_login_token
 from worker.records.sessions import Database
 from worker.records.workers import list_workers
 

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from worker.records.blobs import read_blob
 from worker.records.curves import read_curve
-from worker.records.holding import FINAL
 from worker.records.sessions import Database
+from worker.records.states import FINAL
 from worker.records.tables import Blob, Checkpoint, Epoch, Event, Job, Weights
 
 

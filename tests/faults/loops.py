@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from tests.faults.invariants import Result
 from tests.faults.kills import SPEC, Tally
 from tests.faults.workers import House, Worker
-from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.transitions import ask
+from worker.records.states import FINAL
+from worker.records.transitions import change_status
 
 Strike = Callable[[Worker, int], None]
 "A fault: it is done to the worker that holds the job, or to the pid that trains it."
@@ -73,7 +73,7 @@ def cancel_loop(house: House, cycles: int) -> Tally:
             # long enough not to end by itself meanwhile
             job_id = house.submit(SPEC | {"training": SPEC["training"] | {"epochs": 100_000}})
             house.wait(job_id, lambda job: job.epoch > 5)
-            house.database.write(lambda session, job_id=job_id: ask(session, DEFAULT_PROJECT, job_id, "cancel"))  # type: ignore[misc]
+            house.database.write(lambda session, j=job_id: change_status(session, DEFAULT_PROJECT, j, "cancel"))  # type: ignore[misc]
             began = time.monotonic()
             job = house.wait(job_id, lambda job: job.status in FINAL)
             tally.seconds.append(time.monotonic() - began)

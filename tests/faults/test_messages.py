@@ -16,9 +16,9 @@ from tests.faults.workers import House
 from worker.broker.app import QUEUE, RUN
 from worker.broker.doorbell import Doorbell
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
-from worker.records.listing import delete_job
+from worker.records.jobs import delete_job
 from worker.records.sessions import Database
-from worker.records.transitions import ask
+from worker.records.transitions import change_status
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -35,7 +35,7 @@ def house(sqlite_url: str, redis_url: str, tmp_path: Path) -> Iterator[House]:
 def test_a_message_that_comes_a_hundred_times_starts_one_attempt(house: House) -> None:
     """They come in any order, among others for a job that was deleted and one that never existed."""
     deleted = house.submit(QUICK)
-    house.database.write(lambda session: ask(session, DEFAULT_PROJECT, deleted, "cancel"))
+    house.database.write(lambda session: change_status(session, DEFAULT_PROJECT, deleted, "cancel"))
     house.database.write(lambda session: delete_job(session, DEFAULT_PROJECT, deleted))
     with house.worker(processes=2):
         expected = house.result(house.submit(QUICK))

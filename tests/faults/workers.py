@@ -18,9 +18,9 @@ from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
 from worker.intake.submission import Intake
-from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
+from worker.records.states import FINAL
 from worker.records.tables import Job
 from worker.records.workers import list_workers
 from worker.settings import Limits, Settings

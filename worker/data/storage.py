@@ -1,4 +1,4 @@
-"""The bytes of uploaded tables, behind one fsspec URL: a folder, or a bucket."""
+"""Storage of uploaded tables and results, behind one fsspec URL: a folder or a bucket."""
 
 import errno
 import io
@@ -23,14 +23,14 @@ class Storage:
         self._url = url
 
     def write(self, key: str, content: bytes) -> None:
-        """Store the bytes; durable when it returns. Raises StorageFullError."""
+        """Store the bytes; they are durable when this returns. Raises StorageFullError."""
         files, path = self._place(key)
         try:
             files.makedirs(path.removesuffix(f"/{key}"), exist_ok=True)
             with files.open(path, "wb") as file:
                 file.write(content)
                 file.flush()
-                # a bucket's file has no number; it is durable when it is closed
+                # a bucket's file has no descriptor; it is durable once it is closed
                 with suppress(io.UnsupportedOperation, AttributeError):
                     os.fsync(file.fileno())
         except OSError as error:
@@ -54,7 +54,7 @@ class Storage:
         return bool(files.exists(path))
 
     def delete(self, key: str) -> None:
-        """Remove the object if it is there."""
+        """Delete the object if it exists."""
         files, path = self._place(key)
         if files.exists(path):
             files.rm_file(path)
@@ -67,6 +67,6 @@ class Storage:
         return [path.rsplit("/", 1)[-1] for path in files.ls(root, detail=False)]
 
     def _place(self, key: str) -> tuple[Any, str]:
-        # fsspec caches file systems by their arguments; this does not connect again
+        # fsspec caches file systems by their arguments: this does not connect each time
         files, root = fsspec.core.url_to_fs(self._url)
         return files, f"{root.rstrip('/')}/{key}"

@@ -26,6 +26,7 @@ from worker.records.clock import seconds_from_now
 from worker.records.lease import Claim
 from worker.records.predictions import PredictionClaim
 from worker.records.sessions import Database
+from worker.records.states import Status
 from worker.running.heartbeat import Heartbeat
 from worker.running.stopping import Progress, Stopping
 from worker.settings import Lease, Settings
@@ -76,19 +77,19 @@ class Attempt(ABC):
         self.stopping = Stopping(host.shutdown, host.progress, self.lease)
 
     @abstractmethod
-    def work(self) -> str | None:
+    def work(self) -> Status | None:
         """Do the work and end the attempt. Return the status that the row is left in; None if the lease was lost."""
 
     @abstractmethod
-    def renew(self, session: Session) -> str:
+    def renew(self, session: Session) -> Status:
         """Renew the lease and return the row's status. Raises LeaseLostError."""
 
     @abstractmethod
-    def look(self, session: Session) -> str:
+    def look(self, session: Session) -> Status:
         """Return the row's status without writing. Raises LeaseLostError."""
 
     @abstractmethod
-    def write_end(self, session: Session, status: str, **values: Any) -> str:
+    def write_end(self, session: Session, status: Status, **values: Any) -> Status:
         """Give the row up to this status, with these values. Return the status it got. Raises LeaseLostError."""
 
     @abstractmethod
@@ -99,7 +100,7 @@ class Attempt(ABC):
     def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
         """Tell the row's watchers that the bytes are missing. Raises LeaseLostError."""
 
-    def run(self) -> str | None:
+    def run(self) -> Status | None:
         """Return the status that the row was left in; None if the lease was lost."""
         heartbeat = Heartbeat(self.database, self.stopping, self.lease, renew=self.renew, look=self.look)
         heartbeat.start()
@@ -108,7 +109,7 @@ class Attempt(ABC):
         finally:
             heartbeat.end()
 
-    def _work_to_an_end(self) -> str | None:
+    def _work_to_an_end(self) -> Status | None:
         try:
             try:
                 return self.work()
@@ -123,7 +124,7 @@ class Attempt(ABC):
         # after the except clause, which would keep the run's arrays alive: memory may be what was short
         return self.fail(failure)
 
-    def _put_back(self, error: MissingBytesError) -> str | None:
+    def _put_back(self, error: MissingBytesError) -> Status | None:
         """Queue the row for a later attempt, perhaps by a worker that has the bytes. Raises the error at the last."""
         with self.database.reading() as session:
             tried = self.times_missing(session) + 1
@@ -132,7 +133,7 @@ class Attempt(ABC):
         wait = min(2.0 ** (tried - 1), MISSING_BYTES_SECONDS_MOST)
         log.warning("storage_missing", key=error.key, tried=tried, again_in_seconds=wait, message=str(error))
 
-        def work(session: Session) -> str:
+        def work(session: Session) -> Status:
             payload = {"dataset_id": error.key, "tried": tried, "again_in_seconds": wait, "message": str(error)}
             self.note_missing(session, payload)
             # workers ring for a row a second after its moment of dispatch: until then it rests
@@ -140,15 +141,15 @@ class Attempt(ABC):
 
         return self._write_last("queued", work)
 
-    def end(self, status: str, **values: Any) -> str | None:
+    def end(self, status: Status, **values: Any) -> Status | None:
         """Give the row up to this status. Return the status it got; None if that could not be written."""
         return self._write_last(status, lambda session: self.write_end(session, status, **values))
 
-    def fail(self, failure: Failure) -> str | None:
+    def fail(self, failure: Failure) -> Status | None:
         log.info("attempt_failed", code=failure.code, message=failure.message)
         return self.end("failed", error=failure._asdict())
 
-    def _write_last(self, status: str, work: Callable[[Session], str]) -> str | None:
+    def _write_last(self, status: Status, work: Callable[[Session], Status]) -> Status | None:
         try:
             return self.database.write(work)
         except (LeaseLostError, UnavailableError) as error:
@@ -162,7 +163,7 @@ def attempt_row(
     row_id: str,
     claim_row: Callable[..., AnyClaim | None],
     attempt: Callable[[AnyClaim], Attempt],
-) -> str | None:
+) -> Status | None:
     """Attempt the row if it is queued. Return the status that it was left in.
 
     None if it is not queued, if the id is not one of ours, or if the lease was lost. Never raises for what a row asks

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from worker.errors import LeaseLostError
 from worker.records.sessions import Database
+from worker.records.states import Status
 from worker.running.stopping import Stopping
 from worker.runtime import uptime
 from worker.settings import Lease
@@ -31,8 +32,8 @@ class Heartbeat(threading.Thread):
         stopping: Stopping,
         lease: Lease,
         *,
-        renew: Callable[[Session], str],
-        look: Callable[[Session], str],
+        renew: Callable[[Session], Status],
+        look: Callable[[Session], Status],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._database, self._stopping, self._lease = database, stopping, lease

@@ -31,13 +31,14 @@ from worker.insight.evaluation import (
     logs_of_classes,
     logs_of_labels,
 )
-from worker.networks.layers import LAYERS, build_network, resolve_layers
+from worker.networks.layers import build_network, resolve_layers
 from worker.networks.task import Task, build_metrics, resolve_task, row_weights
+from worker.networks.trained import Trained
 from worker.networks.training import build_training
-from worker.networks.warm_start import Source, adopt_encoders, adopt_roles, adopted_target, start_arrays
-from worker.records.weights import Recipe
+from worker.networks.warm_start import adopt_encoders, adopt_roles, adopted_target, check_start, start_arrays
 from worker.settings import Limits
 from worker.specs.job import Job
+from worker.specs.network import ResolvedLayer
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,18 @@ class Loaded:
     """
 
     training: Training
-    recipe: Recipe
+    layers: list[ResolvedLayer]
     encoders: Encoders
     split: Split
     parts: dict[str, Part | None]
     is_probable: bool
 
 
-def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = None) -> Loaded:
+def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = None) -> Loaded:
     """Encoders are fitted on the training part only, but for those of a source. Raises SpecError and DataError."""
     roles = assign_roles(spec, profile_table(table, limits), limits)
     if source is not None:
-        roles = adopt_roles(roles, source)
+        roles = adopt_roles(roles, source.architecture)
     task = resolve_task(spec, roles)
     labels = None
     if roles.classes is not None:
@@ -67,7 +68,7 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = Non
     split = split_rows(table.num_rows, spec.training, labels)
     encoders = fit_encoders(table.take(split.train), roles, task.kind, standardised=task.standardised)
     if source is not None:
-        encoders = adopt_encoders(encoders, task, roles, source)
+        encoders = adopt_encoders(encoders, task, roles, source.architecture)
     dtype = np.dtype(spec.training.precision)
     x = encode_table(table, encoders, pool_unknown=True, dtype=dtype)
     targets = encode_targets(table, encoders.target)
@@ -75,8 +76,9 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = Non
     layers = resolve_layers(spec, task, encoders.columns)
     start = None
     if source is not None:
-        keep_output = adopted_target(task, roles, source) is not None
-        start = start_arrays(spec, layers, encoders.width, source, keep_output=keep_output)
+        check_start(spec, layers, encoders.width, source.architecture)
+        keep_output = adopted_target(task, roles, source.architecture) is not None
+        start = start_arrays(source, keep_output=keep_output)
     target = encoders.target
     train = parts["train"]
     assert train is not None  # noqa: S101 - split_rows has seen to it
@@ -90,8 +92,7 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = Non
         start=start,
         frozen=spec.frozen,
     )
-    recipe = Recipe(LAYERS.dump_python(layers, mode="json"), encoders.model_dump(mode="json"))
-    return Loaded(training, recipe, encoders, split, parts, task.is_probable)
+    return Loaded(training, layers, encoders, split, parts, task.is_probable)
 
 
 def _row_weights(

@@ -13,6 +13,7 @@ from worker.data.storage import Storage
 from worker.errors import DataError
 from worker.intake.datasets import Datasets
 from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
 from worker.records.identifiers import new_id
 from worker.records.predictions import (
     PredictionClaim,
@@ -22,7 +23,7 @@ from worker.records.predictions import (
     held_prediction,
 )
 from worker.records.sessions import Database
-from worker.records.weights import read_weights
+from worker.records.states import Status
 from worker.running.attempt import Attempt, attempt_row
 from worker.running.stopping import Progress, Stopping
 from worker.settings import Settings
@@ -45,7 +46,7 @@ class TablePredictor:
     owner: str
     progress: Progress = field(default_factory=Progress)
 
-    def run_prediction(self, prediction_id: str) -> str | None:
+    def run_prediction(self, prediction_id: str) -> Status | None:
         """Predict the table if it is queued. Return the status that it was left in; see `attempt_row`."""
         return attempt_row(self, "prd", prediction_id, claim_prediction, partial(PredictionAttempt, self))
 
@@ -57,13 +58,13 @@ class PredictionAttempt(Attempt):
         super().__init__(predictor, claim)
         self.predictor, self.claim = predictor, claim
 
-    def renew(self, session: Session) -> str:
+    def renew(self, session: Session) -> Status:
         return guard_prediction(session, self.claim)
 
-    def look(self, session: Session) -> str:
+    def look(self, session: Session) -> Status:
         return held_prediction(session, self.claim)
 
-    def write_end(self, session: Session, status: str, **values: Any) -> str:
+    def write_end(self, session: Session, status: Status, **values: Any) -> Status:
         return end_prediction(session, self.claim, status, **values)
 
     def times_missing(self, session: Session) -> int:
@@ -73,7 +74,7 @@ class PredictionAttempt(Attempt):
     def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
         """A prediction has no watchers: the worker's log says it."""
 
-    def work(self) -> str | None:
+    def work(self) -> Status | None:
         result = self._predict()
         if result is not None:
             # bytes that were stored and that no row names in the end are swept
@@ -83,8 +84,7 @@ class PredictionAttempt(Attempt):
     def _predict(self) -> dict[str, Any] | None:
         """Store the result. Return what the row keeps of it; None if there was a reason to stop."""
         with self.database.reading() as session:
-            weights, arrays = read_weights(session, self.claim.weights_id)
-        predictor = Predictor(weights.network, weights.encoders, arrays)
+            predictor = Predictor(read_trained(session, self.claim.weights_id))
         spec = DATASET.validate_python(self.claim.dataset)
         table = self.predictor.datasets.load(self.claim.project_id, spec, text=predictor.categories)
         content = predict_table(predictor, table, PredictionOptions.model_validate(self.claim.options), self.stopping)

@@ -17,12 +17,14 @@ from worker.backprop.plan import Epoch, LayerFigures, State
 from worker.backprop.replay import Taken
 from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
-from worker.records.curves import Point, record_epochs
+from worker.records.curves import record_epochs
 from worker.records.events import write_event
 from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, add_note
+from worker.records.points import Point
 from worker.records.sessions import Database
-from worker.records.weights import Recipe, publish_weights, to_bytes
+from worker.records.states import Status
+from worker.records.weights import NetworkColumns, publish_weights, to_bytes
 from worker.runtime import uptime
 
 log = structlog.get_logger()
@@ -53,7 +55,6 @@ class Pending:
     """What the next flush writes. snapshots: (epoch, content)."""
 
     points: list[Point] = field(default_factory=list)
-    best: Point | None = None
     snapshots: list[tuple[int, bytes]] = field(default_factory=list)
     steps: list[StepFile] = field(default_factory=list)
 
@@ -79,18 +80,18 @@ class Recorder:
         self,
         database: Database,
         claim: Claim,
-        recipe: Recipe,
+        columns: NetworkColumns,
         *,
         epochs: int,
         snapshots: set[int],
         fingerprint: dict[str, Any],
-        on_write: Callable[[str, float], None],
+        on_write: Callable[[Status, float], None],
     ) -> None:
         """epochs: how many the job asks for. snapshots: the epochs whose weights are kept.
 
         on_write: called after each write with the job's status, and the moment of `uptime` from which its lease counts.
         """
-        self._database, self._claim, self._recipe = database, claim, recipe
+        self._database, self._claim, self._columns = database, claim, columns
         self._epochs, self._snapshots, self.fingerprint = epochs, snapshots, fingerprint
         self._on_write = on_write
         self._pending = Pending()
@@ -105,8 +106,6 @@ class Recorder:
         self._epoch_seconds += (seconds - self._epoch_seconds) * (0.2 if self._epoch_seconds else 1)
         point = point_of(epoch, seconds)
         self._pending.points.append(point)
-        if epoch.is_best:
-            self._pending.best = point
         # an epoch that is recorded already has its snapshot: both were one transaction
         if epoch.epoch in self._snapshots and epoch.epoch > self._recorded:
             self._pending.snapshots.append((epoch.epoch, to_bytes(parameters.named())))
@@ -116,7 +115,7 @@ class Recorder:
 
     def keep(self, taken: Sequence[Taken]) -> None:
         """Take in steps whose every tensor is kept, for the next flush or checkpoint."""
-        self._pending.steps += [step_file(step, self._recipe.network) for step in taken]
+        self._pending.steps += [step_file(step, self._columns["network"]) for step in taken]
 
     def flush(self) -> None:
         """Write what is pending."""
@@ -137,7 +136,7 @@ class Recorder:
         steps = [(step, self._stage(step.content)) for step in pending.steps]
         checkpoint = None if state is None else (state, self._stage(state_to_bytes(state)))
 
-        def work(session: Session) -> tuple[str, list[int]]:
+        def work(session: Session) -> tuple[Status, list[int]]:
             status, differing = self._write_points(session, pending, snapshots)
             for step, staged in steps:
                 self._publish_step(session, step, staged)
@@ -160,7 +159,7 @@ class Recorder:
 
     def _write_points(
         self, session: Session, pending: Pending, snapshots: list[tuple[int, Staged]]
-    ) -> tuple[str, list[int]]:
+    ) -> tuple[Status, list[int]]:
         """Record the epochs with their snapshots. Return the job's status, and the epochs that came out differently."""
         left = self._epochs - (pending.points[-1].epoch if pending.points else self._recorded)
         guarded, differing = record_epochs(
@@ -168,7 +167,6 @@ class Recorder:
             self._claim,
             pending.points,
             recorded=self._recorded,
-            best=pending.best,
             eta_seconds=left * self._epoch_seconds,
             events=len(snapshots),
         )
@@ -200,7 +198,7 @@ class Recorder:
 
     def _publish_snapshot(self, session: Session, epoch: int, staged: Staged, seq: int) -> None:
         weights_id = publish_weights(
-            session, self._claim, self._recipe, kind="snapshot", epoch=epoch, blob_id=self._blob(session, staged)
+            session, self._claim, self._columns, kind="snapshot", epoch=epoch, blob_id=self._blob(session, staged)
         )
         payload = {"epoch": epoch, "weights_id": weights_id}
         project_id, job_id = self._claim.project_id, self._claim.job_id
@@ -212,7 +210,7 @@ class Recorder:
 
         def publish(session: Session) -> None:
             publish_weights(
-                session, self._claim, self._recipe, kind="final", epoch=epoch, blob_id=self._blob(session, staged)
+                session, self._claim, self._columns, kind="final", epoch=epoch, blob_id=self._blob(session, staged)
             )
 
         return publish
@@ -265,6 +263,7 @@ def point_of(epoch: Epoch, seconds: float) -> Point:
         metrics={name: _finite(value) for name, value in epoch.metrics.items()},
         seconds=round(seconds, 6),
         layers=None if epoch.layers is None else [_figures(layer) for layer in epoch.layers],
+        is_best=epoch.is_best,
     )
 
 

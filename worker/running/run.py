@@ -18,14 +18,15 @@ from worker.insight.certificate import certify, skipped
 from worker.insight.hints import hints_of
 from worker.intake.datasets import Datasets
 from worker.intake.start import read_start
-from worker.networks.warm_start import Source
+from worker.networks.trained import Trained, to_columns
 from worker.records.checkpoints import drop_checkpoints
 from worker.records.curves import read_curve
 from worker.records.events import notes_since_last_epoch
 from worker.records.lease import Claim, add_note, claim_job, guard, held_status
-from worker.records.models import register_version
 from worker.records.sessions import Database
+from worker.records.states import Status
 from worker.records.transitions import end_attempt
+from worker.records.versions import register_version
 from worker.records.weights import newest_weights_id
 from worker.running.attempt import Attempt, Failure, attempt_row
 from worker.running.loading import Loaded, evaluate, load
@@ -57,7 +58,7 @@ class Runner:
     announce: Callable[[str], None]
     progress: Progress = field(default_factory=Progress)
 
-    def run_job(self, job_id: str) -> str | None:
+    def run_job(self, job_id: str) -> Status | None:
         """Run the job if it is queued. Return the status that it was left in; see `attempt_row`."""
         return attempt_row(self, "job", job_id, claim_job, partial(JobAttempt, self))
 
@@ -69,16 +70,16 @@ class JobAttempt(Attempt):
         super().__init__(runner, claim)
         self.runner, self.claim = runner, claim
 
-    def run(self) -> str | None:
+    def run(self) -> Status | None:
         self.runner.announce(self.claim.job_id)
         status = super().run()
         self.runner.announce(self.claim.job_id)
         return status
 
-    def renew(self, session: Session) -> str:
+    def renew(self, session: Session) -> Status:
         return guard(session, self.claim).status
 
-    def look(self, session: Session) -> str:
+    def look(self, session: Session) -> Status:
         return held_status(session, self.claim)
 
     def times_missing(self, session: Session) -> int:
@@ -87,18 +88,18 @@ class JobAttempt(Attempt):
     def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
         add_note(session, self.claim, "storage_missing", payload)
 
-    def write_end(self, session: Session, status: str, **values: Any) -> str:
+    def write_end(self, session: Session, status: Status, **values: Any) -> Status:
         left_in = end_attempt(session, self.claim, status, **values)
         if left_in in ("succeeded", "failed", "cancelled"):
             drop_checkpoints(session, self.claim.job_id)
         return left_in
 
-    def end(self, status: str, **values: Any) -> str | None:
+    def end(self, status: Status, **values: Any) -> Status | None:
         if status in ("failed", "cancelled"):
             values["hints"] = self._hints()
         return super().end(status, **values)
 
-    def work(self) -> str | None:
+    def work(self) -> Status | None:
         self.spec = read_spec(self.claim)
         training = self.spec.training
         self.learning_rate = training.optimizer.learning_rate
@@ -106,7 +107,7 @@ class JobAttempt(Attempt):
         with threadpool_limits(training.threads):
             return self._train()
 
-    def _train(self) -> str | None:
+    def _train(self) -> Status | None:
         table = self.runner.datasets.load(self.claim.project_id, self.spec.dataset)
         loaded = load(self.spec, table, self.runner.settings.limits, self._source())
         training = loaded.training
@@ -122,7 +123,7 @@ class JobAttempt(Attempt):
             return self._succeed(loaded, recorder)
         return self._stop(reason, training, recorder)
 
-    def _source(self) -> Source | None:
+    def _source(self) -> Trained | None:
         if self.spec.start_from is None:
             return None
         with self.database.reading() as session:
@@ -133,14 +134,14 @@ class JobAttempt(Attempt):
         return Recorder(
             self.database,
             self.claim,
-            loaded.recipe,
+            to_columns(loaded.layers, loaded.encoders),
             epochs=spec.epochs,
             snapshots=snapshot_epochs(spec.epochs, spec.snapshots, loaded.training.parameters.flat.nbytes),
             fingerprint=fingerprint(spec.threads),
             on_write=self._written,
         )
 
-    def _written(self, status: str, guarded_since: float) -> None:
+    def _written(self, status: Status, guarded_since: float) -> None:
         """Take in what a write has learned. guarded_since: the moment of `uptime` from which the lease counts."""
         self.runner.progress.steps += 1
         self.stopping.renewed(guarded_since)
@@ -178,7 +179,7 @@ class JobAttempt(Attempt):
         self.stopping.renewed(began)
         self.stopping.status_is(status)
 
-    def _succeed(self, loaded: Loaded, recorder: Recorder) -> str:
+    def _succeed(self, loaded: Loaded, recorder: Recorder) -> Status:
         recorder.flush()
         evaluation = evaluate(loaded)
         test = evaluation["test"]
@@ -190,7 +191,7 @@ class JobAttempt(Attempt):
         }
         publish = recorder.stage_final(loaded.training.final, loaded.training.final_epoch)
 
-        def work(session: Session) -> str:
+        def work(session: Session) -> Status:
             publish(session)
             if self.spec.model is not None:
                 weights_id = newest_weights_id(session, self.claim.job_id, "final")
@@ -199,7 +200,7 @@ class JobAttempt(Attempt):
 
         return self.database.write(work)
 
-    def _stop(self, reason: Reason | None, training: Training, recorder: Recorder) -> str | None:
+    def _stop(self, reason: Reason | None, training: Training, recorder: Recorder) -> Status | None:
         if reason == "timed_out":
             recorder.flush()
             limit = self.spec.training.max_seconds

@@ -4,6 +4,7 @@ import math
 import threading
 from typing import Literal
 
+from worker.records.states import Status
 from worker.runtime import uptime
 from worker.settings import Lease
 
@@ -51,7 +52,7 @@ class Stopping:
         """Report a checkpoint. seconds: how long it took to write."""
         self._checkpoint_due = uptime() + max(self._checkpoint_seconds, CHECKPOINT_SHARE * seconds)
 
-    def status_is(self, status: str) -> None:
+    def status_is(self, status: Status) -> None:
         """Report the row's status, as a write or a look has just found it."""
         if status in ("cancelling", "pausing"):
             self._asked = "cancelling" if status == "cancelling" else "pausing"

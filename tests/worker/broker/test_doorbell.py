@@ -8,8 +8,8 @@ import redis
 from worker.broker.app import QUEUE, broker_url
 from worker.broker.doorbell import CHANNEL, Doorbell
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.rescue import rescue_expired, ring_undelivered

@@ -13,7 +13,7 @@ import pytest
 
 from worker.processes import child
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 

@@ -9,7 +9,7 @@ from sqlalchemy import update
 from tests.conftest import spec_of
 from worker.errors import StateError
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job

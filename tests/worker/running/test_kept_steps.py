@@ -15,8 +15,8 @@ from worker.intake.cost import REPLAY_BYTES
 from worker.intake.datasets import Datasets
 from worker.intake.design import design_job
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import delete_job
 from worker.records.kept_steps import list_steps, read_step
-from worker.records.listing import delete_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Chunk, Job, KeptStep

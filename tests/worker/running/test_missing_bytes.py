@@ -14,12 +14,12 @@ from worker.intake.datasets import Datasets
 from worker.records.clock import seconds_since
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.predictions import get_prediction, submit_prediction
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job
-from worker.records.transitions import ask
+from worker.records.transitions import change_status
 from worker.records.weights import newest_weights_id
 from worker.records.workers import undelivered
 from worker.running import attempt
@@ -119,7 +119,7 @@ def test_attempts_are_counted_from_the_last_epoch(
 def test_a_cancel_of_a_job_that_rests_is_obeyed(database: Database, elsewhere: Runner, job_id: str) -> None:
     """A job that waits for its bytes is an ordinary queued job."""
     elsewhere.run_job(job_id)
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, job_id, "cancel"))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, "cancel"))
     assert elsewhere.run_job(job_id) is None
     assert read_job(database, job_id).status == "cancelled"
 

@@ -16,10 +16,11 @@ from worker.data.storage import Storage
 from worker.errors import LeaseLostError, NotFoundError, SpecError, StateError
 from worker.intake.datasets import Datasets
 from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
 from worker.records.clock import seconds_from_now
 from worker.records.datasets import delete_dataset
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
-from worker.records.listing import delete_job
+from worker.records.jobs import delete_job
 from worker.records.predictions import (
     PredictionClaim,
     claim_prediction,
@@ -33,7 +34,7 @@ from worker.records.predictions import (
 )
 from worker.records.sessions import Database
 from worker.records.tables import Prediction
-from worker.records.weights import newest_weights_id, read_weights
+from worker.records.weights import find_weights, newest_weights_id
 from worker.records.workers import expire_leases, holds_any
 from worker.rescue import rescue_expired, ring_undelivered, sweep_all
 from worker.running import predicting
@@ -123,9 +124,9 @@ def test_a_tables_result_is_what_its_rows_predict(
     assert len(content) == row.result_bytes
     result = pa.ipc.open_stream(content).read_all()
     with database.reading() as session:
-        weights, arrays = read_weights(session, weights_id)
+        trained = read_trained(session, weights_id)
     table = make_table(BuiltinDataset(source="builtin", name="iris"))
-    expected = Predictor(weights.network, weights.encoders, arrays).predict_table(table)
+    expected = Predictor(trained).predict_table(table)
     assert result["prediction"].to_pylist() == expected.predictions
     found = [result[f"probability of {name}"].to_pylist() for name in expected.classes or ()]
     assert [list(row) for row in zip(*found, strict=True)] == [
@@ -321,7 +322,7 @@ def test_what_a_waiting_prediction_needs_is_not_deleted(
     dataset = upload(datasets, "sepal length,sepal width,petal length,petal width\n5,1,1,1\n")
     prediction_id = ask(dataset)
     with database.reading() as session:
-        job_id = read_weights(session, weights_id)[0].job_id
+        job_id = find_weights(session, weights_id).job_id
     assert job_id is not None
     deletions: tuple[Callable[..., Any], ...] = (
         lambda session: delete_job(session, DEFAULT_PROJECT, job_id),

@@ -13,16 +13,17 @@ from sqlalchemy import func, select, update
 
 from tests.conftest import spec_of
 from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
 from worker.records.clock import seconds_from_now
 from worker.records.curves import read_curve
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim, claim_job
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Checkpoint, Job
-from worker.records.transitions import ask, end_attempt
+from worker.records.transitions import change_status, end_attempt
 from worker.records.weights import newest_weights_id, read_weights
 from worker.running.recorder import snapshot_epochs
 from worker.running.run import Runner
@@ -91,8 +92,7 @@ def test_the_result_predicts_what_was_evaluated(database: Database, runner: Runn
     job_id = submit(training={"epochs": 60})["id"]
     runner.run_job(job_id)
     with database.reading() as session:
-        row, arrays = read_weights(session, newest_weights_id(session, job_id))
-        predictor = Predictor(row.network, row.encoders, arrays)
+        predictor = Predictor(read_trained(session, newest_weights_id(session, job_id)))
     table = runner.datasets.load(DEFAULT_PROJECT, spec_of().dataset)
     by_table = predictor.predict_table(table)
     assert np.mean(np.array(by_table.predictions) == table["label"].to_numpy(zero_copy_only=False)) > 0.9
@@ -115,8 +115,8 @@ def test_a_regression_predicts_in_its_own_units(database: Database, runner: Runn
     assert job.evaluation is not None
     assert job.evaluation["validation"]["metrics"]["r2"] > 0.999
     with database.reading() as session:
-        row, arrays = read_weights(session, newest_weights_id(session, job_id))
-    prediction = Predictor(row.network, row.encoders, arrays).predict_rows([[0.5, -0.5], {"x2": 0.0, "x1": 0.0}])
+        trained = read_trained(session, newest_weights_id(session, job_id))
+    prediction = Predictor(trained).predict_rows([[0.5, -0.5], {"x2": 0.0, "x1": 0.0}])
     np.testing.assert_allclose(prediction.predictions, [3.5, 1.0], atol=0.02)
     assert (prediction.classes, prediction.probabilities) == (None, None)
 
@@ -196,7 +196,7 @@ def test_a_running_job_obeys_within_a_second(
     thread = in_background(runner, job_id)
     wait_for_epoch(database, job_id, 1)
     began = time.monotonic()
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, job_id, change))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, change))
     thread.join(timeout=10)
     assert time.monotonic() - began < 3
     job = read_job(database, job_id)
@@ -216,7 +216,7 @@ def test_a_cancel_is_seen_within_a_long_epoch(database: Database, runner: Runner
     thread = in_background(runner, job_id)
     while read_job(database, job_id).status != "running":
         time.sleep(0.01)
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, job_id, "cancel"))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, "cancel"))
     thread.join(timeout=15)
     job = read_job(database, job_id)
     assert (job.status, job.epoch) == ("cancelled", 0)
@@ -226,7 +226,7 @@ def test_a_cancel_that_follows_a_pause_wins(database: Database, claimed: Callabl
     """A cancel that is answered while the worker writes its checkpoint for a pause ends the job as cancelled."""
     claim = claimed()
     for change in ("pause", "cancel"):
-        database.write(lambda session, change=change: ask(session, DEFAULT_PROJECT, claim.job_id, change))
+        database.write(lambda session, change=change: change_status(session, DEFAULT_PROJECT, claim.job_id, change))
     assert database.write(lambda session: end_attempt(session, claim, "paused")) == "cancelled"
 
 

@@ -14,6 +14,7 @@ from tests.worker.networks.conftest import TABLE, job
 from worker.backprop.plan import State
 from worker.errors import DivergedError
 from worker.networks.predictor import Prediction, Predictor
+from worker.networks.trained import Trained
 from worker.records.checkpoints import state_from_bytes, state_to_bytes
 from worker.records.weights import from_bytes, to_bytes
 from worker.running.loading import Loaded, evaluate, load
@@ -108,7 +109,7 @@ def test_stopped_at_any_step_and_resumed_elsewhere_is_the_same_run(
 def served(found: Loaded) -> Prediction:
     """Return what the published weights predict for the table's first rows."""
     arrays = from_bytes(to_bytes(found.training.final.named()))
-    predictor = Predictor(found.recipe.network, found.recipe.encoders, arrays)
+    predictor = Predictor(Trained(found.layers, found.encoders, arrays))
     rows = TABLE.select(["x", "kind", "grade"]).slice(0, 5).to_pylist()
     prediction = predictor.predict_rows(rows)
     assert predictor.predict_table(TABLE.slice(0, 5)) == prediction
@@ -148,9 +149,10 @@ def test_an_ensemble_predicts_its_members_mean() -> None:
     list(found.training.run(lambda: False))
     prediction = served(found)
     target = found.encoders.target
+    trained = Trained(found.layers, found.encoders, found.training.final.named())
     members = []
     for n in range(3):
-        one = Predictor(found.recipe.network, found.recipe.encoders, found.training.final.member(n).named())
+        one = Predictor(trained.member(n))
         members.append(one.predict_table(TABLE.slice(0, 5)).predictions)
     np.testing.assert_allclose(prediction.predictions, np.mean(members, axis=0), rtol=1e-5)
     np.testing.assert_allclose(prediction.spread, np.std(members, axis=0), rtol=1e-3)
@@ -177,5 +179,5 @@ def test_a_category_that_training_never_saw_is_the_point_0() -> None:
     assert table.shape == (5, 3)
     assert not table[-1].any()
     assert np.abs(table[:-1]).min() > 0
-    predictor = Predictor(found.recipe.network, found.recipe.encoders, found.training.final.named())
+    predictor = Predictor(Trained(found.layers, found.encoders, found.training.final.named()))
     assert predictor.predict_rows([{"x": 0.0, "kind": "new", "grade": "low"}]).predictions[0] in ("yes", "no")
