@@ -67,10 +67,7 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = No
     if source is not None:
         roles = adopt_roles(roles, source.architecture)
     task = resolve_task(spec, roles)
-    labels = None
-    if roles.classes is not None:
-        labels = encode_targets(table, ClassTarget(name=roles.targets[0], classes=roles.classes))
-    split = split_rows(table.num_rows, spec.training, labels)
+    split = split_rows(table.num_rows, spec.training, _labels(table, roles))
     encoders = fit_encoders(table.take(split.train), roles, task.kind, standardised=task.standardised)
     if source is not None:
         encoders = adopt_encoders(encoders, task, roles, source.architecture)
@@ -98,6 +95,13 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = No
         frozen=spec.frozen,
     )
     return Loaded(training, layers, encoders, split, parts, task.is_probable)
+
+
+def _labels(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
+    """Return the class of each row, whose shares a split keeps; None if the target is not a category."""
+    if roles.classes is None:
+        return None
+    return encode_targets(table, ClassTarget(name=roles.targets[0], classes=roles.classes))
 
 
 def _row_weights(
