@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.settings import ServiceSettings
 from service.up.preconditions import migrate as migrate_database
@@ -135,7 +136,7 @@ def check_worker() -> None:
     try:
         with Database(settings.database, pool_size=1).reading() as session:
             alive = [seconds for row, seconds in list_workers(session) if row.hostname == socket.gethostname()]
-    except UnavailableError as error:
-        raise click.ClickException(str(error)) from error
+    except (UnavailableError, SQLAlchemyError) as error:
+        raise click.ClickException("the database can't be reached, or has no schema yet") from error
     if not alive or min(alive) > settings.lease_seconds:
         raise click.ClickException("no worker of this host has shown a sign of life within a lease")

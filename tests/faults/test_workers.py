@@ -1,7 +1,9 @@
 """Workers that are replaced, frozen, slow, deaf, or run by a wrong clock: the job ends whole, with the same bits."""
 
-import shutil
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,9 +110,14 @@ def test_a_worker_that_hears_no_message_ends_itself(house: House) -> None:
 def test_a_worker_with_a_wrong_clock_neither_rescues_early_nor_never(postgresql_house: House, skew: str) -> None:
     """An hour ahead or behind: leases are decided by the database's clock alone."""
     house = postgresql_house
-    if shutil.which("faketime") is None:
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
         missing("faketime")
-    with house.worker() as right, house.worker("faketime", "-f", skew, FAKETIME_DONT_FAKE_MONOTONIC="1") as wrong:
+    # not by the command of that name, whose shared memory would outlive a killed worker
+    faked = {"LD_PRELOAD": str(library), "FAKETIME": skew, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    environment = Failpoint(house.folder).environment | faked
+    with house.worker() as right, house.worker(**environment) as wrong:
+        assert wrong_clock(environment) == pytest.approx(3600 if skew == "+1h" else -3600, abs=60)
         job_id = house.submit(LONG)
         owner = house.wait(job_id, lambda job: job.epoch > 5).owner_pid
         first, other = (right, wrong) if owner in right.pids() else (wrong, right)
@@ -123,3 +130,10 @@ def test_a_worker_with_a_wrong_clock_neither_rescues_early_nor_never(postgresql_
         assert other.process.poll() is None
         with house.database.reading() as session:
             assert min(session.scalars(select(Epoch.seconds).where(Epoch.job_id == job_id))) >= 0
+
+
+def wrong_clock(environment: dict[str, str]) -> float:
+    """Return by how many seconds a Python process of this environment is ahead, which has slept as workers do."""
+    command = [sys.executable, "-c", "import time; time.sleep(0.01); print(time.time())"]
+    said = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True).stdout
+    return float(said) - time.time()

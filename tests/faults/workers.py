@@ -71,14 +71,9 @@ class House:
         return result_of(self.database, job_id)
 
     @contextmanager
-    def worker(
-        self, *before: str, processes: int = 1, options: Sequence[str] = (), **environment: str
-    ) -> Iterator["Worker"]:
-        """A worker that is ready, and gone at the end.
-
-        before: a command that runs it. options: more words for its own command line.
-        """
-        worker = Worker(self, before, options, {"GRADMILL_WORKERS": str(processes)} | environment)
+    def worker(self, *, processes: int = 1, options: Sequence[str] = (), **environment: str) -> Iterator["Worker"]:
+        """A worker that is ready, and gone at the end. options: more words for its command line."""
+        worker = Worker(self, options, {"GRADMILL_WORKERS": str(processes)} | environment)
         try:
             worker.wait_until_ready()
             yield worker
@@ -91,9 +86,7 @@ class House:
 class Worker:
     """A worker's processes, from its parent down."""
 
-    def __init__(
-        self, house: House, before: Sequence[str], options: Sequence[str], environment: dict[str, str]
-    ) -> None:
+    def __init__(self, house: House, options: Sequence[str], environment: dict[str, str]) -> None:
         settings = house.settings
         own = {
             "GRADMILL_DATA_DIR": str(settings.data_dir),
@@ -106,7 +99,7 @@ class Worker:
         with (house.folder / "worker.log").open("ab") as log:
             # a session of its own: what belongs to it can be found, and nothing else is hit
             self.process = subprocess.Popen(
-                [*before, *worker_command(settings), *options],
+                [*worker_command(settings), *options],
                 env=os.environ | own | environment,
                 stdout=log,
                 stderr=log,

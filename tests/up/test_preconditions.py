@@ -168,6 +168,15 @@ def test_a_command_that_waits_ends_when_it_is_asked_to(tmp_path: Path, redis_url
         assert worker.process.wait(timeout=5) == 0
 
 
+def test_a_health_check_without_a_database_is_one_line(tmp_path: Path) -> None:
+    """Exit code 1 and a sentence, whether PostgreSQL is away or SQLite has no schema."""
+    for url in ("postgresql://postgres@127.0.0.1:9/none", f"sqlite:///{tmp_path / 'empty.db'}"):
+        environment = os.environ | {"GRADMILL_DATABASE_URL": url}
+        command = [GRADMILL, "check-worker"]
+        finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (finished.returncode, finished.stderr.count("\n")) == (1, 1), finished.stderr
+
+
 @pytest.mark.parametrize("name", ["api", "worker"])
 def test_a_newer_schema_is_refused_in_one_line(name: str, sqlite_url: str, tmp_path: Path) -> None:
     """No waiting would mend it: exit code 1, and what to do."""

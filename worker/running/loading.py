@@ -43,9 +43,10 @@ from worker.specs.network import ResolvedLayer
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that a run needs. parts: train, validation and test, each row of the table copied into one of them.
+    """All that a run needs.
 
-    is_probable: whether the outputs of a category are probabilities.
+    parts: `train`, `validation` and `test`; each row of the table is copied into one of them. None for a part that the
+    job does not have. is_probable: whether the outputs of a category are probabilities.
     """
 
     training: Training
@@ -57,15 +58,16 @@ class Loaded:
 
 
 def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = None) -> Loaded:
-    """Encoders are fitted on the training part only, but for those of a source. Raises SpecError and DataError."""
+    """Encode the table, split it, and build the training run. Raises SpecError and DataError.
+
+    Encoders are fitted on the training part only. source: the trained network that the job starts from; its encoders
+    are kept.
+    """
     roles = assign_roles(spec, profile_table(table, limits), limits)
     if source is not None:
         roles = adopt_roles(roles, source.architecture)
     task = resolve_task(spec, roles)
-    labels = None
-    if roles.classes is not None:
-        labels = encode_targets(table, ClassTarget(name=roles.targets[0], classes=roles.classes))
-    split = split_rows(table.num_rows, spec.training, labels)
+    split = split_rows(table.num_rows, spec.training, _labels(table, roles))
     encoders = fit_encoders(table.take(split.train), roles, task.kind, standardised=task.standardised)
     if source is not None:
         encoders = adopt_encoders(encoders, task, roles, source.architecture)
@@ -81,7 +83,7 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = No
         start = start_arrays(source, keep_output=keep_output)
     target = encoders.target
     train = parts["train"]
-    assert train is not None  # noqa: S101 - split_rows has seen to it
+    assert train is not None  # noqa: S101 - split_rows always makes one
     training = build_training(
         spec.training,
         task,
@@ -93,6 +95,13 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = No
         frozen=spec.frozen,
     )
     return Loaded(training, layers, encoders, split, parts, task.is_probable)
+
+
+def _labels(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
+    """Return the class of each row, whose shares a split keeps; None if the target is not a category."""
+    if roles.classes is None:
+        return None
+    return encode_targets(table, ClassTarget(name=roles.targets[0], classes=roles.classes))
 
 
 def _row_weights(

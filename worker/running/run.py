@@ -24,7 +24,7 @@ from worker.records.curves import read_curve
 from worker.records.events import notes_since_last_epoch
 from worker.records.lease import Claim, add_note, claim_job, guard, held_status
 from worker.records.sessions import Database
-from worker.records.states import Status
+from worker.records.states import FINAL, Status
 from worker.records.transitions import end_attempt
 from worker.records.versions import register_version
 from worker.records.weights import newest_weights_id
@@ -90,7 +90,7 @@ class JobAttempt(Attempt):
 
     def write_end(self, session: Session, status: Status, **values: Any) -> Status:
         left_in = end_attempt(session, self.claim, status, **values)
-        if left_in in ("succeeded", "failed", "cancelled"):
+        if left_in in FINAL:
             drop_checkpoints(session, self.claim.job_id)
         return left_in
 
