@@ -1,6 +1,5 @@
 """Writes what a run yields: epochs, snapshots and checkpoints, each flush one transaction."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from worker.backprop.parameters import Parameters
-from worker.backprop.plan import Epoch, LayerFigures, State
+from worker.backprop.plan import Epoch, State
 from worker.backprop.replay import Taken
 from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
@@ -19,7 +18,7 @@ from worker.records.curves import record_epochs
 from worker.records.events import write_event
 from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, add_note
-from worker.records.points import Point
+from worker.records.points import Point, recorded_point
 from worker.records.sessions import Database
 from worker.records.weights import Recipe, publish_weights, to_bytes
 from worker.running.kept_steps import StepFile, step_file
@@ -88,7 +87,7 @@ class Recorder:
         """Take an epoch in; flush if it is time."""
         seconds = time.monotonic() - self._epoch_began
         self._epoch_seconds += (seconds - self._epoch_seconds) * (0.2 if self._epoch_seconds else 1)
-        point = _point(epoch, seconds)
+        point = recorded_point(epoch, seconds)
         self._pending.points.append(point)
         # what stands already stood with its snapshot: both were one transaction
         if epoch.epoch in self._snapshots and epoch.epoch > self._recorded:
@@ -207,25 +206,3 @@ class Recorder:
 
     def _blob(self, session: Session, place: bytes | str) -> str:
         return place if isinstance(place, str) else put_blob(session, self._claim.project_id, place)
-
-
-def _point(epoch: Epoch, seconds: float) -> Point:
-    return Point(
-        epoch=epoch.epoch,
-        train_loss=_finite(epoch.train_loss),
-        validation_loss=_finite(epoch.validation_loss),
-        learning_rate=epoch.learning_rate,
-        gradient_norm=_finite(epoch.gradient_norm),
-        metrics={name: _finite(value) for name, value in epoch.metrics.items()},
-        seconds=round(seconds, 6),
-        layers=None if epoch.layers is None else [_figures(layer) for layer in epoch.layers],
-        is_best=epoch.is_best,
-    )
-
-
-def _figures(layer: LayerFigures) -> dict[str, float | None]:
-    return {name: _finite(value) for name, value in layer._asdict().items()}
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
