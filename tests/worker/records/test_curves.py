@@ -115,7 +115,16 @@ def test_every_figure_of_a_trained_epoch_is_recorded() -> None:
 def test_a_figure_that_is_not_finite_is_recorded_as_none() -> None:
     """Neither JSON nor a column of PostgreSQL's JSON has it: not in the losses, a metric, or the figures of a layer."""
     layer = LayerFigures(units=3, weight_norm=math.inf, gradient_norm=0.5, update_norm=None, dead_units=0.0)
-    epoch = TrainedEpoch(7, math.inf, math.nan, {"train_rmse": math.nan}, 0.1, -math.inf, False, [layer])
+    epoch = TrainedEpoch(
+        epoch=7,
+        train_loss=math.inf,
+        validation_loss=math.nan,
+        metrics={"train_rmse": math.nan},
+        learning_rate=0.1,
+        gradient_norm=-math.inf,
+        is_best=False,
+        layers=[layer],
+    )
     assert recorded_point(epoch, 0.25) == Point(
         epoch=7,
         train_loss=None,
