@@ -60,7 +60,7 @@ def _columns(points: Sequence[Point]) -> dict[str, Any]:
 
 
 def curve_csv(points: Sequence[Point]) -> str:
-    """Return the curve as CSV, for the API and the page alike: a column for each figure, then one for each metric."""
+    """Return the curve as CSV, for the API and for the page: a column for each figure, then one for each metric."""
     metrics = metric_names(points)
     text = io.StringIO()
     writer = csv.writer(text)

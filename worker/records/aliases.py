@@ -16,7 +16,7 @@ from worker.records.tables import Alias, AliasMove, Model, ModelVersion
 def move_alias(session: Session, project_id: str, name: str, alias: str, version: int, *, by: str) -> Alias:
     """Point the alias at a version; to go back, move it again.
 
-    by: who asked, for the history. If it points there already, the history does not change. Raises NotFoundError.
+    by: who asked, for the history. A move to the same version is not added to the history. Raises NotFoundError.
     """
     model = get_model(session, project_id, name, lock=True)
     if session.get(ModelVersion, (model.id, version)) is None:

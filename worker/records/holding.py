@@ -1,4 +1,4 @@
-"""Rows that one worker at a time works on, jobs and predictions alike: claimed, renewed, released, and rescued.
+"""Rows that one worker at a time works on, both jobs and predictions: claimed, renewed, released and rescued.
 
 These are the statements. What else a change means for a job or a prediction is in `lease` and `predictions`.
 """

@@ -88,7 +88,7 @@ def delete_job(session: Session, project_id: str, job_id: str) -> None:
     job = get_job(session, project_id, job_id, lock=True)
     if job.status in HELD:
         raise StateError(f"a job that is {job.status} can't be deleted; cancel it first")
-    # locked, so that no job is submitted meanwhile that starts from them
+    # locked, so that no job that starts from them can be submitted before the commit
     locked = select(Weights.id, Weights.blob_id).where(Weights.job_id == job_id).with_for_update()
     weights = session.execute(locked).all()
     _check_weights(session, [row.id for row in weights])

@@ -1,8 +1,10 @@
 """One point of a curve: the one list of its columns, which events, the API, CSV and the page iterate."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from worker.backprop import plan
 from worker.records.tables import Epoch
 
 
@@ -46,3 +48,22 @@ REPEATED = tuple(name for name in COLUMNS if name not in ("epoch", "seconds", "i
 
 def point_of(row: Epoch) -> Point:
     return Point(**{name: getattr(row, name) for name in COLUMNS})
+
+
+def recorded_point(epoch: plan.Epoch, seconds: float) -> Point:
+    """Return an epoch as it is recorded. seconds: how long it took."""
+    values = {name: _recordable(getattr(epoch, name)) for name in COLUMNS if name != "seconds"}
+    return Point(seconds=round(seconds, 6), **values)
+
+
+def _recordable(value: Any) -> Any:
+    """Return the value as JSON has it: a number that is not finite becomes None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, plan.LayerFigures):
+        return _recordable(value._asdict())
+    if isinstance(value, dict):
+        return {name: _recordable(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_recordable(one) for one in value]
+    return value

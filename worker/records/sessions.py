@@ -1,4 +1,4 @@
-"""The database: one way to read, one way to write, on SQLite and PostgreSQL alike."""
+"""The database: one way to read and one way to write, the same on SQLite and PostgreSQL."""
 
 import random
 import sqlite3

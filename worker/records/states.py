@@ -19,9 +19,9 @@ class Moves:
 
     asked: where each change that a client may ask for leads; the same status where there is nothing to do.
     claimed: the status after a worker has claimed the row.
-    ended: what the row becomes when its worker ends the attempt, by the status that the worker asks for. What a client
-        asked for meanwhile goes before a release.
-    expired: the status after the worker's lease has run out. The statuses that have one are those with an owner.
+    ended: what the row becomes when its worker ends the attempt, by the status that the worker reports. If a client has
+        asked for a pause or a cancel, a release becomes that.
+    expired: the status after the worker's lease has expired. Exactly the statuses with an owner have one.
     """
 
     asked: Mapping[Change, Status] = field(default_factory=dict)

@@ -32,7 +32,8 @@ def change_status(session: Session, project_id: str, job_id: str, change: Change
 def end_attempt(session: Session, claim: Claim, status: Status, **values: Any) -> Status:
     """End a worker's attempt with this status and these figures; return the status that the job then has.
 
-    What a client asked for meanwhile goes before a release or a pause: see `states.MOVES`. Raises LeaseLostError.
+    If a client has asked for a pause or a cancel, a release becomes that: see `states.MOVES`.
+    Raises LeaseLostError, and ValueError for an end that the table does not allow.
     """
     job = held_job(session, claim)
     status = ended(job.status, status)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from worker.backprop.parameters import Parameters
-from worker.backprop.plan import Epoch, LayerFigures, State
+from worker.backprop.plan import Epoch, State
 from worker.backprop.replay import Taken
 from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
@@ -21,7 +20,7 @@ from worker.records.curves import record_epochs
 from worker.records.events import write_event
 from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, add_note
-from worker.records.points import Point
+from worker.records.points import Point, recorded_point
 from worker.records.sessions import Database
 from worker.records.states import Status
 from worker.records.weights import NetworkColumns, publish_weights, to_bytes
@@ -104,7 +103,7 @@ class Recorder:
         """Take an epoch in, and flush if it is time."""
         seconds = time.monotonic() - self._epoch_began
         self._epoch_seconds += (seconds - self._epoch_seconds) * (0.2 if self._epoch_seconds else 1)
-        point = point_of(epoch, seconds)
+        point = recorded_point(epoch, seconds)
         self._pending.points.append(point)
         # an epoch that is recorded already has its snapshot: both were one transaction
         if epoch.epoch in self._snapshots and epoch.epoch > self._recorded:
@@ -250,26 +249,3 @@ def step_file(taken: Taken, network: list[dict[str, Any]]) -> StepFile:
         "weights_sha256": digest.hexdigest(),
     }
     return StepFile(taken.number, taken.epoch, digest.hexdigest(), to_bytes(taken.arrays, metadata))
-
-
-def point_of(epoch: Epoch, seconds: float) -> Point:
-    """Return the epoch as a point of the curve; figures that are not finite become None."""
-    return Point(
-        epoch=epoch.epoch,
-        train_loss=_finite(epoch.train_loss),
-        validation_loss=_finite(epoch.validation_loss),
-        learning_rate=epoch.learning_rate,
-        gradient_norm=_finite(epoch.gradient_norm),
-        metrics={name: _finite(value) for name, value in epoch.metrics.items()},
-        seconds=round(seconds, 6),
-        layers=None if epoch.layers is None else [_figures(layer) for layer in epoch.layers],
-        is_best=epoch.is_best,
-    )
-
-
-def _figures(layer: LayerFigures) -> dict[str, float | None]:
-    return {name: _finite(value) for name, value in layer._asdict().items()}
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -1,18 +1,20 @@
 """Curves: every epoch once, one list of columns, and the best epoch so far."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from worker.backprop.plan import Epoch as TrainedEpoch
+from worker.backprop.plan import LayerFigures
 from worker.errors import LeaseLostError
 from worker.records.curves import read_curve, record_epochs
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import get_job
 from worker.records.lease import Claim
-from worker.records.points import COLUMNS, FIGURES, Point
+from worker.records.points import COLUMNS, FIGURES, Point, recorded_point
 from worker.records.sessions import Database
 from worker.records.tables import Epoch
 
@@ -108,6 +110,34 @@ def test_the_tables_columns_are_those_of_a_point() -> None:
 def test_every_figure_of_a_trained_epoch_is_recorded() -> None:
     """Only an ensemble's figures of each member are not, and the time is measured where it is recorded."""
     assert set(TrainedEpoch._fields) - {"members"} | {"seconds"} == set(COLUMNS)
+
+
+def test_a_figure_that_is_not_finite_is_recorded_as_none() -> None:
+    """Neither JSON nor a column of PostgreSQL's JSON has it: not in the losses, a metric, or the figures of a layer."""
+    layer = LayerFigures(units=3, weight_norm=math.inf, gradient_norm=0.5, update_norm=None, dead_units=0.0)
+    epoch = TrainedEpoch(
+        epoch=7,
+        train_loss=math.inf,
+        validation_loss=math.nan,
+        metrics={"train_rmse": math.nan},
+        learning_rate=0.1,
+        gradient_norm=-math.inf,
+        is_best=False,
+        layers=[layer],
+    )
+    assert recorded_point(epoch, 0.25) == Point(
+        epoch=7,
+        train_loss=None,
+        validation_loss=None,
+        metrics={"train_rmse": None},
+        learning_rate=0.1,
+        gradient_norm=None,
+        layers=[
+            {"units": 3, "weight_norm": None, "gradient_norm": 0.5, "update_norm": None, "dead_units": 0.0},
+        ],
+        seconds=0.25,
+        is_best=False,
+    )
 
 
 def test_a_columns_order_is_kept() -> None:

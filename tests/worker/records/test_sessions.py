@@ -1,4 +1,4 @@
-"""The database: its clock, its transactions, and what is said when it can't be reached."""
+"""The database: its clock, its transactions, and the error when it can't be reached."""
 
 import sqlite3
 import threading
