@@ -11,7 +11,7 @@ from worker.insight.address import Address
 from worker.insight.bounds import check_values
 from worker.insight.questions import posted_rows, table_rows
 from worker.insight.subject import read_subject
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 
 operations = Operations("insight")
 

@@ -12,7 +12,7 @@ from worker.insight.bounds import affordable_rows
 from worker.insight.histograms import histograms_of
 from worker.insight.questions import sample_rows
 from worker.insight.subject import read_subject
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 
 operations = Operations("insight")
 

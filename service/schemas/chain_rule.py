@@ -6,13 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.schemas.common import Shown
 from worker.insight.bounds import ROWS
-from worker.specs.base import Integer
+from worker.specs.base import CheckpointName, Integer
 
 Index = Annotated[Integer, Field(ge=0, lt=2**31)]
 Row = dict[str, Any] | list[Any]
-Checkpoint = (
-    Annotated[str, Field(pattern=r"^(final|latest|[1-9][0-9]{0,6})$")] | Annotated[Integer, Field(ge=1, lt=10_000_000)]
-)
+Checkpoint = CheckpointName | Annotated[Integer, Field(ge=1, lt=10_000_000)]
 Factor = float | list[float | None] | None
 
 

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from service.schemas.chain_rule import Moment
 from service.schemas.common import Query, Shown
+from worker.specs.base import CheckpointName
 
 
 class LayerCertificate(Shown):
@@ -43,7 +44,7 @@ class Certificate(Shown):
 
 
 class HistogramsQuery(Query):
-    checkpoint: Annotated[str, Field(pattern=r"^(final|latest|[1-9][0-9]{0,6})$")] = "final"
+    checkpoint: CheckpointName = "final"
     layer: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     bins: Annotated[int, Field(ge=2, le=200)] = 30
     member: Annotated[int, Field(ge=0, lt=2**31)] = 0

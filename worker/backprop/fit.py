@@ -48,9 +48,8 @@ class Training:
         self.train, self.validation, self.metrics = train, validation, metrics
         self.parameters = self._first_weights(start or {})
         self.gradients = self.parameters.like()
-        self.updates = Updates(
-            plan, optimizer, self.parameters, self.gradients, [layer.penalised for layer in network.layers]
-        )
+        penalised = [layer.penalised for layer in network.layers]
+        self.updates = Updates(plan, optimizer, self.parameters, self.gradients, penalised)
         self.best = Best(plan, self.parameters)
         self.epoch = 0
         self._step = 0

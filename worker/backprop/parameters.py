@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import DTypeLike
 
+from worker.backprop.array_names import name_in_layer, name_in_member
 from worker.backprop.arrays import Floats
 from worker.errors import ShapeError
 
@@ -56,11 +57,11 @@ class Parameters:
         """Return the arrays by their names in a weights file: `layers.0.w`, or `members.3.layers.0.w` of a stack."""
         if self.members is not None:
             return {
-                f"members.{member}.{name}": array
+                name_in_member(member, name): array
                 for member in range(self.members)
                 for name, array in self.member(member).named().items()
             }
-        return {f"layers.{n}.{name}": view for n, layer in enumerate(self.views) for name, view in layer.items()}
+        return {name_in_layer(n, name): view for n, layer in enumerate(self.views) for name, view in layer.items()}
 
     def member(self, position: int) -> "Parameters":
         """Return a view of one member of a stack."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from worker.records.curves import Point
+from worker.records.points import Point
 
 Hint = dict[str, str]
 

@@ -19,7 +19,7 @@ from worker.data.sources import make_table
 from worker.insight import certificate
 from worker.insight.certificate import certify
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.running.loading import Loaded, load
@@ -232,7 +232,7 @@ def test_a_certificate_does_not_cost_a_job_its_end(
     def broken(_: object) -> None:
         raise MemoryError("secret")
 
-    monkeypatch.setattr("worker.running.last_words.certify", broken)
+    monkeypatch.setattr("worker.running.run.certify", broken)
     job_id = submit()["id"]
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:
