@@ -48,7 +48,7 @@ def test_every_optimizer_is_among_these() -> None:
     ],
 )
 def test_the_lines_end_where_the_engines_step_ends(name: str, steps: int, training: dict[str, Any]) -> None:
-    """From zero moments or those of three steps, with penalties, clipping and decay, the last line is the new weight."""
+    """From zero moments or those of three steps, with penalties, clipping and decay, the last line is the new w."""
     subject = subject_of([dense(3)], optimizer=OPTIMIZERS[name], **training)
     plan, make = make_plan(subject.spec.training), make_optimizer(subject.spec.training.optimizer)
     parameters, gradients = subject.parameters, subject.parameters.like()
