@@ -1,4 +1,4 @@
-"""A kept step is the step that was taken: recomputed in PyTorch and NumPy from its inputs and the weights before."""
+"""A kept step is the step that the run made: recomputed in PyTorch and NumPy from its inputs and the weights before."""
 
 import hashlib
 from typing import Any
@@ -11,13 +11,13 @@ from tests.worker.insight.in_pytorch import torch_or_skip
 from tests.worker.insight.test_certificate import MIXED, loaded, trained
 from worker.backprop import replay
 from worker.backprop.fit import Training
-from worker.backprop.replay import Taken
+from worker.backprop.replay import KeptStep
 
 ADAM = {"type": "adam", "learning_rate": 0.01, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-6}
 PRECISE: dict[str, Any] = {"epochs": 3, "batch_size": 10, "optimizer": ADAM, "precision": "float64"}
 
 
-def kept(training: Training) -> list[Taken]:
+def kept(training: Training) -> list[KeptStep]:
     assert training.replay is not None
     return training.replay.collect()
 
@@ -187,6 +187,6 @@ def test_a_step_kept_after_a_resume_is_the_same() -> None:
         assert digest(one) == digest(other)
 
 
-def digest(step: Taken) -> str:
+def digest(step: KeptStep) -> str:
     content = b"".join(name.encode() + array.tobytes() for name, array in sorted(step.arrays.items()))
     return hashlib.sha256(content).hexdigest()
