@@ -4,11 +4,10 @@ from typing import assert_never
 
 from flask import Response
 
-from service.api.answers import CONFLICT, NOT_FOUND, NOT_MODIFIED
+from service.api.answers import CONFLICT, NOT_FOUND, NOT_MODIFIED, problem
 from service.context import parts, project_id
 from service.operations import Answer, Operations, conditional
 from service.schemas import exports as schemas
-from service.schemas.common import ProblemDocument
 from service.schemas.exports import Format
 from worker.networks.pytorch import to_pytorch
 from worker.networks.safetensors import to_safetensors
@@ -47,7 +46,7 @@ def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
     answers={
         200: EXPORTED,
         304: NOT_MODIFIED,
-        404: Answer("No such version.", ProblemDocument, ("application/problem+json",)),
+        404: problem("No such version."),
     },
 )
 def export_version(name: str, version: int, query: schemas.ExportQuery) -> Response:
