@@ -1,5 +1,6 @@
 """The rows and targets of a question: encoded as in training, and refused at the place of the fault."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from worker.data.encoders import NumberTarget
 from worker.errors import QuestionError
 from worker.insight.questions import posted_rows, sample_rows, table_rows
 from worker.insight.subject import Subject
+from worker.networks.trained import Trained
 
 ROW = [0.5, -1.0, 2.0]
 
@@ -24,8 +26,8 @@ def table(rows: int = 10) -> pa.Table:
 def scaled(subject: Subject) -> Subject:
     """Return the subject with a target of mean 10 and scale 2."""
     target = NumberTarget(names=("y0", "y1"), means=(10.0, 10.0), scales=(2.0, 2.0))
-    object.__setattr__(subject, "encoders", subject.encoders.model_copy(update={"target": target}))
-    return subject
+    encoders = subject.encoders.model_copy(update={"target": target})
+    return replace(subject, trained=Trained(subject.layers, encoders, subject.trained.arrays))
 
 
 def test_a_posted_row_is_encoded_in_float64_and_its_target_standardised() -> None:
