@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import orjson
 from flask import Response, request, stream_with_context
 
-from service.api.answers import NOT_FOUND, problem, with_links
+from service.api.responses import NOT_FOUND, problem, with_links
 from service.context import parts, project_id
 from service.live import Watch
 from service.operations import Answer, Operations

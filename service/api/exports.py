@@ -4,7 +4,7 @@ from typing import assert_never
 
 from flask import Response
 
-from service.api.answers import CONFLICT, NOT_FOUND, NOT_MODIFIED, problem
+from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED, problem
 from service.context import parts, project_id
 from service.operations import Answer, Operations, conditional
 from service.schemas import exports as schemas
@@ -14,7 +14,7 @@ from worker.networks.safetensors import to_safetensors
 from worker.networks.trained import Published, read_published
 from worker.records.jobs import get_job
 from worker.records.versions import find_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 
 operations = Operations("exports")
 
@@ -34,7 +34,7 @@ def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
     """Export a job's network as a file: final, latest, or of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
-        published = read_published(session, newest_weights_id(session, job_id, query.checkpoint))
+        published = read_published(session, find_weights_id(session, job_id, query.checkpoint))
     return exported(published, query.format, f"{job_id}-{published.epoch}")
 
 

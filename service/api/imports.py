@@ -5,7 +5,7 @@ from typing import Any, assert_never
 from flask import Response, request, url_for
 from sqlalchemy.orm import Session
 
-from service.api.answers import INVALID, problem
+from service.api.responses import INVALID, problem
 from service.api.versions import shown_version
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY

@@ -5,7 +5,7 @@ import time
 
 from flask import Response, request
 
-from service.api.answers import CONFLICT, NOT_FOUND, NOT_MODIFIED, page, with_links
+from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED, page, with_links
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.problems import Problem, invalid_parameter
