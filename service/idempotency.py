@@ -24,7 +24,7 @@ def answered_once(make: Callable[[Request | None], Answered]) -> Answered:
         with parts().database.reading() as session:
             earlier = find_answer(session, project_id(), known)
         if earlier is not None:
-            return Answered(earlier, replayed=True)
+            return earlier
     return make(known)
 
 

@@ -150,8 +150,13 @@ def spec_of(**changes: Any) -> Job:
 
 
 @pytest.fixture
-def datasets(database: Database, tmp_path: Path) -> Datasets:
-    return Datasets(database, Storage(str(tmp_path / "storage")), Limits())
+def storage(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "storage"))
+
+
+@pytest.fixture
+def datasets(database: Database, storage: Storage) -> Datasets:
+    return Datasets(database, storage, Limits())
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from typing import Any
 
 from flask import Response, request, url_for
+from sqlalchemy.orm import Session
 
 from service.api.responses import INVALID, gone, page, problem, tagged
 from service.context import parts, project_id
@@ -14,7 +15,7 @@ from service.schemas import datasets as schemas
 from service.schemas.common import Page
 from worker.data.readers import CSV
 from worker.records.datasets import delete_dataset, get_dataset, list_datasets
-from worker.records.idempotency import Answered, Request, answer_once
+from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.snapshots import rfc3339
 from worker.records.tables import Dataset
 
@@ -42,11 +43,15 @@ def upload(query: schemas.UploadQuery) -> Response:
     """Upload a CSV table with a header line, as the body or as multipart `file`."""
 
     def store(known: Request | None) -> Answered:
-        dataset, new = parts().datasets.store(project_id(), query.name, _content(), CSV)
-        answered = parts().database.write(
-            lambda session: answer_once(session, project_id(), known, lambda: (_shown(dataset), dataset.id))
-        )
-        return answered if answered.replayed else answered._replace(new=new)
+        with parts().datasets.upload(project_id(), query.name, _content(), CSV) as add:
+
+            def make(session: Session) -> Made:
+                dataset, is_new = add(session)
+                return Made(_shown(dataset), dataset.id, is_new)
+
+            return parts().database.write(
+                lambda session: answer_once(session, project_id(), known, lambda: make(session))
+            )
 
     answered = answered_once(store)
     headers = {"Location": url_for("datasets.show", dataset_id=answered.answer["id"])} | replay_headers(answered)

@@ -1,6 +1,6 @@
 """Import a network from a file as a new version of a model."""
 
-from typing import Any, assert_never
+from typing import assert_never
 
 from flask import Response, request, url_for
 from sqlalchemy.orm import Session
@@ -18,7 +18,7 @@ from service.schemas.models import Version
 from worker.networks.safetensors import from_safetensors
 from worker.networks.trained import Trained, to_columns
 from worker.records.blobs import write_blob
-from worker.records.idempotency import Answered, Request, answer_once
+from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.imports import publish_import
 from worker.records.models import can_exist
 from worker.records.versions import get_version, register_version
@@ -62,10 +62,10 @@ def _import(name: str, kind: schemas.Format, known: Request | None) -> Answered:
     blob_id = write_blob(parts().database, project_id(), to_bytes(dict(trained.arrays)))
 
     def work(session: Session) -> Answered:
-        def make() -> tuple[dict[str, Any], str]:
+        def make() -> Made:
             weights_id = publish_import(session, project_id(), columns, blob_id)
             version, _ = register_version(session, project_id(), name, weights_id)
-            return shown_version(get_version(session, project_id(), name, version.version)), weights_id
+            return Made(shown_version(get_version(session, project_id(), name, version.version)), weights_id)
 
         return answer_once(session, project_id(), known, make)
 

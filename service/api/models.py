@@ -13,7 +13,7 @@ from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer, conditional
 from service.schemas import models as schemas
 from service.schemas.common import Page
-from worker.records.idempotency import Answered, Request, answer_once
+from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.jobs import get_job
 from worker.records.models import describe_model, get_model, list_models
 from worker.records.snapshots import rfc3339
@@ -50,17 +50,14 @@ def register(body: schemas.RegisterRequest) -> Response:
 
 
 def _register(session: Session, body: schemas.RegisterRequest, known: Request | None) -> Answered:
-    new = True
-
-    def make() -> tuple[dict[str, Any], str]:
-        nonlocal new
+    def make() -> Made:
         get_job(session, project_id(), body.job_id)
         weights_id = find_weights_id(session, body.job_id, "final")
         version, new = register_version(session, project_id(), body.name, weights_id)
-        return shown_version(get_version(session, project_id(), body.name, version.version)), body.job_id
+        shown = shown_version(get_version(session, project_id(), body.name, version.version))
+        return Made(shown, body.job_id, new)
 
-    answered = answer_once(session, project_id(), known, make)
-    return answered._replace(new=new)
+    return answer_once(session, project_id(), known, make)
 
 
 @operations.declare(

@@ -16,7 +16,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 class Storage:
     """Objects under keys that we choose; a key never contains a client's text.
 
-    An object is written before the row that names it is committed, so a half-written object is never visible.
+    An object has a row of its own before it is written, and the row that names it comes after: see `records.objects`.
+    So a half-written object is never visible, and one that nobody finished can be told from one of another database.
     """
 
     def __init__(self, url: str) -> None:
@@ -56,8 +57,10 @@ class Storage:
     def delete(self, key: str) -> None:
         """Delete the object if it exists."""
         files, path = self._place(key)
-        if files.exists(path):
-            files.rm_file(path)
+        # another may delete it at the same time
+        with suppress(FileNotFoundError):
+            if files.exists(path):
+                files.rm_file(path)
 
     def list_keys(self) -> list[str]:
         """Return the keys of all objects."""

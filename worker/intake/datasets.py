@@ -1,30 +1,30 @@
 """Datasets by the specification that names them: made here, posted inline, or uploaded before."""
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+from sqlalchemy.orm import Session
 
 from worker.data.inline import inline_table, table_bytes
 from worker.data.profiles import TableProfile, profile_table
 from worker.data.readers import PARQUET, read_table
 from worker.data.sources import make_table
 from worker.data.storage import Storage
-from worker.errors import NotFoundError, SpecError
-from worker.records.datasets import add_dataset, find_same_bytes, get_dataset, stored_keys
-from worker.records.identifiers import age_seconds, new_id
+from worker.errors import NotFoundError, SpecError, UnavailableError
+from worker.intake.objects import discard_object, sweep_objects, unknown_objects, write_object
+from worker.records.datasets import add_dataset, find_same_bytes, get_dataset
 from worker.records.sessions import Database
 from worker.records.tables import Dataset
 from worker.settings import Limits
 from worker.specs.dataset import BuiltinDataset, GeneratedDataset, InlineDataset, StoredDataset
 from worker.specs.dataset import Dataset as DatasetSpec
 
-ORPHAN_SECONDS = 3600
-KEYS = ("dst_", "prd_")
-"How the keys of uploads and of prediction results begin; both are ids that were made when the object was written."
-ASKED_AT_ONCE = 500
+AddDataset = Callable[[Session], tuple[Dataset, bool]]
+"Adds the row of a table; returns it, or the row with the same bytes, and whether it is new."
 
 
 class InlineRows(NamedTuple):
@@ -70,22 +70,24 @@ class Datasets:
 
     def store(self, project_id: str, name: str, content: bytes, media_type: str) -> tuple[Dataset, bool]:
         """Store an upload; return its row and whether it is new: the same bytes have the same id. Raises DataError."""
-        return self._store(
-            project_id,
-            name,
-            content,
-            media_type,
-            lambda: profile_table(read_table(content, media_type, self._limits), self._limits),
-        )
+        with self.upload(project_id, name, content, media_type) as add:
+            return self.database.write(add)
 
     def store_rows(self, project_id: str, name: str, rows: InlineRows) -> StoredDataset:
         """Store the rows of a request as a dataset; return the specification that names it."""
-        dataset, _ = self._store(project_id, name, table_bytes(rows.table), PARQUET, lambda: rows.profile)
+        with self.upload(project_id, name, table_bytes(rows.table), PARQUET, profile=rows.profile) as add:
+            dataset, _ = self.database.write(add)
         return StoredDataset(source="stored", id=dataset.id)
 
-    def _store(
-        self, project_id: str, name: str, content: bytes, media_type: str, profile_of: Callable[[], TableProfile]
-    ) -> tuple[Dataset, bool]:
+    @contextmanager
+    def upload(
+        self, project_id: str, name: str, content: bytes, media_type: str, *, profile: TableProfile | None = None
+    ) -> Iterator[AddDataset]:
+        """Write the bytes of a table, and yield the function that adds its row within the caller's transaction.
+
+        Bytes for which no row was added in the end are deleted. profile: of the table; None: it is read from the
+        bytes. Raises DataError.
+        """
         sha256 = hashlib.sha256(content).hexdigest()
         with self.database.reading() as session:
             known = find_same_bytes(session, project_id, sha256)
@@ -93,40 +95,34 @@ class Datasets:
             if not self._storage.has(known.storage_key):
                 # the row outlived its object: whoever sends the same bytes again brings it back
                 self._storage.write(known.storage_key, content)
-            return known, False
-        profile = profile_of()
-        dataset_id = new_id("dst")
-        self._storage.write(dataset_id, content)
-        dataset = self.database.write(
-            lambda session: add_dataset(
-                session,
-                project_id,
-                dataset_id=dataset_id,
-                name=name,
-                media_type=media_type,
-                content_bytes=len(content),
-                sha256=sha256,
-                rows=profile.rows,
-                profile=profile.model_dump(mode="json"),
-                storage_key=dataset_id,
-            )
-        )
-        if dataset.id != dataset_id:
-            # another request with the same bytes was first
-            self._storage.delete(dataset_id)
-        return dataset, dataset.id == dataset_id
+            yield lambda session: (_find_again(session, project_id, sha256), False)
+            return
+        profile = profile or profile_table(read_table(content, media_type, self._limits), self._limits)
+        key = write_object(self.database, self._storage, project_id, "dst", content, sha256=sha256)
+        values: dict[str, Any] = {"content_bytes": len(content), "sha256": sha256, "rows": profile.rows}
+        values |= {"name": name, "media_type": media_type, "profile": profile.model_dump(mode="json")}
+        is_kept = False
+
+        def add(session: Session) -> tuple[Dataset, bool]:
+            nonlocal is_kept
+            dataset = add_dataset(session, project_id, dataset_id=key, storage_key=key, **values)
+            is_kept = dataset.id == key
+            return dataset, is_kept
+
+        try:
+            yield add
+        finally:
+            if not is_kept:
+                # another request with the same bytes or the same key was first, or this one failed
+                discard_object(self.database, self._storage, key)
 
     def sweep(self) -> int:
-        """Delete stored objects that no row names, an hour after they were written; return how many."""
-        old = [key for key in self._storage.list_keys() if key.startswith(KEYS) and age_seconds(key) > ORPHAN_SECONDS]
-        orphans = []
-        for start in range(0, len(old), ASKED_AT_ONCE):
-            batch = old[start : start + ASKED_AT_ONCE]
-            with self.database.reading() as session:
-                orphans += sorted(set(batch) - stored_keys(session, batch))
-        for key in orphans:
-            self._storage.delete(key)
-        return len(orphans)
+        """Delete the stored objects that were abandoned, and return how many."""
+        return sweep_objects(self.database, self._storage)
+
+    def unknown_objects(self) -> list[str]:
+        """Return the keys of the stored objects that the database does not know."""
+        return unknown_objects(self.database, self._storage)
 
     def read(self, dataset: Dataset, *, text: Collection[str] = ()) -> pa.Table:
         """Return an uploaded table, by its row."""
@@ -138,3 +134,11 @@ class Datasets:
                 return get_dataset(session, project_id, spec.id)
         except NotFoundError as error:
             raise SpecError("/dataset/id", "there is no such dataset") from error
+
+
+def _find_again(session: Session, project_id: str, sha256: str) -> Dataset:
+    """Raises UnavailableError if the table was deleted since it was found: its bytes were not written again."""
+    dataset = find_same_bytes(session, project_id, sha256)
+    if dataset is None:
+        raise UnavailableError("this dataset was being deleted; send it again")
+    return dataset

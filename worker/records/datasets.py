@@ -1,12 +1,12 @@
 """The rows of uploaded tables; the bytes are in the storage."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from worker.errors import NotFoundError, StateError
+from worker.records.objects import abandon_objects, keep_object
 from worker.records.paging import read_page
 from worker.records.states import OPEN
 from worker.records.tables import Dataset, JobDataset, Prediction
@@ -30,7 +30,7 @@ def add_dataset(
     profile: dict[str, Any],
     storage_key: str,
 ) -> Dataset:
-    """Add a table and return its row, or the row with the same bytes, which another request may have added."""
+    """Add a table, keep its object and return its row, or the row with the same bytes that another request added."""
     known = find_same_bytes(session, project_id, sha256)
     if known is not None:
         return known
@@ -46,16 +46,10 @@ def add_dataset(
         storage_key=storage_key,
     )
     session.add(dataset)
+    keep_object(session, storage_key)
     session.flush()
     session.refresh(dataset)
     return dataset
-
-
-def stored_keys(session: Session, keys: Sequence[str]) -> set[str]:
-    """Return those keys that a row names: a table, or the result of a prediction."""
-    named = select(Dataset.storage_key).where(Dataset.storage_key.in_(keys))
-    results = select(Prediction.storage_key).where(Prediction.storage_key.in_(keys))
-    return {key for key in session.scalars(named.union_all(results)) if key is not None}
 
 
 def newest_storage_keys(session: Session, *, limit: int) -> list[str]:
@@ -81,7 +75,7 @@ def list_datasets(
 
 
 def delete_dataset(session: Session, project_id: str, dataset_id: str) -> str:
-    """Delete the row and return its storage key; the caller deletes the bytes after the commit.
+    """Delete the row, abandon its object and return the storage key. The caller deletes the bytes after the commit.
 
     Raises NotFoundError, and StateError while a job or a prediction needs the table.
     """
@@ -96,4 +90,5 @@ def delete_dataset(session: Session, project_id: str, dataset_id: str) -> str:
     if any(dataset.get("id") == dataset_id for dataset in session.scalars(reading)):
         raise StateError("a prediction that is not over needs this dataset; wait for it, or delete it")
     session.execute(delete(Dataset).where(Dataset.id == dataset_id))
+    abandon_objects(session, [dataset.storage_key])
     return dataset.storage_key

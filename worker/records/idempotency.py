@@ -20,25 +20,31 @@ class Request:
     sha256: str
 
 
+class Made(NamedTuple):
+    """What a request made. resource_id: the answer is forgotten with that resource. is_new: False if it was found."""
+
+    answer: Snapshot
+    resource_id: str
+    is_new: bool = True
+
+
 class Answered(NamedTuple):
-    """An answer. replayed: it was given to an earlier request with the same key. new: it made something."""
+    """An answer. replayed: it was given to an earlier request with the same key. new: the first one made something."""
 
     answer: Snapshot
     replayed: bool = False
     new: bool = True
 
 
-def answer_once(
-    session: Session, project_id: str, request: Request | None, make: Callable[[], tuple[Snapshot, str]]
-) -> Answered:
+def answer_once(session: Session, project_id: str, request: Request | None, make: Callable[[], Made]) -> Answered:
     """Return the answer to an earlier request with this key; if there is none, make one and keep it.
 
-    make: returns the answer and the id of what was made, in the transaction that makes it true. The answer is
-    forgotten with that resource. Raises IdempotencyError if the key came with another request.
+    make: is called in the transaction that makes its answer true.
+    Raises IdempotencyError if the key came with another request.
     """
     if request is not None and (earlier := find_answer(session, project_id, request)) is not None:
-        return Answered(earlier, replayed=True)
-    answer, resource_id = make()
+        return earlier
+    answer, resource_id, is_new = make()
     if request is not None:
         session.add(
             IdempotencyKey(
@@ -47,17 +53,17 @@ def answer_once(
                 request_sha256=request.sha256,
                 resource_id=resource_id,
                 answer=answer,
+                is_new=is_new,
             )
         )
-    return Answered(answer)
+    return Answered(answer, new=is_new)
 
 
-def find_answer(session: Session, project_id: str, request: Request) -> Snapshot | None:
+def find_answer(session: Session, project_id: str, request: Request) -> Answered | None:
     """Return the answer to an earlier request with this key. Raises IdempotencyError if that was another request."""
     row = session.get(IdempotencyKey, (project_id, request.key))
     if row is None:
         return None
     if not hmac.compare_digest(row.request_sha256, request.sha256):
         raise IdempotencyError("this Idempotency-Key was used with another request")
-    answer: Snapshot = row.answer
-    return answer
+    return Answered(row.answer, replayed=True, new=row.is_new is not False)

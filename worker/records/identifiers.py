@@ -1,6 +1,5 @@
 """Ids: a prefix and a UUIDv7, so that listing by id is listing by time. Source: RFC 9562, section 5.7."""
 
-import time
 from typing import Literal
 
 import uuid_utils
@@ -14,8 +13,3 @@ DEFAULT_PROJECT = "prj_default"
 def new_id(prefix: Prefix) -> str:
     """Return a new id, such as job_01938c6e9f3a7c0e8d5a4b3c2d1e0f9a."""
     return f"{prefix}_{uuid_utils.uuid7().hex}"
-
-
-def age_seconds(known: str) -> float:
-    """Return the seconds since this id was made, by its maker's clock: for housekeeping, not for leases."""
-    return time.time() - int(known.partition("_")[2][:12], 16) / 1000

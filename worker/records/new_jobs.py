@@ -10,10 +10,10 @@ from worker.errors import SpecError, StateError
 from worker.records.clock import now
 from worker.records.events import write_event
 from worker.records.holding import lock_reference
-from worker.records.idempotency import Answered, Request, answer_once
+from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.identifiers import new_id
 from worker.records.jobs import queue_positions
-from worker.records.snapshots import Snapshot, brief, job_snapshot
+from worker.records.snapshots import brief, job_snapshot
 from worker.records.tables import Dataset, Job, JobDataset, JobSource, JobTag, Weights
 from worker.specs.dataset import StoredDataset
 from worker.specs.job import Job as JobSpec
@@ -49,7 +49,7 @@ def submit_job(
     needs have been deleted.
     """
 
-    def make() -> tuple[Snapshot, str]:
+    def make() -> Made:
         _check_queue(session, project_id, queued_limit)
         job = _job(project_id, spec, plan, request_id=request_id, retry_of=retry_of)
         session.add(job)
@@ -57,7 +57,7 @@ def submit_job(
         _refer(session, job, spec, plan)
         snapshot = job_snapshot(job) | {"queue_position": queue_positions(session, [job]).get(job.id)}
         write_event(session, project_id=project_id, job_id=job.id, seq=job.seq, kind="status", payload=brief(snapshot))
-        return snapshot, job.id
+        return Made(snapshot, job.id)
 
     return answer_once(session, project_id, request, make)
 

@@ -20,8 +20,9 @@ from worker.records.holding import (
     release_row,
     renewal,
 )
-from worker.records.idempotency import Answered, Request, answer_once
+from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.identifiers import new_id
+from worker.records.objects import abandon_objects, keep_object
 from worker.records.paging import read_page
 from worker.records.snapshots import Snapshot, rfc3339
 from worker.records.states import OPEN, Status, ended
@@ -62,7 +63,7 @@ def submit_prediction(
     have been deleted.
     """
 
-    def make() -> tuple[Snapshot, str]:
+    def make() -> Made:
         _check_references(session, weights_id, dataset)
         _check_queue(session, project_id, waiting_limit)
         prediction = Prediction(
@@ -81,7 +82,7 @@ def submit_prediction(
         )
         session.add(prediction)
         session.flush()
-        return prediction_snapshot(prediction), prediction.id
+        return Made(prediction_snapshot(prediction), prediction.id)
 
     return answer_once(session, project_id, request, make)
 
@@ -131,6 +132,8 @@ def end_prediction(session: Session, claim: PredictionClaim, status: Status, **v
     values: rows, result_bytes and storage_key of a success; error of a failure. Raises LeaseLostError.
     """
     status = ended(guard_prediction(session, claim), status)
+    if "storage_key" in values:
+        keep_object(session, values["storage_key"])
     row = session.get_one(Prediction, claim.prediction_id, populate_existing=True)
     release_row(session, row, status, **values)
     return status
@@ -172,7 +175,7 @@ def list_predictions(
 
 
 def delete_prediction(session: Session, project_id: str, prediction_id: str) -> str | None:
-    """Delete a prediction in any status, and return the storage key of its result, if it has one.
+    """Delete a prediction in any status, abandon its result, and return the result's storage key, if there is one.
 
     The caller deletes the stored bytes after the commit. A worker that has the prediction finds that its lease is
     lost. Raises NotFoundError.
@@ -184,6 +187,8 @@ def delete_prediction(session: Session, project_id: str, prediction_id: str) -> 
     # a repeat of the request that made it must make a new one
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id == prediction_id))
     key: str | None = row.storage_key
+    if key is not None:
+        abandon_objects(session, [key])
     return key
 
 

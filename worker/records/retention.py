@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from worker.records.blobs import delete_blobs
 from worker.records.clock import seconds_from_now
+from worker.records.objects import abandon_objects
 from worker.records.states import FINAL, OPEN
 from worker.records.tables import Event, IdempotencyKey, Job, ModelVersion, Prediction, Weights
 from worker.settings import Retention
@@ -84,15 +85,17 @@ def sweep_snapshots(session: Session, days: float) -> int:
 
 
 def sweep_predictions(session: Session, days: float) -> int:
-    """Delete predictions that have ended. Their stored bytes are swept later, since no row names them any more."""
+    """Delete predictions that have ended, and abandon their results, whose bytes are then swept."""
     old = (
-        select(Prediction.id)
+        select(Prediction.id, Prediction.storage_key)
         .where(Prediction.created_at < seconds_from_now(-days * DAY), Prediction.status.in_(FINAL))
         .order_by(Prediction.created_at)
         .limit(SWEPT_AT_ONCE)
     )
-    ids = list(session.scalars(old))
+    rows = session.execute(old).all()
+    ids = [row.id for row in rows]
     if ids:
+        abandon_objects(session, [row.storage_key for row in rows if row.storage_key is not None])
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id.in_(ids)))
         session.execute(delete(Prediction).where(Prediction.id.in_(ids)))
     return len(ids)

@@ -282,6 +282,23 @@ class Dataset(Base, OfProject):
     __table_args__ = (UniqueConstraint("project_id", "sha256"), Index(None, "project_id", "id"))
 
 
+class StoredObject(Base, OfProject):
+    """An object of the storage. Its row is written before its bytes; `objects.State` describes its states.
+
+    key: where its bytes are, relative to the storage URL. sha256: of the bytes, hex; None if no one needs it.
+    """
+
+    __tablename__ = "stored_objects"
+
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    bytes: Mapped[int] = mapped_column(Big)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(default=now())
+
+    __table_args__ = (Index(None, "state", "key"),)
+
+
 class JobDataset(Base, OfProject):
     """Which jobs read which uploaded table: a table that a job names is not deleted."""
 
@@ -391,7 +408,10 @@ class Worker(Base):
 
 
 class IdempotencyKey(Base, OfProject):
-    """A POST that was answered. request_sha256: the digest of its method, path and body. resource_id: what it made."""
+    """A POST that was answered. request_sha256: the digest of its method, path and body. resource_id: what it made.
+
+    is_new: it made the resource; False if it found one. None in rows from before this was recorded.
+    """
 
     __tablename__ = "idempotency_keys"
 
@@ -400,6 +420,7 @@ class IdempotencyKey(Base, OfProject):
     request_sha256: Mapped[str] = mapped_column(String(64))
     resource_id: Mapped[str] = mapped_column(Id)
     answer: Mapped[dict[str, Any]]
+    is_new: Mapped[bool | None]
     created_at: Mapped[datetime] = mapped_column(default=now())
 
     __table_args__ = (Index(None, "created_at"),)

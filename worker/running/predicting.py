@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from worker.data.storage import Storage
 from worker.errors import DataError
 from worker.intake.datasets import Datasets
+from worker.intake.objects import write_object
 from worker.networks.predictor import Predictor
 from worker.networks.trained import read_trained
-from worker.records.identifiers import new_id
 from worker.records.predictions import (
     PredictionClaim,
     claim_prediction,
@@ -77,7 +77,7 @@ class PredictionAttempt(Attempt):
     def work(self) -> Status | None:
         result = self._predict()
         if result is not None:
-            # bytes that were stored and that no row names in the end are swept
+            # the object was written, and is swept if this end can't be
             return self.end("succeeded", **result)
         return None if self.stopping.reason == "lease_lost" else self.end("queued")
 
@@ -90,9 +90,8 @@ class PredictionAttempt(Attempt):
         content = predict_table(predictor, table, PredictionOptions.model_validate(self.claim.options), self.stopping)
         if content is None:
             return None
-        # a key of this attempt's own: no attempt overwrites another's bytes
-        key = new_id("prd")
-        self.predictor.storage.write(key, content)
+        # an object of this attempt's own: no attempt overwrites another's bytes
+        key = write_object(self.database, self.predictor.storage, self.claim.project_id, "prd", content)
         return {"rows": table.num_rows, "result_bytes": len(content), "storage_key": key}
 
 

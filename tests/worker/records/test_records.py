@@ -7,6 +7,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
 
 from migrations.schema import is_current
 from worker.backprop.fit import State
@@ -15,10 +16,11 @@ from worker.records.blobs import CHUNK_BYTES, put_blob, read_blob, sweep_blobs
 from worker.records.checkpoints import newest_checkpoint, publish_checkpoint, state_from_bytes, state_to_bytes
 from worker.records.clock import seconds_from_now
 from worker.records.datasets import add_dataset, delete_dataset, get_dataset
-from worker.records.identifiers import DEFAULT_PROJECT, new_id
+from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import delete_job
 from worker.records.lease import Claim
 from worker.records.logins import new_login_token, use_login_token
+from worker.records.objects import start_object
 from worker.records.sessions import Database
 from worker.records.tables import Base, Blob, Checkpoint, Chunk, LoginToken
 from worker.records.transitions import end_attempt
@@ -126,13 +128,14 @@ def test_the_last_two_checkpoints_are_kept_with_their_blobs(database: Database, 
 
 
 def dataset(database: Database, sha256: str = "a" * 64) -> str:
-    dataset_id = new_id("dst")
-    return database.write(
-        lambda session: add_dataset(
-            session, DEFAULT_PROJECT, dataset_id=dataset_id, name="t", media_type="text/csv", content_bytes=1,
-            sha256=sha256, rows=1, profile={"rows": 1, "columns": []}, storage_key=dataset_id,
-        )
-    ).id  # fmt: skip
+    def add(session: Session) -> str:
+        key = start_object(session, DEFAULT_PROJECT, "dst", content_bytes=1, sha256=sha256)
+        return add_dataset(
+            session, DEFAULT_PROJECT, dataset_id=key, name="t", media_type="text/csv", content_bytes=1,
+            sha256=sha256, rows=1, profile={"rows": 1, "columns": []}, storage_key=key,
+        ).id  # fmt: skip
+
+    return database.write(add)
 
 
 def test_the_same_bytes_are_the_same_dataset(database: Database) -> None:

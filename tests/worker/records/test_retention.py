@@ -6,9 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
-from worker.records.blobs import sweep_blobs
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.retention import SWEPT_AT_ONCE, sweeps
@@ -17,7 +15,7 @@ from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Chunk, Epoch, Event, IdempotencyKey, Model, ModelVersion, Weights
 from worker.rescue import sweep_all
 from worker.running.run import Runner
-from worker.settings import Limits, Retention
+from worker.settings import Retention
 
 Submit = Callable[..., Snapshot]
 
@@ -121,20 +119,3 @@ def test_keys_are_swept_a_few_at_a_time(database: Database) -> None:
     database.write(lambda session: session.execute(age_keys))
     (sweep, *_) = sweeps(Retention(idempotency_keys_days=1e-9))
     assert [database.write(sweep) for _ in range(3)] == [SWEPT_AT_ONCE, 5, 0]
-
-
-def test_an_upload_that_died_half_way_is_swept_after_an_hour(
-    database: Database, datasets: Datasets, tmp_path: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bytes that no row names are deleted; those of a row stay, and so does what is just being written."""
-    kept, _ = datasets.store(DEFAULT_PROJECT, "kept", b"x,y\n1,2\n3,4\n", "text/csv")
-    storage = Storage(f"{tmp_path}/storage")
-    torn = "dst_01938c6e9f3a7c0e8d5a4b3c2d1e0f9a"
-    storage.write(torn, b"x,")
-    assert datasets.sweep() == 1
-    assert storage.list_keys() == [kept.storage_key]
-    fresh = Datasets(database, storage, Limits())
-    storage.write(kept.storage_key.replace("dst_", "dst_f"), b"x,")
-    monkeypatch.setattr("worker.intake.datasets.age_seconds", lambda _key: 10.0)
-    assert fresh.sweep() == 0
-    assert database.write(sweep_blobs) == 0

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -33,7 +32,7 @@ from worker.records.predictions import (
     submit_prediction,
 )
 from worker.records.sessions import Database
-from worker.records.tables import Prediction
+from worker.records.tables import Prediction, StoredObject
 from worker.records.weights import find_weights, find_weights_id
 from worker.records.workers import expire_leases, holds_any
 from worker.rescue import rescue_expired, ring_undelivered, sweep_all
@@ -44,12 +43,6 @@ from worker.settings import Retention, Settings
 from worker.specs.dataset import BuiltinDataset
 
 IRIS = {"source": "builtin", "name": "iris"}
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    # the folder of the fixture `datasets`
-    return Storage(str(tmp_path / "storage"))
 
 
 @pytest.fixture
@@ -258,7 +251,6 @@ def test_a_result_that_came_too_late_is_named_by_no_row_and_swept(
     ask: Callable[..., str],
     storage: Storage,
     datasets: Datasets,
-    monkeypatch: Any,
 ) -> None:
     """Bytes whose attempt lost its lease are deleted an hour later; those of a success are kept."""
     good, late = ask(), ask()
@@ -273,7 +265,8 @@ def test_a_result_that_came_too_late_is_named_by_no_row_and_swept(
     assert slow.run_prediction(late) is None
     assert len(storage.list_keys()) == 2
     assert datasets.sweep() == 0
-    monkeypatch.setattr("worker.intake.datasets.age_seconds", lambda key: 7200)
+    aged = update(StoredObject).values(created_at=seconds_from_now(-7200))
+    database.write(lambda session: session.execute(aged))
     assert datasets.sweep() == 1
     assert storage.list_keys() == [read(database, good).storage_key]
 
@@ -355,7 +348,6 @@ def test_an_old_prediction_that_is_over_goes_with_its_bytes(
     ask: Callable[..., str],
     storage: Storage,
     datasets: Datasets,
-    monkeypatch: Any,
 ) -> None:
     """A young one is kept, and so is one that still waits, however old it is."""
     old, waiting, young = ask(), ask(), ask()
@@ -363,7 +355,6 @@ def test_an_old_prediction_that_is_over_goes_with_its_bytes(
     predictor.run_prediction(young)
     aged = update(Prediction).where(Prediction.id.in_([old, waiting])).values(created_at=seconds_from_now(-2 * 86_400))
     database.write(lambda session: session.execute(aged))
-    monkeypatch.setattr("worker.intake.datasets.age_seconds", lambda key: 7200)
     sweep_all(database, datasets, Retention())
     assert len(storage.list_keys()) == 2
     sweep_all(database, datasets, Retention(predictions_days=1))

@@ -1,0 +1,94 @@
+"""Stored objects as the database knows them: written after their rows, swept when abandoned, else left alone."""
+
+from contextlib import suppress
+from functools import partial
+from typing import Literal
+
+import structlog
+
+from worker.data.storage import Storage
+from worker.errors import UnavailableError
+from worker.records.objects import (
+    abandon_objects,
+    abandon_unfinished,
+    abandoned_keys,
+    forget_objects,
+    known_keys,
+    start_object,
+)
+from worker.records.sessions import Database
+
+log = structlog.get_logger()
+
+SWEPT_AT_ONCE = 100
+ASKED_AT_ONCE = 500
+
+
+def write_object(
+    database: Database,
+    storage: Storage,
+    project_id: str,
+    kind: Literal["dst", "prd"],
+    content: bytes,
+    *,
+    sha256: str | None = None,
+) -> str:
+    """Write an object, its row first, and return its key. Unless it is kept, it is swept after an hour.
+
+    Raises StorageFullError and UnavailableError.
+    """
+    size = len(content)
+    key = database.write(lambda session: start_object(session, project_id, kind, content_bytes=size, sha256=sha256))
+    storage.write(key, content)
+    return key
+
+
+def discard_object(database: Database, storage: Storage, key: str) -> None:
+    """Delete an object that was written for nothing. What fails of it, and the row, is left to a sweep."""
+    with suppress(UnavailableError):
+        database.write(lambda session: abandon_objects(session, [key]))
+        delete_bytes(storage, key)
+
+
+def sweep_objects(database: Database, storage: Storage) -> int:
+    """Delete the abandoned objects, the bytes before the row, and return how many.
+
+    An object without a row is never deleted: this may be an empty or an older database beside a full storage.
+    """
+    database.write(abandon_unfinished)
+    swept, after = 0, ""
+    while True:
+        with database.reading() as session:
+            keys = abandoned_keys(session, after=after, limit=SWEPT_AT_ONCE)
+        if not keys:
+            return swept
+        deleted = [key for key in keys if delete_bytes(storage, key)]
+        database.write(partial(forget_objects, keys=deleted))
+        swept, after = swept + len(deleted), keys[-1]
+
+
+def delete_bytes(storage: Storage, key: str) -> bool:
+    """Delete the bytes of an abandoned object, and return whether they are gone. What fails is logged."""
+    try:
+        storage.delete(key)
+    except Exception as error:  # noqa: BLE001 - each kind of storage has errors of its own; the next sweep tries again
+        log.warning("object_not_deleted", key=key, error=repr(error))
+        return False
+    return True
+
+
+def unknown_objects(database: Database, storage: Storage) -> list[str]:
+    """Return the keys of stored objects that the database does not know, in their order. Nothing is deleted."""
+    # the storage before the database: an object's row is older than its bytes
+    stored = sorted(storage.list_keys())
+    unknown: list[str] = []
+    for start in range(0, len(stored), ASKED_AT_ONCE):
+        batch = stored[start : start + ASKED_AT_ONCE]
+        with database.reading() as session:
+            known = known_keys(session, batch)
+        unknown += [key for key in batch if key not in known]
+    if not unknown:
+        return []
+    # an object that was deleted meanwhile lost its row too
+    still_stored = set(storage.list_keys())
+    return [key for key in unknown if key in still_stored]
