@@ -1,8 +1,5 @@
 """The WSGI application: its routes, its policies, its error formats, and the parts that this process opens."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
 from flask import Flask
 from flask_cors import CORS
 
@@ -24,6 +21,7 @@ from service.api import (
     system,
     versions,
 )
+from service.body_stream import BoundedRequest
 from service.context import EXTENSION, Parts, register_request_ids
 from service.live import Live
 from service.open_inference import infer_body, infer_routes, server_routes
@@ -44,9 +42,6 @@ from worker.errors import StartError
 from worker.intake.datasets import Datasets
 from worker.intake.submission import Intake
 from worker.records.sessions import Database
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 EXPOSED = ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-Id"]
 
@@ -96,7 +91,7 @@ def create_app(settings: ServiceSettings) -> Flask:
         MAX_FORM_PARTS=8,
         TRUSTED_HOSTS=settings.hosts,
     )
-    app.wsgi_app = _measured(app.wsgi_app)  # type: ignore[assignment,method-assign]
+    app.request_class = BoundedRequest
     app.extensions[EXTENSION] = _open_parts(settings)
     app.extensions["gradmill.openapi"] = document(all_operations())
     register_request_ids(app)
@@ -107,20 +102,6 @@ def create_app(settings: ServiceSettings) -> Flask:
         # keys cross origins, cookies do not
         CORS(app, origins=list(settings.cors_origins), supports_credentials=False, expose_headers=EXPOSED)
     return app
-
-
-def _measured(wsgi_app: "WSGIApplication") -> "WSGIApplication":
-    """Refuse a body that ends before its Content-Length (400): its client died while it was sending.
-
-    gunicorn declares that it ends the stream itself. Werkzeug then takes a body that was cut short for a whole one.
-    """
-
-    def measured(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if environ.get("CONTENT_LENGTH"):
-            environ.pop("wsgi.input_terminated", None)
-        return wsgi_app(environ, start_response)
-
-    return measured
 
 
 def _open_parts(settings: ServiceSettings) -> Parts:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from flask import Response, request
 
+from service.body_stream import too_large
 from service.context import parts
 from service.parsing import check_surrogates
 from service.problems import Problem
@@ -35,7 +36,7 @@ def inflate(content: bytes, encoding: str, bytes_limit: int) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise Problem(400, f"the body is not {encoding}") from error
     if len(inflated) > bytes_limit:
-        raise Problem(413, f"the body inflates to more than {bytes_limit} bytes")
+        raise too_large(bytes_limit, "inflates to")
     return inflated
 
 

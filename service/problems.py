@@ -106,7 +106,8 @@ DETAILS = {
     400: "the request can't be understood",
     404: "there is nothing here by that name",
     405: "this address has no such method",
-    413: "the body is larger than the limit",
+    # a body past its limit is refused with that limit, by body_stream
+    413: "the form has too many parts",
 }
 
 RETRY_AFTER = {"Retry-After": "2"}

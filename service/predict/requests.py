@@ -74,7 +74,7 @@ def check_row_count(rows: int) -> None:
     """Raise a 413 Problem for more rows than one request may have."""
     limit = parts().settings.predict_rows_limit
     if rows > limit:
-        raise Problem(413, f"{rows} rows at once; the limit is {limit}")
+        raise Problem(413, f"{rows} rows at once; the limit is {limit} (GRADMILL_PREDICT_ROWS_LIMIT)")
 
 
 def _read_table(predictor: Predictor) -> Encoded:
