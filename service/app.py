@@ -40,6 +40,7 @@ from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.errors import StartError
 from worker.intake.datasets import Datasets
+from worker.intake.objects import UnknownCount
 from worker.intake.submission import Intake
 from worker.records.sessions import Database
 
@@ -113,6 +114,7 @@ def _open_parts(settings: ServiceSettings) -> Parts:
         settings=settings,
         database=database,
         storage=storage,
+        unknown_count=UnknownCount(database, storage),
         datasets=datasets,
         intake=Intake(database, datasets, settings.limits, doorbell.ring),
         doorbell=doorbell,

@@ -16,6 +16,7 @@ from service.settings import ServiceSettings
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
+from worker.intake.objects import UnknownCount
 from worker.intake.submission import Intake
 from worker.records.sessions import Database
 
@@ -30,6 +31,7 @@ class Parts:
     settings: ServiceSettings
     database: Database
     storage: Storage
+    unknown_count: UnknownCount
     datasets: Datasets
     intake: Intake
     doorbell: Doorbell

@@ -71,7 +71,7 @@ def find_readiness() -> Readiness:
     "GET", "/v1/system", policy="system:read", answers={200: Answer("Figures of this installation.", schemas.System)}
 )
 def system() -> Response:
-    """Show the queue, the workers, the limits and the versions."""
+    """Show the queue, the workers, the storage, the limits and the versions."""
     settings = parts().settings
     with parts().database.reading() as session:
         queue, workers = queue_figures(session), list_workers(session)
@@ -94,6 +94,7 @@ def system() -> Response:
             ],
             "broker": "away" if parts().doorbell.waiting() is None else "up",
             "database": parts().database.engine.dialect.name,
+            "storage": {"unknown_objects": parts().unknown_count.read()},
             "limits": settings.limits.model_dump()
             | {
                 "body_bytes": settings.body_bytes_limit,

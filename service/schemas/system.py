@@ -35,11 +35,20 @@ class QueueShown(Shown):
     running: int
 
 
+class StorageShown(Shown):
+    unknown_objects: int | None
+    """How many stored objects the database does not know, at most 1000, looked for once a minute.
+
+    They are never deleted; `gradmill unknown-objects` lists them. Null if the storage can't be listed.
+    """
+
+
 class System(Shown):
     version: str
     queue: QueueShown
     workers: list[WorkerShown]
     broker: Literal["up", "away"]
     database: str
+    storage: StorageShown
     limits: dict[str, Any]
     versions: dict[str, str]

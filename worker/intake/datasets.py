@@ -15,7 +15,7 @@ from worker.data.readers import PARQUET, read_table
 from worker.data.sources import make_table
 from worker.data.storage import Storage
 from worker.errors import NotFoundError, SpecError, UnavailableError
-from worker.intake.objects import discard_object, sweep_objects, unknown_objects, write_object
+from worker.intake.objects import discard_object, sweep_objects, write_object
 from worker.records.datasets import add_dataset, find_same_bytes, get_dataset
 from worker.records.sessions import Database
 from worker.records.tables import Dataset
@@ -119,10 +119,6 @@ class Datasets:
     def sweep(self) -> int:
         """Delete the stored objects that were abandoned, and return how many."""
         return sweep_objects(self.database, self._storage)
-
-    def unknown_objects(self) -> list[str]:
-        """Return the keys of the stored objects that the database does not know."""
-        return unknown_objects(self.database, self._storage)
 
     def read(self, dataset: Dataset, *, text: Collection[str] = ()) -> pa.Table:
         """Return an uploaded table, by its row."""

@@ -1,5 +1,8 @@
 """Stored objects as the database knows them: written after their rows, swept when abandoned, else left alone."""
 
+import math
+import threading
+import time
 from contextlib import suppress
 from functools import partial
 from typing import Literal
@@ -22,6 +25,8 @@ log = structlog.get_logger()
 
 SWEPT_AT_ONCE = 100
 ASKED_AT_ONCE = 500
+COUNTED = 1000
+LOOK_SECONDS = 60.0
 
 
 def write_object(
@@ -77,8 +82,11 @@ def delete_bytes(storage: Storage, key: str) -> bool:
     return True
 
 
-def unknown_objects(database: Database, storage: Storage) -> list[str]:
-    """Return the keys of stored objects that the database does not know, in their order. Nothing is deleted."""
+def unknown_objects(database: Database, storage: Storage, *, limit: int | None = None) -> list[str]:
+    """Return the keys of stored objects that the database does not know, in their order. Nothing is deleted.
+
+    limit: how many to find at most; None: all.
+    """
     # the storage before the database: an object's row is older than its bytes
     stored = sorted(storage.list_keys())
     unknown: list[str] = []
@@ -87,8 +95,39 @@ def unknown_objects(database: Database, storage: Storage) -> list[str]:
         with database.reading() as session:
             known = known_keys(session, batch)
         unknown += [key for key in batch if key not in known]
+        if limit is not None and len(unknown) >= limit:
+            break
     if not unknown:
         return []
     # an object that was deleted meanwhile lost its row too
     still_stored = set(storage.list_keys())
-    return [key for key in unknown if key in still_stored]
+    return [key for key in unknown if key in still_stored][:limit]
+
+
+class UnknownCount:
+    """How many stored objects the database does not know. A process looks at most once in LOOK_SECONDS."""
+
+    def __init__(self, database: Database, storage: Storage) -> None:
+        self._database, self._storage = database, storage
+        self._lock = threading.Lock()
+        self._count: int | None = None
+        self._looked_at = -math.inf
+
+    def read(self) -> int | None:
+        """Return the count, at most COUNTED; None if the storage can't be listed, or is being listed the first time."""
+        # a storage that is slow to list holds up one caller only
+        if self._lock.acquire(blocking=False):
+            try:
+                if time.monotonic() - self._looked_at >= LOOK_SECONDS:
+                    self._count = self._look()
+                    self._looked_at = time.monotonic()
+            finally:
+                self._lock.release()
+        return self._count
+
+    def _look(self) -> int | None:
+        try:
+            return len(unknown_objects(self._database, self._storage, limit=COUNTED))
+        except Exception as error:  # noqa: BLE001 - each kind of storage has errors of its own; the other figures are shown
+            log.warning("storage_not_listed", error=repr(error))
+            return None
