@@ -26,7 +26,7 @@ from worker.settings import Retention, Settings
 
 log = structlog.get_logger()
 
-Look = Callable[..., Sequence[tuple[str, int]]]
+FindExpired = Callable[..., Sequence[tuple[str, int]]]
 Rescuing = Callable[[Session, str, int], str | None]
 
 # a job that was rung for this long ago should have been taken, or its message should be in the queue
@@ -145,16 +145,16 @@ def sweep_all(database: Database, datasets: Datasets, retention: Retention) -> N
 
 def rescue_expired(database: Database, doorbell: Doorbell) -> list[str]:
     """Free every lease that has run out. Return the ids of the jobs and predictions that were moved."""
-    kinds: list[tuple[Look, Rescuing]] = [(expired_jobs, rescue_job), (expired_predictions, rescue_prediction)]
-    return [row_id for look, rescue in kinds for row_id in _rescue_all(database, doorbell, look, rescue)]
+    kinds: list[tuple[FindExpired, Rescuing]] = [(expired_jobs, rescue_job), (expired_predictions, rescue_prediction)]
+    return [row_id for find, rescue in kinds for row_id in _rescue_all(database, doorbell, find, rescue)]
 
 
-def _rescue_all(database: Database, doorbell: Doorbell, look: Look, rescue: Rescuing) -> list[str]:
+def _rescue_all(database: Database, doorbell: Doorbell, find: FindExpired, rescue: Rescuing) -> list[str]:
     moved: list[str] = []
     after = ""
     while True:
         with database.reading() as session:
-            found = look(session, after=after)
+            found = find(session, after=after)
         if not found:
             return moved
         for row_id, attempt in found:

@@ -126,17 +126,17 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _is_a_database(cls, url: str) -> str:
-        return _one_of(url, DATABASES)
+    def _check_database_url(cls, url: str) -> str:
+        return _check_scheme(url, DATABASES)
 
     @field_validator("redis_url")
     @classmethod
-    def _is_a_broker(cls, url: str) -> str:
-        return _one_of(url, BROKERS)
+    def _check_redis_url(cls, url: str) -> str:
+        return _check_scheme(url, BROKERS)
 
     @field_validator("storage_url")
     @classmethod
-    def _is_a_storage(cls, url: str) -> str:
+    def _check_storage_url(cls, url: str) -> str:
         protocol, separator, _ = url.partition("://")
         if separator and protocol.split("::")[-1] not in available_protocols():
             raise ValueError(f"must be a folder or a URL that fsspec knows; it does not know {protocol[:32]}://")
@@ -144,7 +144,7 @@ class Settings(BaseSettings):
 
     @field_validator("log_level")
     @classmethod
-    def _is_a_level(cls, level: str) -> str:
+    def _check_log_level(cls, level: str) -> str:
         if level.upper() not in logging.getLevelNamesMapping():
             raise ValueError("must be debug, info, warning, error or critical")
         return level
@@ -168,7 +168,7 @@ class Settings(BaseSettings):
         return Lease(self.lease_seconds)
 
 
-def _one_of(url: str, schemes: tuple[str, ...]) -> str:
+def _check_scheme(url: str, schemes: tuple[str, ...]) -> str:
     if url and not url.startswith(schemes):
         raise ValueError(f"must begin with {', '.join(schemes[:-1])} or {schemes[-1]}")
     return url

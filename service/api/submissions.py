@@ -89,8 +89,8 @@ def _accepted(answered: Answered) -> Response:
 def _dry_run(design: Design) -> dict[str, Any]:
     roles, cost = design.roles, design.cost
     return {
-        "features": design.plan.features,
-        "classes": design.plan.classes,
+        "features": design.job_columns.features,
+        "classes": design.job_columns.classes,
         "inputs": roles.inputs,
         "outputs": roles.outputs,
         "layers": cost.layers,

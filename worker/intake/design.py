@@ -13,7 +13,7 @@ from worker.networks.layers import resolve_layers
 from worker.networks.task import Task, resolve_task
 from worker.networks.training import check_training
 from worker.networks.warm_start import adopt_roles, check_start
-from worker.records.new_jobs import Plan
+from worker.records.new_jobs import JobColumns
 from worker.settings import Limits
 from worker.specs.dataset import InlineDataset
 from worker.specs.job import Job
@@ -39,10 +39,10 @@ class Design:
     rows: InlineRows | None = None
 
     @property
-    def plan(self) -> Plan:
+    def job_columns(self) -> JobColumns:
         """What the record keeps of it."""
         roles = self.roles
-        return Plan(
+        return JobColumns(
             features=[{"name": feature.name, "type": feature.type} for feature in roles.features],
             classes=None if roles.classes is None else list(roles.classes),
             parameters=self.cost.parameters,

@@ -70,7 +70,7 @@ class Intake:
                 session,
                 project_id,
                 spec,
-                design.plan,
+                design.job_columns,
                 queued_limit=self.limits.queued_jobs,
                 request=request,
                 request_id=request_id,

@@ -73,7 +73,7 @@ def _categories_fit(code: CategoricalCode, limits: Limits) -> bool:
     if not _texts_fit(code.categories):
         return False
     frequent = code.most_frequent is None or code.most_frequent in known
-    return len(known) == len(code.categories) and 1 <= code.numbers <= limits.categories + 1 and frequent
+    return len(known) == len(code.categories) and 1 <= code.category_count <= limits.categories + 1 and frequent
 
 
 def _texts_fit(texts: Sequence[str]) -> bool:

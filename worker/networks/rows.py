@@ -198,7 +198,7 @@ def check_encoded(values: NDArray[Any], encoders: Encoders, dtype: np.dtype[Any]
 
 def _check_category(column: Matrix, code: CategoricalCode) -> None:
     """A category's number picks a row of the embedding; another number would pick a wrong row, or none."""
-    wrong = (column < 0) | (column > code.numbers) | (column != np.trunc(column))
+    wrong = (column < 0) | (column > code.category_count) | (column != np.trunc(column))
     if wrong.any():
-        detail = f"must be the number of a category, from 0 to {code.numbers}, the last for one never seen"
+        detail = f"must be the number of a category, from 0 to {code.category_count}, the last for one never seen"
         raise DataError(detail, row=int(wrong.argmax()), column=code.name)

@@ -64,7 +64,7 @@ class Task:
 
 def resolve_task(spec: Job, roles: Roles) -> Task:
     """Return the task of a job. Raises SpecError for a loss, an activation or a metric that the target can't have."""
-    loss_spec = _loss_spec(spec, of_category=roles.classes is not None)
+    loss_spec = _loss_spec(spec, is_category=roles.classes is not None)
     kind, outputs = _kind_and_outputs(loss_spec.type, roles)
     activation = _activation(spec.network.output.activation, loss_spec.type, kind)
     task = Task(kind, loss_spec, outputs, activation, roles.classes)
@@ -86,16 +86,16 @@ def recorded_task(spec: Job, target: Target, output: ResolvedDense) -> Task:
         case _:
             assert_never(target)
     classes = target.classes if isinstance(target, ClassTarget) else None
-    return Task(kind, _loss_spec(spec, of_category=classes is not None), output.units, output.activation, classes)
+    return Task(kind, _loss_spec(spec, is_category=classes is not None), output.units, output.activation, classes)
 
 
-def _loss_spec(spec: Job, *, of_category: bool) -> LossWithNumbers:
+def _loss_spec(spec: Job, *, is_category: bool) -> LossWithNumbers:
     """Return the loss with its numbers; `auto` is resolved by whether the target is a category."""
     given = spec.training.loss
     if not isinstance(given, str):
         return given
     if given == "auto":
-        given = "cross_entropy" if of_category else "mean_squared_error"
+        given = "cross_entropy" if is_category else "mean_squared_error"
     return LOSS.validate_python({"type": given})
 
 
@@ -103,11 +103,11 @@ def _kind_and_outputs(name: str, roles: Roles) -> tuple[Kind, int]:
     """Return what the target is to this loss, and how many outputs it needs. Raises SpecError if they do not fit."""
     loss = LOSSES[name]
     if roles.classes is None:
-        if loss.of_columns is None:
+        if loss.columns_kind is None:
             raise SpecError("/training/loss", f"{name} needs a category as target; this one is a number")
         _check_bounds(name, roles)
-        return loss.of_columns, roles.outputs
-    if not loss.of_category:
+        return loss.columns_kind, roles.outputs
+    if not loss.takes_category:
         raise SpecError("/training/loss", f"{name} needs a number as target; this one is a category")
     if not loss.two_classes:
         return "classes", roles.outputs

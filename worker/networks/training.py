@@ -113,9 +113,9 @@ def make_schedule(spec: schedule_specs.Schedule, epochs: int) -> schedules.Sched
     """Return the schedule of a run. epochs: the length of the run."""
     match spec:
         case schedule_specs.StepSchedule():
-            return schedules.Step(spec.every, spec.factor)
+            return schedules.StepDecay(spec.every, spec.factor)
         case schedule_specs.ExponentialSchedule():
-            return schedules.Exponential(spec.factor)
+            return schedules.ExponentialDecay(spec.factor)
         case schedule_specs.CosineSchedule():
             return schedules.Cosine(epochs, warmup=spec.warmup_epochs, start=spec.start, end=spec.end)
         case schedule_specs.OneCycleSchedule():

@@ -41,7 +41,7 @@ def adopt_roles(roles: Roles, source: Architecture) -> Roles:
     codes = adopted_features(roles, source)
     if codes is None:
         return roles
-    counts = [code.numbers if isinstance(code, CategoricalCode) else None for code in codes]
+    counts = [code.category_count if isinstance(code, CategoricalCode) else None for code in codes]
     features = [replace(feature, categories=n) for feature, n in zip(roles.features, counts, strict=True)]
     return replace(roles, features=tuple(features))
 

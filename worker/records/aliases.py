@@ -30,7 +30,7 @@ def move_alias(session: Session, project_id: str, name: str, alias: str, version
         row.version = version
         row.updated_at = now()
     if was != version:
-        _note(session, model, alias, was=was, became=version, moved_by=by)
+        _add_move(session, model, alias, was=was, became=version, moved_by=by)
     session.flush()
     session.refresh(row)
     return row
@@ -42,11 +42,11 @@ def remove_alias(session: Session, project_id: str, name: str, alias: str, *, by
     row = session.get(Alias, (model.id, alias)) if can_exist(alias) else None
     if row is None:
         raise NotFoundError("the model has no such alias")
-    _note(session, model, alias, was=row.version, became=None, moved_by=by)
+    _add_move(session, model, alias, was=row.version, became=None, moved_by=by)
     session.execute(delete(Alias).where(Alias.model_id == model.id, Alias.alias == alias))
 
 
-def _note(session: Session, model: Model, alias: str, **move: Any) -> None:
+def _add_move(session: Session, model: Model, alias: str, **move: Any) -> None:
     session.add(AliasMove(id=new_id("mov"), project_id=model.project_id, model_id=model.id, alias=alias, **move))
 
 

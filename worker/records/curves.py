@@ -41,7 +41,7 @@ def record_epochs(
         values |= {"epoch": new[-1].epoch, "latest": new[-1].summary, "crashes": 0, "progress_at": now()}
     if best := [point for point in new if point.is_best]:
         values["best"] = best[-1].summary
-    guarded = guard(session, claim, numbers=len(new) + events, **values)
+    guarded = guard(session, claim, sequence_numbers=len(new) + events, **values)
     first = guarded.seq - events - len(new) + 1
     if new:
         owner = {"job_id": claim.job_id, "project_id": claim.project_id, "attempt": claim.attempt}

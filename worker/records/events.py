@@ -46,7 +46,7 @@ def happenings_after(session: Session, job_id: str, seq: int, *, limit: int) -> 
     return sorted(found)[:limit]
 
 
-def notes_since_last_epoch(session: Session, job_id: str, kind: Kind) -> int:
+def events_since_last_epoch(session: Session, job_id: str, kind: Kind) -> int:
     """Return how many events of this kind the job has had since its newest recorded epoch."""
     newest = select(func.coalesce(func.max(Epoch.seq), 0)).where(Epoch.job_id == job_id).scalar_subquery()
     notes = select(func.count()).where(Event.job_id == job_id, Event.kind == kind, Event.seq > newest)

@@ -57,22 +57,24 @@ def claim_job(
     return Claim(job.id, job.project_id, job.attempt, job.epoch, job.spec, lease_seconds, job.request_id)
 
 
-def guard(session: Session, claim: Claim, *, numbers: int = 0, **values: Any) -> Guarded:
+def guard(session: Session, claim: Claim, *, sequence_numbers: int = 0, **values: Any) -> Guarded:
     """Renew the lease, set values and allot sequence numbers: the first statement of every write of a running job.
 
     numbers: how many sequence numbers the caller needs; the last of them is returned.
     Raises LeaseLostError if the claim no longer holds the job; the caller's transaction is then rolled back.
     """
     renewed = renewal(Job, claim.job_id, claim.attempt, lease_seconds=claim.lease_seconds)
-    row = session.execute(renewed.values(seq=Job.seq + numbers, **values).returning(Job.status, Job.seq)).one_or_none()
+    row = session.execute(
+        renewed.values(seq=Job.seq + sequence_numbers, **values).returning(Job.status, Job.seq)
+    ).one_or_none()
     if row is None:
         raise lease_lost(claim.job_id, claim.attempt)
     return Guarded(*row)
 
 
-def add_note(session: Session, claim: Claim, kind: Kind, payload: dict[str, Any]) -> None:
+def record_event(session: Session, claim: Claim, kind: Kind, payload: dict[str, Any]) -> None:
     """Add an event to a running job, with a sequence number of its own. Raises LeaseLostError."""
-    seq = guard(session, claim, numbers=1).seq
+    seq = guard(session, claim, sequence_numbers=1).seq
     write_event(session, project_id=claim.project_id, job_id=claim.job_id, seq=seq, kind=kind, payload=payload)
 
 

@@ -85,7 +85,7 @@ class Attempt(ABC):
         """Renew the lease and return the row's status. Raises LeaseLostError."""
 
     @abstractmethod
-    def look(self, session: Session) -> Status:
+    def read_status(self, session: Session) -> Status:
         """Return the row's status without writing. Raises LeaseLostError."""
 
     @abstractmethod
@@ -97,12 +97,12 @@ class Attempt(ABC):
         """Return how many earlier attempts in a row did not find the bytes of the dataset."""
 
     @abstractmethod
-    def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
+    def report_missing(self, session: Session, payload: dict[str, Any]) -> None:
         """Tell the row's watchers that the bytes are missing. Raises LeaseLostError."""
 
     def run(self) -> Status | None:
         """Return the status that the row was left in; None if the lease was lost."""
-        heartbeat = Heartbeat(self.database, self.stopping, self.lease, renew=self.renew, look=self.look)
+        heartbeat = Heartbeat(self.database, self.stopping, self.lease, renew=self.renew, read_status=self.read_status)
         heartbeat.start()
         try:
             return self._work_to_an_end()
@@ -135,7 +135,7 @@ class Attempt(ABC):
 
         def work(session: Session) -> Status:
             payload = {"dataset_id": error.key, "tried": tried, "again_in_seconds": wait, "message": str(error)}
-            self.note_missing(session, payload)
+            self.report_missing(session, payload)
             # workers ring for a row a second after its moment of dispatch: until then it rests
             return self.write_end(session, "queued", dispatched_at=seconds_from_now(wait))
 

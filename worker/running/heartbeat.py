@@ -33,11 +33,11 @@ class Heartbeat(threading.Thread):
         lease: Lease,
         *,
         renew: Callable[[Session], Status],
-        look: Callable[[Session], Status],
+        read_status: Callable[[Session], Status],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._database, self._stopping, self._lease = database, stopping, lease
-        self._renew, self._look = renew, look
+        self._renew, self._read_status = renew, read_status
         self._ended = threading.Event()
         self._looked_at = uptime()
 
@@ -66,5 +66,5 @@ class Heartbeat(threading.Thread):
             self._stopping.status_is(status)
         elif now - max(self._looked_at, self._stopping.renewed_at) >= LOOK_SECONDS:
             with self._database.reading() as session:
-                self._stopping.status_is(self._look(session))
+                self._stopping.status_is(self._read_status(session))
             self._looked_at = uptime()

@@ -61,7 +61,7 @@ class PredictionAttempt(Attempt):
     def renew(self, session: Session) -> Status:
         return guard_prediction(session, self.claim)
 
-    def look(self, session: Session) -> Status:
+    def read_status(self, session: Session) -> Status:
         return held_prediction(session, self.claim)
 
     def write_end(self, session: Session, status: Status, **values: Any) -> Status:
@@ -71,7 +71,7 @@ class PredictionAttempt(Attempt):
         # a prediction has no events to count; it is short, and seldom attempted twice for another reason
         return self.claim.attempt - 1
 
-    def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
+    def report_missing(self, session: Session, payload: dict[str, Any]) -> None:
         """A prediction has no watchers: the worker's log says it."""
 
     def work(self) -> Status | None:

@@ -19,7 +19,7 @@ from worker.records.checkpoints import publish_checkpoint, state_to_bytes
 from worker.records.curves import record_epochs
 from worker.records.events import write_event
 from worker.records.kept_steps import is_kept, publish_step
-from worker.records.lease import Claim, add_note
+from worker.records.lease import Claim, record_event
 from worker.records.points import Point, recorded_point
 from worker.records.sessions import Database
 from worker.records.states import Status
@@ -143,7 +143,7 @@ class Recorder:
                 self._publish_checkpoint(session, *checkpoint)
             if differing:
                 payload = {"epochs": differing, "attempt": self._claim.attempt}
-                add_note(session, self._claim, "nondeterminism", payload)
+                record_event(session, self._claim, "nondeterminism", payload)
             return status, differing
 
         guarded_since = uptime()

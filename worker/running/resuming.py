@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_info
 
 from worker.backprop.fit import Training
 from worker.records.checkpoints import newest_checkpoint
-from worker.records.lease import Claim, add_note
+from worker.records.lease import Claim, record_event
 from worker.records.sessions import Database
 
 log = structlog.get_logger()
@@ -36,4 +36,4 @@ def resume(training: Training, database: Database, claim: Claim, here: dict[str,
     if checkpoint.fingerprint != here:
         # the same bits can't be promised: another kernel may round differently
         payload = {"epoch": training.epoch, "attempt": claim.attempt, "was": checkpoint.fingerprint, "is": here}
-        database.write(lambda session: add_note(session, claim, "elsewhere", payload))
+        database.write(lambda session: record_event(session, claim, "elsewhere", payload))

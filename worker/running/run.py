@@ -21,8 +21,8 @@ from worker.intake.start import read_start
 from worker.networks.trained import Trained, to_columns
 from worker.records.checkpoints import drop_checkpoints
 from worker.records.curves import read_curve
-from worker.records.events import notes_since_last_epoch
-from worker.records.lease import Claim, add_note, claim_job, guard, held_status
+from worker.records.events import events_since_last_epoch
+from worker.records.lease import Claim, claim_job, guard, held_status, record_event
 from worker.records.sessions import Database
 from worker.records.states import FINAL, Status
 from worker.records.transitions import end_attempt
@@ -79,14 +79,14 @@ class JobAttempt(Attempt):
     def renew(self, session: Session) -> Status:
         return guard(session, self.claim).status
 
-    def look(self, session: Session) -> Status:
+    def read_status(self, session: Session) -> Status:
         return held_status(session, self.claim)
 
     def times_missing(self, session: Session) -> int:
-        return notes_since_last_epoch(session, self.claim.job_id, "storage_missing")
+        return events_since_last_epoch(session, self.claim.job_id, "storage_missing")
 
-    def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
-        add_note(session, self.claim, "storage_missing", payload)
+    def report_missing(self, session: Session, payload: dict[str, Any]) -> None:
+        record_event(session, self.claim, "storage_missing", payload)
 
     def write_end(self, session: Session, status: Status, **values: Any) -> Status:
         left_in = end_attempt(session, self.claim, status, **values)

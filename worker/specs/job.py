@@ -39,14 +39,14 @@ class Job(Spec):
 
     @field_validator("network", mode="before")
     @classmethod
-    def _is_given_or_has_a_source(cls, network: Any, info: ValidationInfo) -> Any:
+    def _check_network(cls, network: Any, info: ValidationInfo) -> Any:
         if network is SAME_AS_SOURCE and info.data.get("start_from", ...) is None:
             raise PydanticCustomError("missing", "Field required")
         return network
 
     @field_validator("tags")
     @classmethod
-    def _tags_are_a_set(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+    def _drop_repeated_tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(tags))
 
     @property

@@ -139,7 +139,7 @@ def test_a_job_past_a_limit_is_refused_with_the_figure(
 
 def test_a_part_of_no_rows_is_refused() -> None:
     for name in ("validation", "test"):
-        with pytest.raises(SpecError, match=r"0\.001 of 60 rows is no row") as caught:
+        with pytest.raises(SpecError, match=r"0\.001 of 60 rows is less than one row") as caught:
             part_rows(job({name: {"fraction": 0.001}}).training, 60)
         assert caught.value.pointer == f"/training/{name}/fraction"
     assert part_rows(job().training, 4) == {"train": 4, "validation": 0, "test": 0}

@@ -82,7 +82,7 @@ def _category(graph: Graph, code: CategoricalCode) -> str:
         domain=ML,
         keys_strings=list(numbers),
         values_int64s=list(numbers.values()),
-        default_int64=code.numbers,
+        default_int64=code.category_count,
     )
 
 
@@ -90,13 +90,13 @@ def _refused(graph: Graph, code: CategoricalCode, number: str) -> list[str]:
     """Return the condition on which predict would refuse the row; none if this column pools unknown categories."""
     if code.unknown == "pool":
         return []
-    unknown = graph.constant(f"{code.name}/unknown", code.numbers, np.int64)
+    unknown = graph.constant(f"{code.name}/unknown", code.category_count, np.int64)
     return [graph.add("Equal", number, unknown, named=f"{code.name}/refused")]
 
 
 def _block(graph: Graph, code: CategoricalCode, number: str) -> str:
     """Return the column's part of the matrix: its number if an embedding takes it, else one indicator a category."""
     if not code.embedded:
-        every = graph.constant(f"{code.name}/categories", [[*range(code.numbers)]], np.int64)
+        every = graph.constant(f"{code.name}/categories", [[*range(code.category_count)]], np.int64)
         number = graph.add("Equal", number, every, named=f"{code.name}/indicators")
     return graph.add("Cast", number, named=f"{code.name}/x", to=graph.type)
