@@ -21,14 +21,20 @@ from worker.specs.job import Job as JobSpec
 
 @dataclass(frozen=True)
 class JobColumns:
-    """What follows from the specification, worked out before anything is stored. parameters: how many numbers train."""
+    """The columns of a job's row that follow from its specification, and its source.
+
+    features: name and type of each feature.
+    classes: the classes of a categorical target; None for other targets.
+    parameters: how many numbers are trained in one member.
+    layers: the shape of each layer, as in `intake.cost.Cost`.
+    source: the id of the weights that the job starts from; None for random weights.
+    """
 
     features: list[dict[str, Any]]
     classes: list[str] | None
     parameters: int
     layers: list[dict[str, Any]]
     source: str | None = None
-    "The id of the weights that the job starts from."
 
 
 def submit_job(
@@ -42,11 +48,11 @@ def submit_job(
     request_id: str | None = None,
     retry_of: str | None = None,
 ) -> Answered:
-    """Store a job, its key and its first event; return the job as the client is answered.
+    """Store a job, its idempotency key and its first event. Return the answer for the client.
 
     queued_limit: how many jobs of the project may be queued.
-    Raises IdempotencyError; StateError when too many are queued; SpecError if the table or the weights that the job
-    needs have been deleted.
+    Raises IdempotencyError; StateError(queue_full) if too many are queued; SpecError if the table or the weights that
+    the job needs have been deleted.
     """
 
     def make() -> tuple[Snapshot, str]:
@@ -97,7 +103,7 @@ def _job(project_id: str, spec: JobSpec, columns: JobColumns, *, request_id: str
 
 
 def _refer(session: Session, job: Job, spec: JobSpec, columns: JobColumns) -> None:
-    """Write the job's tags, and what it needs until its end. Raises SpecError if that is gone."""
+    """Write the job's tags, and references to the table and weights that it needs. Raises SpecError if one is gone."""
     known = {"job_id": job.id, "project_id": job.project_id}
     session.add_all(JobTag(**known, tag=tag) for tag in spec.tags)
     if isinstance(spec.dataset, StoredDataset):

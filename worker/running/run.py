@@ -1,4 +1,4 @@
-"""Run one job: load it, fit it, record it, and end the attempt by what stopped it."""
+"""Runs one job: load it, train it, record it, and end the attempt in the way that fits what stopped it."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ from worker.specs.job import Job
 
 log = structlog.get_logger()
 
-# points of the curve that its hints are drawn from
+# how many points of the curve the hints are computed from
 HINT_POINTS = 600
 
 
@@ -47,7 +47,9 @@ HINT_POINTS = 600
 class Runner:
     """What a process needs to run jobs.
 
-    announce: called with a job's id when its record has changed. progress: moved on by every step.
+    owner: the id of the worker, in whose name jobs are claimed.
+    announce: called with a job's id when its record has changed.
+    progress: counts the steps, for the worker that watches this process.
     """
 
     database: Database
@@ -59,7 +61,7 @@ class Runner:
     progress: Progress = field(default_factory=Progress)
 
     def run_job(self, job_id: str) -> Status | None:
-        """Run the job if it is queued. Return the status that it was left in; see `attempt_row`."""
+        """Run the job if it is queued. Return the status that it then has; see `attempt_row`."""
         return attempt_row(self, "job", job_id, claim_job, partial(JobAttempt, self))
 
 
@@ -142,7 +144,7 @@ class JobAttempt(Attempt):
         )
 
     def _written(self, status: Status, guarded_since: float) -> None:
-        """Take in what a write has learned. guarded_since: the moment of `uptime` from which the lease counts."""
+        """Pass on what a write has found out. guarded_since: the moment of `uptime` from which the lease counts."""
         self.runner.progress.steps += 1
         self.stopping.renewed(guarded_since)
         self.stopping.status_is(status)
@@ -156,7 +158,7 @@ class JobAttempt(Attempt):
                 recorder.add(epoch, training.parameters)
                 if self.stopping():
                     break
-            # an epoch that was stopped half way has steps to keep too
+            # an epoch that was stopped early may have steps to keep too
             keep_steps(training, recorder)
             reason = self.stopping.reason
             if reason == "checkpoint":
@@ -213,7 +215,7 @@ class JobAttempt(Attempt):
         return self.end("paused" if reason == "pausing" else "queued")
 
     def _hints(self) -> list[dict[str, str]]:
-        """Return words about the curve; none if they can't be found, which must not cost the job its end."""
+        """Return hints about the curve. If they can't be computed, return none, so that the job can still end."""
         try:
             with self.database.reading() as session:
                 points = read_curve(session, self.claim.job_id, max_points=HINT_POINTS)
@@ -234,7 +236,7 @@ def read_spec(claim: Claim) -> Job:
 
 
 def certificate_of(training: Training) -> dict[str, Any]:
-    """Return the proof of the gradients, or why there is none; its failure must not cost the job its end."""
+    """Return the numerical check of the gradients. If it fails, return why, so that the job can still end."""
     try:
         return certify(training)
     except Exception as error:
@@ -243,6 +245,6 @@ def certificate_of(training: Training) -> dict[str, Any]:
 
 
 def keep_steps(training: Training, recorder: Recorder) -> None:
-    """Hand over the steps whose every tensor the job asked for."""
+    """Pass the steps whose tensors are kept, as far as they were taken since the last call, to the recorder."""
     if training.replay is not None:
         recorder.keep(training.replay.collect())

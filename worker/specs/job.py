@@ -1,4 +1,4 @@
-"""A whole job: the document that a client posts."""
+"""The specification of a whole job: the document that a client posts."""
 
 from typing import Annotated, Any
 
@@ -51,7 +51,7 @@ class Job(Spec):
 
     @property
     def frozen(self) -> int:
-        """The number of first layers that keep their weights."""
+        """How many of the first layers keep their weights."""
         return 0 if self.start_from is None else self.start_from.freeze
 
     @property

@@ -65,7 +65,7 @@ def test_they_stay_while_a_job_or_a_prediction_needs_them(database: Database, we
     submitted, *_ = database.write(
         lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), plan, queued_limit=9)
     )
-    with pytest.raises(StateError, match="starts from it"):
+    with pytest.raises(StateError, match="starts from these weights"):
         database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
     with database.reading() as session:
         assert find_version(session, DEFAULT_PROJECT, "a").version == 1
