@@ -45,11 +45,13 @@ def broken_contracts(house: Path) -> set[str]:
 
 
 def test_the_house_keeps_its_laws(house: Path) -> None:
+    """The code breaks none of its import contracts."""
     assert broken_contracts(house) == set()
 
 
 @pytest.mark.parametrize(("file", "line", "contract"), PLANTED)
 def test_a_planted_import_breaks_its_law(house: Path, file: str, line: str, contract: str) -> None:
+    """An import that a contract forbids is found by that contract."""
     path = house / file
     text = path.read_text()
     path.write_text(f"{text}\n\n{line}\n")

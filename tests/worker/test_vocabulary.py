@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.activations import ACTIVATIONS
 from worker.backprop.initializers import INITIALIZERS
 from worker.backprop.losses.objective import Objective
