@@ -4,6 +4,8 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
+from typing import get_args, get_type_hints
 
 import pytest
 from flask import Flask
@@ -12,7 +14,7 @@ from flask.testing import FlaskClient
 from service.schemas.jobs import Curve, EpochSummary
 from service.ui.assets import FOLDER
 from service.ui.wording import CURVE_LABELS
-from worker.records.points import COLUMNS, FIGURES, SUMMARY
+from worker.records.points import COLUMNS, FIGURES, SUMMARY, Point
 from worker.records.states import STATUSES, Status
 
 STYLES = "\n".join(path.read_text() for path in Path(FOLDER).glob("*.css"))
@@ -51,6 +53,15 @@ def test_the_apis_curve_has_every_column() -> None:
     columns = ["epoch" if name == "epochs" else name for name in Curve.model_fields]
     assert columns == [name for name in COLUMNS if name != "is_best"]
     assert tuple(EpochSummary.model_fields) == SUMMARY
+
+
+def test_the_apis_curve_says_which_figures_an_epoch_may_lack() -> None:
+    """An element of a column is nullable where the figure of a point is; metrics are columns of their own."""
+    hints = get_type_hints(Point)
+    for name, field in Curve.model_fields.items():
+        if name != "metrics":
+            of_point = NoneType in get_args(hints["epoch" if name == "epochs" else name])
+            assert (NoneType in get_args(get_args(field.annotation)[0])) == of_point, name
 
 
 def test_both_csvs_of_a_curve_are_the_same_bytes(
