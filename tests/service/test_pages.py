@@ -8,14 +8,15 @@ from types import NoneType
 from typing import get_args, get_type_hints
 
 import pytest
-from flask import Flask
+from flask import Flask, url_for
 from flask.testing import FlaskClient
 
 from service.schemas.jobs import Curve, EpochSummary
 from service.ui.assets import FOLDER
+from service.ui.job import BUTTONS
 from service.ui.wording import CURVE_LABELS
 from worker.records.points import COLUMNS, FIGURES, SUMMARY, Point
-from worker.records.states import STATUSES, Status
+from worker.records.states import CHANGES, STATUSES, Status
 
 STYLES = "\n".join(path.read_text() for path in Path(FOLDER).glob("*.css"))
 
@@ -41,6 +42,15 @@ def test_every_status_has_its_badge(app: Flask, status: Status) -> None:
     assert f'class="status status-{status}"' in badge
     assert "<path" in badge or "<circle" in badge
     assert f".status-{status} {{" in STYLES or f".status-{status}," in STYLES
+
+
+def test_every_change_has_its_route_and_its_button(app: Flask) -> None:
+    """What a client may ask of a job, it can ask of the API and on the job's page."""
+    routes = {rule.rule for rule in app.url_map.iter_rules()}
+    assert {f"/v1/jobs/<job_id>/{change}" for change in CHANGES} <= routes
+    assert set(BUTTONS) == set(CHANGES)
+    with app.test_request_context():
+        assert all(url_for("ui.change_job", job_id="job_0", change=change) for change in BUTTONS)
 
 
 def test_every_figure_of_the_curve_has_a_label_or_is_left_out_on_purpose() -> None:
