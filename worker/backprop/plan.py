@@ -98,8 +98,8 @@ class Epoch(NamedTuple):
     learning_rate: float
     gradient_norm: float
     is_best: bool
-    layers: list[LayerFigures] | None = None
-    members: list[float] | None = None
+    layers: list[LayerFigures] | None
+    members: list[float] | None
 
 
 class State(NamedTuple):
