@@ -11,6 +11,7 @@ from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrations.schema import check_not_newer
+from service.db_commands import db
 from service.settings import ServiceSettings
 from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, migrated, run_up, worker_command
 from worker.records.sessions import Database
@@ -22,6 +23,8 @@ from worker.records.workers import list_workers
 def main() -> None:
     """Back-propagation as a service: post a network and a dataset, watch it learn, call the result."""
 
+
+main.add_command(db)
 
 OPTIONS = (
     click.option("--host", envvar="GRADMILL_HOST", help="Address to listen on [127.0.0.1]."),
