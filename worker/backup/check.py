@@ -49,21 +49,24 @@ class Report:
 def check(database: Database, storage: Storage) -> Report:
     """Check one moment of a database that may be in use, and its storage. Raises StartError if it is not ours."""
     check_there(database)
-    report = Report()
     with moment(database) as connection:
         try:
-            for look in (_integrity, _references, _blobs, _published, _epochs, _numbers, _endings):
-                report.findings += look(connection)
+            report = check_rows(connection)
             named = list(named_objects(connection))
-            report.counted = {
-                "jobs": connection.scalar(select(func.count()).select_from(Job)) or 0,
-                "blobs": connection.scalar(select(func.count()).select_from(Blob)) or 0,
-                "objects": len(named),
-            }
         except DatabaseError as error:
-            report.findings.append(Finding("database", f"can't be read: {error.orig}"))
-            return report
+            return Report(findings=[Finding("database", f"can't be read: {error.orig}")])
+    report.counted["objects"] = len(named)
     report.findings += _objects(database, storage, named)
+    return report
+
+
+def check_rows(connection: Connection) -> Report:
+    """Check all that the database alone can tell."""
+    report = Report()
+    for look in (_integrity, _references, _blobs, _published, _epochs, _numbers, _endings):
+        report.findings += look(connection)
+    for what, table in (("jobs", Job), ("blobs", Blob)):
+        report.counted[what] = connection.scalar(select(func.count()).select_from(table)) or 0
     return report
 
 
@@ -186,7 +189,7 @@ def _endings(connection: Connection) -> Iterator[Finding]:
 
 def _objects(database: Database, storage: Storage, named: list[Named]) -> Iterator[Finding]:
     """Objects that are missing or not as their row says; then those that no row names."""
-    faults = {one.key: reason for one in named if (reason := _difference(storage, one)) is not None}
+    faults = {one.key: reason for one in named if (reason := difference(storage, one)) is not None}
     unknown = set(storage.list_keys()) - {one.key for one in named}
     with database.engine.connect() as connection:
         # since the moment, rows may have been deleted with their objects, and others added
@@ -197,7 +200,8 @@ def _objects(database: Database, storage: Storage, named: list[Named]) -> Iterat
         yield Finding(f"object {key}", "is named by no row", is_fault=False)
 
 
-def _difference(storage: Storage, named: Named) -> str | None:
+def difference(storage: Storage, named: Named) -> str | None:
+    """Return how an object differs from what its row says; None if it does not."""
     try:
         return named.difference(read_object(storage, named.key))
     except FileNotFoundError:
