@@ -100,14 +100,20 @@ def _print(report: Report, *, as_json: bool) -> None:
         return
     for finding in report.findings:
         click.echo(f"{'fault' if finding.is_fault else 'unused'}: {finding.subject} {finding.detail}")
-    counted = ", ".join(f"{number} {what}" for what, number in report.counted.items())
+    counted = ", ".join(_count(number, what) for what, number in report.counted.items())
     faults = sum(finding.is_fault for finding in report.findings)
-    click.echo(f"Checked {counted or 'nothing'}: {faults or 'no'} fault{'' if faults == 1 else 's'}.")
+    click.echo(f"Checked {counted or 'what could be read'}: {_count(faults, 'faults')}.")
 
 
 def _amount(manifest: Manifest) -> str:
     rows = sum(table.rows for table in manifest.tables)
-    return f"{rows} rows and {len(manifest.objects)} objects ({manifest.bytes / MEGABYTE:.1f} MB)"
+    size = f"{manifest.bytes / MEGABYTE:.1f} MB"
+    return f"{_count(rows, 'rows')} and {_count(len(manifest.objects), 'objects')} ({size})"
+
+
+def _count(number: int, plural: str) -> str:
+    """Such as `2 rows`, `1 row`, `no rows`."""
+    return f"{number or 'no'} {plural.removesuffix('s') if number == 1 else plural}"
 
 
 def _settings(data_dir: Path | None) -> Settings:
