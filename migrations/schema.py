@@ -14,15 +14,20 @@ from worker.errors import StartError
 ADVISORY_LOCK = 7_238_150_941
 
 
-def upgrade(engine: Engine) -> None:
-    """Run the missing migrations in one transaction. Raises StartError if the database is of a newer version."""
+def upgrade(engine: Engine) -> tuple[str | None, str | None]:
+    """Run the missing migrations in one transaction. Return the revision before, None without a schema, and after.
+
+    Raises StartError if the database is of a newer version.
+    """
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             # longer than another's migration takes
             connection.execute(text("SET LOCAL lock_timeout = '60s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         _refuse_newer(connection)
+        before = MigrationContext.configure(connection).get_current_revision()
         command.upgrade(configuration(connection), "head")
+    return before, _scripts().get_current_head()
 
 
 def check_not_newer(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Who may call what. Every route declares its policy; one without is refused, and fails the tests."""
+"""Who may call what. Every route declares its policy; a route without one is refused, and fails the tests."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ from worker.records.identifiers import DEFAULT_PROJECT
 OPEN = "open"
 "The policy of a route that needs no key."
 SESSION = "session"
-"The policy of a page that any logged-in user may see."
+"The policy of a page that every logged-in user may see."
 
 SCOPES = (
     "jobs:read",
@@ -34,9 +34,9 @@ PAGES = ("/ui", "/docs")
 
 
 def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, str]) -> None:
-    """policies: by Flask endpoint, a scope, OPEN or SESSION."""
+    """Check every request before its route runs. policies: a scope, OPEN or SESSION, by Flask endpoint."""
     secret = settings.api_key.get_secret_value()
-    # every API process and replica signs alike, and a new key ends the sessions of the old one
+    # every API process and replica signs with the same secret, and a new key ends the sessions of the old one
     app.secret_key = hmac.digest(secret.encode(), b"session cookie", "sha256")
     app.config.update(
         SESSION_COOKIE_NAME="gradmill_session",
@@ -49,8 +49,8 @@ def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, s
 
 
 def _enforce(settings: ServiceSettings, policy: str | None) -> BaseResponse | None:
-    """Let the request pass, send a browser to the login, or raise a Problem. No policy: nobody passes."""
-    # a browser asks ahead without a key; the answer tells methods only
+    """Let the request pass, redirect a browser to the login, or raise Problem. Without a policy nobody passes."""
+    # a browser sends its preflight request without a key, and the answer names methods only
     if policy == OPEN or request.method == "OPTIONS":
         return None
     principal = _identify(settings)
@@ -69,6 +69,7 @@ def _enforce(settings: ServiceSettings, policy: str | None) -> BaseResponse | No
 
 
 def _identify(settings: ServiceSettings) -> Principal | None:
+    """Return the caller by bearer key or session cookie; None if there is neither."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         known = is_key(settings, given.strip())
@@ -77,6 +78,7 @@ def _identify(settings: ServiceSettings) -> Principal | None:
 
 
 def _harden(response: Response) -> Response:
+    """Add the security headers, and a Cache-Control where the route set none."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if response.status_code == 204:
@@ -87,26 +89,27 @@ def _harden(response: Response) -> Response:
 
 
 def is_key(settings: ServiceSettings, given: str) -> bool:
-    """Whether this is the key."""
-    # digests are of one length, so the comparison tells nothing of the key's
+    """Return whether this is the API key, in a time that does not depend on how much of it is right."""
+    # digests have one length, so the comparison does not reveal the length of the key
     secret = settings.api_key.get_secret_value()
     return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest())
 
 
 def log_in() -> None:
-    """Start a session; the cookie says only that there is one."""
+    """Start a session. The signed cookie says only that its owner has logged in."""
     session.clear()
     session[LOGGED_IN] = True
     session.permanent = True
 
 
 def csrf_token() -> str:
+    """Return the token that a form or a script of this session must send with a change."""
     token: str = generate_csrf()
     return token
 
 
 def _check_csrf() -> None:
-    """A change by cookie comes from our own page, or it is refused."""
+    """Raise Problem unless the request comes from a page of ours."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         raise Problem(403, "this request comes from another site", code="cross_site")
     try:

@@ -1,4 +1,4 @@
-"""create_app: the WSGI application, with its parts opened in this process."""
+"""The WSGI application: its routes, its policies, its error formats, and the parts that this process opens."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -10,33 +10,32 @@ from service.access import register_access
 from service.api import (
     aliases,
     chain_rule,
+    comparison,
     curves,
     datasets,
     events,
     exports,
     imports,
-    inference,
     insight,
     jobs,
     models,
-    open_inference,
-    predictions,
-    scoring,
     steps,
     submissions,
     system,
-    table_predictions,
     versions,
 )
 from service.context import EXTENSION, Parts, register_request_ids
-from service.dialects import tell
 from service.live import Live
+from service.open_inference import infer_routes, messages, server_routes
+from service.open_inference.statistics import Statistics
 from service.openapi import document
 from service.operations import Operation, register_operations
-from service.predictors import Predictors
-from service.problems import register_problems
-from service.protocols.addresses import Addresses
-from service.protocols.statistics import Statistics
+from service.predict import routes as predict_routes
+from service.predict import table_routes
+from service.predict.addresses import Addresses
+from service.predict.predictors import Predictors
+from service.problems import ErrorFormat, register_problems
+from service.scoring import routes as scoring_routes
 from service.settings import ServiceSettings
 from service.ui import pages
 from worker.broker.doorbell import Doorbell
@@ -56,31 +55,38 @@ RESOURCES = (
     jobs,
     curves,
     events,
-    predictions,
-    table_predictions,
+    predict_routes,
+    table_routes,
     chain_rule,
     insight,
     steps,
     datasets,
     models,
     versions,
+    comparison,
     aliases,
     exports,
     imports,
-    open_inference,
-    inference,
-    scoring,
+    server_routes,
+    infer_routes,
+    scoring_routes,
     system,
 )
 
+ERROR_FORMATS: dict[str, ErrorFormat] = {"/v2": messages.write_error, "/models": scoring_routes.write_error}
+"How the protocols of others write an error, by the prefix of their addresses."
+
 
 def all_operations() -> list[Operation]:
-    """Every operation of the API, in the document's order."""
+    """Return every operation of the API, in the order of the OpenAPI document."""
     return [operation for resource in RESOURCES for operation in resource.operations.declared]
 
 
 def create_app(settings: ServiceSettings) -> Flask:
-    """Make the app after the fork of its process. Raises StartError without a key: there is no mode without one."""
+    """Return the app of this process. Call it after the fork.
+
+    Raises StartError without an API key: there is no mode without one.
+    """
     if not settings.api_key.get_secret_value():
         raise StartError("set GRADMILL_API_KEY: the API answers nobody without a key")
     app = Flask("service", static_folder=None)
@@ -94,7 +100,7 @@ def create_app(settings: ServiceSettings) -> Flask:
     app.extensions[EXTENSION] = _open_parts(settings)
     app.extensions["gradmill.openapi"] = document(all_operations())
     register_request_ids(app)
-    register_problems(app, tell)
+    register_problems(app, ERROR_FORMATS)
     policies = register_operations(app, all_operations()) | pages.register(app)
     register_access(app, settings, policies)
     if settings.cors_origins:
@@ -104,9 +110,9 @@ def create_app(settings: ServiceSettings) -> Flask:
 
 
 def _measured(wsgi_app: "WSGIApplication") -> "WSGIApplication":
-    """A body that ends before its Content-Length is refused (400): its client has died in the middle of it.
+    """Refuse a body that ends before its Content-Length (400): its client died while it was sending.
 
-    gunicorn says that it ends the stream itself, and Werkzeug then believes that what came is all.
+    gunicorn declares that it ends the stream itself. Werkzeug then takes a body that was cut short for a whole one.
     """
 
     def measured(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

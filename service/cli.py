@@ -2,7 +2,6 @@
 
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,16 @@ import click
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
-from migrations.schema import check_not_newer
 from service.db_commands import db
 from service.settings import ServiceSettings
-from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, migrated, run_up, worker_command
+from service.up.preconditions import migrate as migrate_database
+from service.up.preconditions import wait_until_usable
+from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, run_up, worker_command
+from worker.errors import UnavailableError
 from worker.records.sessions import Database
 from worker.records.workers import list_workers
+from worker.runtime import configure_log
+from worker.settings import read_settings
 
 
 @click.group(context_settings={"auto_envvar_prefix": "GRADMILL", "help_option_names": ["-h", "--help"]})
@@ -30,7 +33,7 @@ OPTIONS = (
     click.option("--host", envvar="GRADMILL_HOST", help="Address to listen on [127.0.0.1]."),
     click.option("--port", envvar="GRADMILL_PORT", type=int, help="Port to listen on [8700]."),
     click.option("--data-dir", envvar="GRADMILL_DATA_DIR", type=click.Path(path_type=Path), help="Folder of all data."),
-    click.option("--api-key", envvar="GRADMILL_API_KEY", help="The bearer key [made at first start]."),
+    click.option("--api-key", envvar="GRADMILL_API_KEY", help="Bearer key [made at first start]."),
     click.option("--workers", envvar="GRADMILL_WORKERS", type=int, help="Training processes [one a core]."),
     click.option("--lease-seconds", envvar="GRADMILL_LEASE_SECONDS", type=float, help="Lease of a running job [30]."),
     click.option("--cors-origin", "cors_origins", multiple=True, help="An origin whose pages may call the API [none]."),
@@ -41,7 +44,7 @@ OPTIONS = (
 
 
 def settings_options(command: Any) -> Any:
-    """Every setting of the one-machine mode as a flag; then the environment counts, then the default."""
+    """Add each setting of the one-machine mode as a flag, which goes before its environment variable."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
@@ -85,45 +88,58 @@ def _run_up(settings: ServiceSettings, *, example: bool, stay: bool) -> None:
 
 
 def _settings(given: dict[str, Any]) -> ServiceSettings:
-    return ServiceSettings(**{name: value for name, value in given.items() if value not in (None, ())})
+    given = {name: value for name, value in given.items() if value not in (None, ())}
+    with exiting_in_words():
+        return read_settings(ServiceSettings, **given)
 
 
 @main.command()
 def migrate() -> None:
-    """Bring the database to this version's schema."""
+    """Bring the database to this version's schema, and say what was done."""
+    settings = _settings({})
     with exiting_in_words():
-        migrated(ServiceSettings())
+        click.echo(migrate_database(Database(settings.database, pool_size=1).engine))
 
 
 @main.command()
 def api() -> None:
-    """Run an API process group; for one machine of many."""
-    _refuse_newer(ServiceSettings())
-    command = api_command()
-    os.execv(command[0], command)  # noqa: S606 - our own command line
+    """Run an API process group; for one machine of many.
+
+    Waits for the database, and for `gradmill migrate` if it has no schema or an older one, with a line in the log every
+    few seconds. Exits with code 1 if the schema is newer than this version.
+    """
+    settings = _settings({})
+    _become(api_command(), settings)
 
 
 @main.command()
 def worker() -> None:
-    """Run a Celery worker; for one machine of many."""
-    settings = ServiceSettings()
-    _refuse_newer(settings)
-    command = worker_command(settings)
+    """Run a Celery worker; for one machine of many.
+
+    Waits for the database, and for `gradmill migrate` if it has no schema or an older one, with a line in the log every
+    few seconds. Exits with code 1 if the schema is newer than this version.
+    """
+    settings = _settings({})
+    _become(worker_command(settings), settings)
+
+
+def _become(command: list[str], settings: ServiceSettings) -> None:
+    """Replace this process by the command once the database can be used; do nothing if asked to stop before."""
+    configure_log(settings.log_level)
+    with exiting_in_words():
+        if not wait_until_usable(settings, StopRequest().wait):
+            return
     os.execv(command[0], command)  # noqa: S606 - our own command line
-
-
-def _refuse_newer(settings: ServiceSettings) -> None:
-    """An old version beside a new one may go on with what it does; one that is started anew is not let near."""
-    with exiting_in_words(), suppress(SQLAlchemyError):
-        # a database that is away is no reason not to start: whatever asks it waits for it
-        check_not_newer(Database(settings.database, pool_size=1).engine)
 
 
 @main.command("check-worker")
 def check_worker() -> None:
-    """Exit 0 if a worker of this host showed a sign of life within a lease; for a container's health check."""
-    settings = ServiceSettings()
-    with Database(settings.database, pool_size=1).reading() as session:
-        alive = [seconds for row, seconds in list_workers(session) if row.hostname == socket.gethostname()]
+    """Exit with code 0 if a worker of this host has shown a sign of life within a lease: a health check."""
+    settings = _settings({})
+    try:
+        with Database(settings.database, pool_size=1).reading() as session:
+            alive = [seconds for row, seconds in list_workers(session) if row.hostname == socket.gethostname()]
+    except (UnavailableError, SQLAlchemyError) as error:
+        raise click.ClickException("the database can't be reached, or has no schema yet") from error
     if not alive or min(alive) > settings.lease_seconds:
         raise click.ClickException("no worker of this host has shown a sign of life within a lease")

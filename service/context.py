@@ -1,4 +1,4 @@
-"""What a request needs: the parts that the app opened, who is asking, and an id for the logs."""
+"""What a request needs: the parts that the app opened, the caller, and an id for the logs."""
 
 import re
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import uuid_utils
 from flask import Flask, Response, current_app, g, request
 
 from service.live import Live
-from service.predictors import Predictors
-from service.protocols.addresses import Addresses
-from service.protocols.statistics import Statistics
+from service.open_inference.statistics import Statistics
+from service.predict.addresses import Addresses
+from service.predict.predictors import Predictors
 from service.settings import ServiceSettings
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
@@ -25,6 +25,8 @@ EXTENSION = "gradmill"
 
 @dataclass(frozen=True)
 class Parts:
+    """What one process opens once and its requests share."""
+
     settings: ServiceSettings
     database: Database
     storage: Storage
@@ -39,7 +41,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who is asking. by_cookie: a change then needs a CSRF token as well."""
+    """The caller. by_cookie: logged in on the dashboard, so that a change also needs a CSRF token."""
 
     project_id: str
     scopes: frozenset[str]
@@ -47,21 +49,22 @@ class Principal:
 
 
 def parts() -> Parts:
+    """Return the parts of the app that serves this request."""
     return cast(Parts, current_app.extensions[EXTENSION])
 
 
 def project_id() -> str:
-    """The project that the caller's key belongs to; every read and write is within it."""
+    """Return the project that the caller's key belongs to. Every read and write stays within it."""
     return cast(Principal, g.principal).project_id
 
 
 def caller() -> str:
-    """Who is asking, for a history: which way in was used, as long as there is one key."""
+    """Return who made a change, for a history. There is only one key, so this is the way in that was used."""
     return "dashboard" if cast(Principal, g.principal).by_cookie else "key"
 
 
 def register_request_ids(app: Flask) -> None:
-    """Take or make X-Request-Id, return it, and bind it to every log line of the request."""
+    """Accept or make an X-Request-Id, return it with the answer, and bind it to every log line of the request."""
 
     @app.before_request
     def begin() -> None:

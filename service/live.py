@@ -1,6 +1,6 @@
-"""Changes of jobs as they happen: one reader a process, fanned out to any number of watchers.
+"""Events of jobs as they happen: one reader in each process, whose findings go to any number of watchers.
 
-SQL is the truth. Redis only says `look now`; without it the reader looks once a second, and nothing is missed.
+SQL is the truth. Redis only says when to look; without it the reader looks once a second and misses nothing.
 """
 
 import threading
@@ -23,9 +23,9 @@ READ_AT_ONCE = 500
 
 
 class Channel:
-    """The newest happenings of one job. Watchers pull from it, so a slow one costs no memory and drops nothing.
+    """The newest events of one job. Watchers pull from it, so a slow watcher needs no memory here and loses nothing.
 
-    `floor`: every happening with a higher number is in the ring; a watcher further behind reads SQL.
+    floor: every event with a higher number is in the ring; a watcher that is further behind reads SQL.
     """
 
     def __init__(self, seq: int) -> None:
@@ -36,6 +36,7 @@ class Channel:
         self.closed = False
 
     def push(self, found: list[Happening]) -> None:
+        """Append happenings, in order, and wake the watchers."""
         with self.changed:
             for happening in found:
                 if len(self.ring) == RING_LENGTH:
@@ -45,13 +46,14 @@ class Channel:
             self.changed.notify_all()
 
     def close(self) -> None:
+        """End every watch on this job."""
         with self.changed:
             self.closed = True
             self.changed.notify_all()
 
 
 class Live:
-    """Made after the fork; the reader starts with the first watcher."""
+    """The watches of one process. Create it after a fork; the reader thread starts with the first watcher."""
 
     def __init__(self, database: Database, redis_url: str, *, watchers_limit: int) -> None:
         self._database, self._redis_url = database, redis_url
@@ -67,7 +69,7 @@ class Live:
         return self._closed.is_set()
 
     def close(self) -> None:
-        """End every watch; for a stop of the process."""
+        """End every watch, because the process stops."""
         self._closed.set()
         with self._lock:
             channels = list(self._channels.values())
@@ -76,7 +78,7 @@ class Live:
 
     @contextmanager
     def watching(self, job_id: str) -> Iterator["Watch | None"]:
-        """A watch on the job; None when the process has as many watchers as it may have."""
+        """Watch the job; yields None when the process has as many watchers as it may have. Raises UnavailableError."""
         channel = self._join(job_id)
         try:
             yield None if channel is None else Watch(self._database, job_id, channel)
@@ -85,7 +87,7 @@ class Live:
                 self._leave(job_id, channel)
 
     def _join(self, job_id: str) -> Channel | None:
-        # before the lock: a slow database must not hold up those who come, go, or stop the process
+        # before the lock: a slow database must not hold up other watchers, or a stop of the process
         with self._database.reading() as session:
             newest = sequence_numbers(session, [job_id]).get(job_id, 0)
         with self._lock:
@@ -107,7 +109,7 @@ class Live:
                 del self._channels[job_id]
 
     def _read(self) -> None:
-        """Look at a job when Redis says so, and at every watched job once a second whatever Redis says."""
+        """Look at a job when Redis announces it, and at every watched job after a second without an announcement."""
         bell = _Bell(self._redis_url)
         while not self.closed:
             rung = bell.wait(LOOK_SECONDS)
@@ -115,16 +117,17 @@ class Live:
                 watched = dict(self._channels)
             try:
                 self._look({job_id: watched[job_id] for job_id in rung if job_id in watched} if rung else watched)
-            except Exception as error:  # noqa: BLE001 - without the reader every stream of the process would fall silent
+            except Exception as error:  # noqa: BLE001 - without the reader every stream of the process would stop
                 log.warning("live_look_failed", error=repr(error))
 
     def _look(self, channels: dict[str, Channel]) -> None:
+        """Push what SQL has and the channels do not have yet."""
         if not channels:
             return
         with self._database.reading() as session:
             numbers = sequence_numbers(session, list(channels))
             for job_id in channels.keys() - numbers.keys():
-                # the job was deleted: its watchers are told by the end of the stream
+                # the job was deleted: its streams end
                 channels[job_id].close()
             for job_id, seq in numbers.items():
                 channel = channels[job_id]
@@ -136,6 +139,8 @@ class Live:
 
 
 class Watch:
+    """One watcher's view of a job."""
+
     def __init__(self, database: Database, job_id: str, channel: Channel) -> None:
         self._database, self._job_id, self._channel = database, job_id, channel
 
@@ -144,7 +149,10 @@ class Watch:
         return self._channel.closed
 
     def after(self, seq: int, timeout: float) -> list[Happening]:
-        """What happened with a higher number, in order; waits for it. Empty after the timeout or a close."""
+        """Return the events with a number above `seq`, in order, and wait for one if there is none.
+
+        timeout: seconds to wait. The list is empty after the timeout, or when the watch is closed.
+        """
         channel = self._channel
         with channel.changed:
             if channel.newest <= seq and not channel.closed:
@@ -158,16 +166,16 @@ class Watch:
 
 
 class _Bell:
-    """Announcements from Redis, on a connection of its own that comes back by itself."""
+    """The announcements from Redis, on a connection of their own that is opened again after a failure."""
 
     def __init__(self, redis_url: str) -> None:
-        # a blocking read: the default socket timeout of 5 s would end it
+        # the default socket timeout of 5 s would end a blocking read
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=0.5)
         self._subscription: redis.client.PubSub | None = None
         self._pause = threading.Event()
 
     def wait(self, seconds: float) -> set[str]:
-        """The ids of jobs that were announced; empty after so many seconds without one."""
+        """Return the ids of announced jobs; empty after this many seconds without an announcement."""
         try:
             if self._subscription is None:
                 self._subscription = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the operations' declarations and the validator's own models."""
+"""The OpenAPI 3.1 document, made from the declarations of the operations and the models that validate requests."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Documented = tuple[type[BaseModel], JsonSchemaMode]
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The whole document, as JSON values."""
+    """Return the whole document as JSON values."""
     used: list[Documented] = [(ProblemDocument, "serialization")]
     for operation in operations:
         used += [(model, "validation") for model in (operation.body, operation.documented_body) if model]
@@ -75,7 +75,7 @@ def _operation(operation: Operation, references: dict[Any, Any]) -> dict[str, An
 
 
 def _body(media_type: str, described: dict[str, Any] | None) -> dict[str, Any]:
-    """A form has a file, and where it is described a part of JSON beside it."""
+    """Return the schema of a body. A form has a file and, if there is a description of it, a JSON part beside it."""
     if media_type == FORM:
         parts: dict[str, Any] = {"file": {"type": "string", "contentMediaType": "application/octet-stream"}}
         return {

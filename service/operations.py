@@ -1,6 +1,6 @@
-"""Routes with all that is known of them in one declaration: method, path, policy, body, query, answers.
+"""Routes, each with everything about it in one declaration: method, path, policy, body, query, answers.
 
-From it come the Flask route, the access policy, the strict parsing and the OpenAPI document; so they can't disagree.
+The Flask route, the access policy, the strict parsing and the OpenAPI document are made from it. So they agree.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,18 +12,21 @@ from flask import Flask, Response, request
 from pydantic import BaseModel
 
 from service.parsing import parse_body, parse_query
-from service.problems import DETAILS, Problem
+from service.problems import DETAILS, Problem, invalid_parameter
 
 Handler = Callable[..., Response]
 JSON = "application/json"
 OWN = "/v1/"
-"Protocols of others allow parameters that we do not know."
+"Below this prefix an unknown query parameter is refused; other protocols allow parameters that we do not know."
 ANYTHING = "*/*"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a status means: a model for JSON, or other media types, for the document."""
+    """What the document says of one status.
+
+    model: of the JSON, None for other content. media_types: empty for an answer without a body.
+    """
 
     description: str
     model: type[BaseModel] | None = None
@@ -33,10 +36,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Operation:
-    """policy: a scope, or access.OPEN. body: parsed and given to the handler as `body`; query likewise as `query`.
+    """One route.
 
-    accepts: media types of a body that the handler reads itself; documented_body: its model for the document.
-    refusal: what an error looks like here, if it is no problem document.
+    policy: a scope, or access.OPEN.
+    body, query: models; the parsed values are passed to the handler as `body` and `query`.
+    accepts: media types of a body that the handler reads itself. documented_body: that body's model, for the document.
+    headers: request headers that the route reads, with their descriptions.
+    refusal: the model of an error, for a protocol whose errors are not problem documents.
     """
 
     method: str
@@ -63,7 +69,7 @@ class Operation:
 
 
 class Operations:
-    """The operations of one resource, in the order of their declaration."""
+    """The operations of one resource, in the order in which they were declared."""
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
@@ -72,7 +78,10 @@ class Operations:
     def declare(
         self, method: str, path: str, *, policy: str, answers: Mapping[int, Answer], **known: Any
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated function's route. Its docstring's first line is the summary."""
+        """Declare the route of the decorated function, whose docstring's first line is the summary.
+
+        known: the other fields of Operation.
+        """
 
         def decorate(handler: Handler) -> Handler:
             summary = (handler.__doc__ or "").strip().split("\n")[0].rstrip(".")
@@ -83,7 +92,7 @@ class Operations:
 
 
 def register_operations(app: Flask, operations: list[Operation]) -> dict[str, str]:
-    """Add the routes; their policies by endpoint."""
+    """Add the routes to the app, and return their policies by endpoint."""
     for operation in operations:
         app.add_url_rule(
             operation.path,
@@ -100,7 +109,7 @@ def _view(operation: Operation) -> Handler:
 
     def view(**arguments: Any) -> Response:
         if "\0" in request.path:
-            # PostgreSQL takes no such text, so that nothing can have this name
+            # PostgreSQL does not store such text, so nothing can have this name
             raise Problem(404, DETAILS[404])
         anything = request.environ.get("HTTP_ACCEPT", ANYTHING) == ANYTHING
         if offered and not anything and request.accept_mimetypes and not request.accept_mimetypes.best_match(offered):
@@ -109,8 +118,7 @@ def _view(operation: Operation) -> Handler:
             arguments["query"] = parse_query(operation.query)
         elif request.args and operation.path.startswith(OWN):
             name = next(iter(request.args))[:64]
-            fault = {"parameter": name, "detail": "is not known at this address"}
-            raise Problem(422, "a parameter is not what this address takes", errors=[fault])
+            raise invalid_parameter([{"parameter": name, "detail": "is not known at this address"}])
         if operation.body is not None:
             arguments["body"] = parse_body(operation.body)
         return operation.handler(**arguments)
@@ -119,7 +127,10 @@ def _view(operation: Operation) -> Handler:
 
 
 def conditional(response: Response, tag: str | None = None, *, weak: bool = False) -> Response:
-    """The response with an ETag (of its content, unless one is given), or 304 if the caller has it."""
+    """Return the response with an ETag, or 304 if the caller has it already.
+
+    tag: the ETag; None: a hash of the content.
+    """
     if tag is None:
         response.add_etag()
     else:
@@ -128,5 +139,5 @@ def conditional(response: Response, tag: str | None = None, *, weak: bool = Fals
 
 
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """Return the document as JSON."""
     return Response(orjson.dumps(document), status, dict(headers or {}), content_type=JSON)

@@ -1,4 +1,4 @@
-"""Request bodies and query strings -> validated models, strictly; faults as JSON Pointers."""
+"""Request bodies and query strings -> validated models. The reading is strict, and each fault has its place."""
 
 import json
 import re
@@ -9,7 +9,8 @@ from flask import request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from service.problems import Problem
+from service.problems import Problem, invalid_body, invalid_parameter
+from worker.errors import pointer_token
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -22,21 +23,30 @@ WORDS = {
     r" after validation": "",
     r", unable to parse.*": "",
 }
-"Pydantic's words and ours: a client sends JSON, not Python."
+"Pydantic's words -> ours: a client sends JSON, not Python."
 JSON_TYPE = "application/json"
 EMPTY: dict[type[BaseModel], BaseModel] = {}
-"What an empty query string is of each model, once it was asked for."
+"What an empty query string is parsed to, by model. Filled at the first request of each model."
+
+
+def parse_body(model: type[M]) -> M:
+    """Return the JSON body as a model. Raises Problem."""
+    return validate(model, read_json())
 
 
 def read_json() -> Any:
-    """The body as JSON. Refused: another type, NaN, duplicate names, numbers of thousands of digits, deep nesting."""
+    """Return the body as JSON.
+
+    Raises Problem for another media type, NaN, a name that occurs twice in an object, numbers of thousands of digits,
+    and nesting deeper than DEPTH_LIMIT.
+    """
     if request.mimetype != JSON_TYPE or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise Problem(415, f"the body must be {JSON_TYPE} in UTF-8")
     return parse_json(request.get_data(cache=True))
 
 
 def parse_json(content: bytes) -> Any:
-    """JSON, as strictly. Raises Problem."""
+    """Parse JSON as strictly as `read_json` does. Raises Problem."""
     if not content:
         raise Problem(400, "the body is empty")
     try:
@@ -54,12 +64,15 @@ def parse_json(content: bytes) -> Any:
 
 
 def check_surrogates(content: bytes, document: Any) -> None:
-    """Refuse half a surrogate pair, which JSON's escapes can write and UTF-8 can't: of values that no model checks."""
+    """Raise Problem for half a surrogate pair, which JSON's escapes can write and UTF-8 can't.
+
+    For values that no model checks. content: the document's bytes.
+    """
     if rb"\ud" in content.lower():
         try:
             json.dumps(document, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise Problem(400, "the body has half a surrogate pair, which is no text") from error
+            raise Problem(400, "the body has half a surrogate pair, which is not text") from error
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,51 +103,46 @@ def _children(parent: Any) -> Iterable[Any]:
     return [child for child in parent if isinstance(child, dict | list)] if isinstance(parent, list) else ()
 
 
-def parse_body(model: type[M]) -> M:
-    return validate(model, read_json())
-
-
 def validate(model: type[M], document: Any) -> M:
-    """Raises a 422 Problem that names every fault by its JSON Pointer."""
+    """Return the document as a model. Raises a 422 Problem with a JSON Pointer for each fault."""
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise Problem(
-            422,
-            "the body is not what this address takes",
-            errors=[
-                {"pointer": pointer(fault, document), "detail": described(fault)}
+        raise invalid_body(
+            [
+                {"pointer": _pointer(fault, document), "detail": _described(fault)}
                 for fault in error.errors(include_url=False, include_input=False)
-            ],
+            ]
         ) from error
 
 
 def parse_query(model: type[M]) -> M:
-    """The query string; each parameter at most once."""
+    """Return the query string as a model. Raises a 422 Problem, also for a parameter that is given twice."""
     if not request.query_string and model in EMPTY:
-        # most requests have none, and predicting should not wait for its parsing; the model is frozen
+        # most requests have no query, and a prediction should not wait for it to be parsed; the model is frozen
         return cast(M, EMPTY[model])
     for name, values in request.args.lists():
         if len(values) > 1:
-            raise Problem(422, "a parameter stands twice", errors=[{"parameter": name[:64], "detail": "stands twice"}])
+            raise invalid_parameter([{"parameter": name[:64], "detail": "is given twice"}])
     try:
         found = model.model_validate(request.args.to_dict())
     except ValidationError as error:
-        raise Problem(
-            422,
-            "a parameter is not what this address takes",
-            errors=[
-                {"parameter": ".".join(map(str, fault["loc"])), "detail": described(fault)}
+        raise invalid_parameter(
+            [
+                {"parameter": ".".join(map(str, fault["loc"])), "detail": _described(fault)}
                 for fault in error.errors(include_url=False, include_input=False)
-            ],
+            ]
         ) from error
     if not request.query_string:
         EMPTY[model] = found
     return found
 
 
-def pointer(fault: ErrorDetails, document: Any) -> str:
-    """The JSON Pointer of a fault (RFC 6901). Pydantic's `loc` also names union members, which no document has."""
+def _pointer(fault: ErrorDetails, document: Any) -> str:
+    """Return the fault's JSON Pointer (RFC 6901).
+
+    Pydantic's `loc` also names members of unions, which are not in the document: they are left out.
+    """
     place = document
     tokens: list[str | int] = []
     *path, last = fault["loc"] or ("",)
@@ -146,18 +154,18 @@ def pointer(fault: ErrorDetails, document: Any) -> str:
         tokens.append(last)
     if fault["type"].startswith("union_tag"):
         tokens.append(fault["ctx"]["discriminator"].strip("'"))
-    return "".join(f"/{str(token).replace('~', '~0').replace('/', '~1')}" for token in tokens)
+    return "".join(f"/{pointer_token(token)}" for token in tokens)
 
 
 def _names_a_type(last: str | int, place: Any, fault: ErrorDetails) -> bool:
-    """Whether the last part of `loc` is the name of a union's member, such as `int`, and not the document's."""
+    """Return whether the last part of `loc` names a type within a union, such as `int`, and not a member."""
     if fault["type"] in ("missing", "extra_forbidden") or isinstance(last, int):
         return False
     return not (isinstance(place, dict) and last in place)
 
 
-def described(fault: ErrorDetails) -> str:
-    """Pydantic's sentence, in lower case as ours are."""
+def _described(fault: ErrorDetails) -> str:
+    """Return Pydantic's sentence in our words, beginning in lower case."""
     text = fault["msg"].removeprefix("Value error, ")
     for theirs, ours in WORDS.items():
         text = re.sub(theirs, ours, text)

@@ -1,12 +1,12 @@
-"""Exceptions -> application/problem+json (RFC 9457). The one place where HTTP learns of an error."""
+"""Exceptions -> HTTP answers: problem documents (RFC 9457), or at some addresses the errors of another protocol."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from worker.errors import (
@@ -28,7 +28,11 @@ ERRORS_SHOWN = 20
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
-    """An answer that is not what was asked for. code: a short name for programs; errors: pointers into the body."""
+    """An answer other than the one that was asked for.
+
+    code: a short name for programs. errors: where the faults are, as in the schema `Fault`.
+    members: further members of the document.
+    """
 
     def __init__(
         self,
@@ -45,7 +49,18 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         self.code = code or CODES.get(status, "error")
         self.headers = headers or {}
 
+    @property
+    def sentence(self) -> str:
+        """The detail and the first fault with its place, for protocols whose errors are one text."""
+        if not self.errors:
+            return self.detail
+        fault = self.errors[0]
+        cell = [f"{name} {fault[name]!r}" for name in ("row", "column") if name in fault]
+        place = ", ".join(cell) or fault.get("pointer") or fault.get("parameter")
+        return f"{self.detail}: {place} {fault['detail']}" if place else f"{self.detail}: {fault['detail']}"
+
     def response(self) -> Response:
+        """The problem document."""
         document = {
             "type": TYPE + self.code,
             "title": HTTPStatus(self.status).phrase,
@@ -56,12 +71,14 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         }
         if self.errors:
             document["errors"] = list(self.errors[:ERRORS_SHOWN])
-        return Response(
-            orjson.dumps(document | self.members),
-            self.status,
-            {"Cache-Control": "no-store"} | self.headers,
-            content_type="application/problem+json",
-        )
+        return self._response(self.status, orjson.dumps(document | self.members), "application/problem+json")
+
+    def foreign_response(self, body: bytes, content_type: str) -> Response:
+        """The error as another protocol writes it. Those protocols have no 422, so it becomes their 400."""
+        return self._response(400 if self.status == 422 else self.status, body, content_type)
+
+    def _response(self, status: int, body: bytes, content_type: str) -> Response:
+        return Response(body, status, {"Cache-Control": "no-store"} | self.headers, content_type=content_type)
 
 
 CODES = {
@@ -94,74 +111,94 @@ DETAILS = {
 RETRY_AFTER = {"Retry-After": "2"}
 
 
-def of_data(error: DataError) -> Problem:
-    """A fault in rows: a pointer into the body's rows where there is one, and the place as row and column."""
+def invalid_body(faults: Sequence[dict[str, Any]]) -> Problem:
+    """Return the problem of a body that can be read but is not valid. faults: each with its `pointer`."""
+    return Problem(422, "the body is not what this address takes", errors=faults)
+
+
+def invalid_parameter(faults: Sequence[dict[str, Any]]) -> Problem:
+    """Return the problem of a query string that is not valid. faults: each with its `parameter`."""
+    return Problem(422, "a parameter is not what this address takes", errors=faults)
+
+
+def table_fault(pointer: str, error: DataError) -> dict[str, Any]:
+    """Return a fault in rows or columns, with the row and the column where they are known."""
+    place = (("row", error.row), ("column", error.column))
+    return {"pointer": pointer, "detail": error.detail} | {name: value for name, value in place if value is not None}
+
+
+def _data_problem(error: DataError) -> Problem:
     pointer = "" if error.row is None else f"/rows/{error.row}"
-    found: dict[str, Any] = {"pointer": pointer, "detail": error.detail}
-    found |= {name: value for name, value in (("row", error.row), ("column", error.column)) if value is not None}
-    return Problem(422, "the rows can't be used as they are", errors=[found])
+    return Problem(422, "the rows can't be used as they are", errors=[table_fault(pointer, error)])
 
 
-def _of_spec(error: SpecError) -> Problem:
+def _spec_problem(error: SpecError) -> Problem:
     errors = [{"pointer": error.pointer, "detail": error.detail}]
     return Problem(422, "the specification can't be built", errors=errors)
 
 
-def _of_weights_file(error: WeightsFileError) -> Problem:
+def _weights_file_problem(error: WeightsFileError) -> Problem:
     return Problem(422, "the file can't be imported", errors=[{"pointer": "", "detail": str(error)}])
 
 
-def _of_question(error: QuestionError) -> Problem:
+def _question_problem(error: QuestionError) -> Problem:
     errors = [{"pointer": error.pointer, "detail": error.detail}]
-    return Problem(422, "the question can't be answered as it stands", code=error.code, errors=errors)
+    return Problem(422, "the question can't be answered in this form", code=error.code, errors=errors)
 
 
-def _of_state(error: StateError) -> Problem:
+def _state_problem(error: StateError) -> Problem:
     if error.code == "queue_full":
         return Problem(429, str(error), code=error.code, headers={"Retry-After": "30"})
     return Problem(409, str(error), code=error.code)
 
 
-def _of_unavailable(error: UnavailableError) -> Problem:
+def _unavailable_problem(error: UnavailableError) -> Problem:
     log.warning("unavailable", error=str(error))
     return Problem(503, str(error), headers=RETRY_AFTER)
 
 
-def _of_http(error: HTTPException) -> Problem:
+def _http_problem(error: HTTPException) -> Problem:
     status = error.code or 500
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
     return Problem(status, DETAILS.get(status, error.name.lower()), headers=headers)
 
 
-def _of_anything(_error: Exception) -> Problem:
+def _internal_problem(_error: Exception) -> Problem:
     log.exception("internal_error")
-    return Problem(500, "an error of ours; the log has it under this request's id")
+    return Problem(500, "an internal error; the log has its details under this request's id")
 
 
 TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda problem: problem,
-    SpecError: _of_spec,
-    QuestionError: _of_question,
-    DataError: of_data,
-    WeightsFileError: _of_weights_file,
-    # the same bytes for a foreign, a deleted and an unknown id
+    SpecError: _spec_problem,
+    QuestionError: _question_problem,
+    DataError: _data_problem,
+    WeightsFileError: _weights_file_problem,
+    # the same bytes for an unknown id, a deleted one, and one of another project
     NotFoundError: lambda _error: Problem(404, DETAILS[404]),
-    StateError: _of_state,
+    StateError: _state_problem,
     IdempotencyError: lambda error: Problem(422, str(error), code="idempotency_key_reused"),
-    UnavailableError: _of_unavailable,
+    UnavailableError: _unavailable_problem,
     StorageFullError: lambda error: Problem(507, str(error), headers={"Retry-After": "60"}),
-    HTTPException: _of_http,
-    Exception: _of_anything,
+    HTTPException: _http_problem,
+    Exception: _internal_problem,
 }
 
+ErrorFormat = Callable[[Problem], Response]
 
-def register_problems(app: Flask, tell: Callable[[Problem], Response]) -> None:
-    """tell: makes the answer, in the dialect of the request's address."""
+
+def register_problems(app: Flask, formats: Mapping[str, ErrorFormat]) -> None:
+    """Answer every exception. formats: how a protocol writes its errors, by the prefix of its addresses."""
+
+    def answer(problem: Problem) -> Response:
+        for prefix, write in formats.items():
+            if request.path == prefix or request.path.startswith(f"{prefix}/"):
+                return write(problem)
+        return problem.response()
+
     for kind, translate in TRANSLATIONS.items():
-        app.register_error_handler(kind, _handler(translate, tell))
+        app.register_error_handler(kind, _handler(translate, answer))
 
 
-def _handler(
-    translate: Callable[[Any], Problem], tell: Callable[[Problem], Response]
-) -> Callable[[Exception], Response]:
-    return lambda error: tell(translate(error))
+def _handler(translate: Callable[[Any], Problem], answer: ErrorFormat) -> Callable[[Exception], Response]:
+    return lambda error: answer(translate(error))

@@ -108,5 +108,21 @@ class StorageFullError(GradmillError):
     """There is no room for an upload. Raised after the part that was written has been deleted."""
 
 
+class MissingBytesError(GradmillError):
+    """An object is not in this process's storage. Raised by a read; the job is tried again, perhaps elsewhere."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the bytes of {key} are not in this worker's storage (GRADMILL_STORAGE_URL): "
+            "point every API and worker at the same folder or bucket"
+        )
+        self.key = key
+
+
 class StartError(GradmillError):
     """gradmill can't start. The message says in one sentence what to change."""
+
+
+def pointer_token(name: str | int) -> str:
+    """Return a member's name or an element's position as a token of a JSON Pointer. Source: RFC 6901, section 3."""
+    return str(name).replace("~", "~0").replace("/", "~1")

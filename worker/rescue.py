@@ -1,4 +1,4 @@
-"""Undelivered jobs -> the queue again; expired leases -> freed. Runs in every worker's parent: no single point."""
+"""Ring again for undelivered jobs, and free expired leases. Every worker does so: no worker is needed for it."""
 
 import os
 import socket
@@ -29,32 +29,44 @@ log = structlog.get_logger()
 Look = Callable[..., Sequence[tuple[str, int]]]
 Rescuing = Callable[[Session, str, int], str | None]
 
-# a message that was sent so long ago should have been taken, or else be in the queue
+# a job that was rung for this long ago should have been taken, or its message should be in the queue
 UNDELIVERED_SECONDS = 1.0
 RUNG_AT_ONCE = 500
 LOOKS_BETWEEN_SWEEPS = 50
 BATCHES_AT_ONCE = 50
-# a worker that takes nothing for so long though jobs wait is deaf; one that hears takes a job in milliseconds
+# a worker that takes no job for this long though some wait is deaf; one that hears takes a job in milliseconds
 DEAF_SECONDS = 10.0
 
 
 class Rescue(threading.Thread):
-    """Beats for the worker, rescues, rings again and sweeps, a few times a lease. What fails is tried again."""
+    """Beats for the worker, rescues, rings again and sweeps, a few times a lease. What fails is tried again.
 
-    def __init__(self, database: Database, doorbell: Doorbell, settings: Settings, worker_id: str) -> None:
+    is_starting: whether one of the worker's training processes is not ready for a job yet.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        doorbell: Doorbell,
+        settings: Settings,
+        worker_id: str,
+        is_starting: Callable[[], bool],
+    ) -> None:
         super().__init__(name="rescue", daemon=True)
         self._database, self._doorbell, self._settings = database, doorbell, settings
-        self._worker_id = worker_id
+        self._worker_id, self._is_starting = worker_id, is_starting
         self._datasets = Datasets(database, Storage(settings.storage), settings.limits)
+        self._looks = 0
+        self._looked_at = uptime()
         self._deaf_since: float | None = None
         self._ended = threading.Event()
 
     def ask_to_end(self) -> None:
-        """Does not wait: it is called from a signal's handler."""
+        """Ask the thread to end. Does not wait: it is called from a signal's handler."""
         self._ended.set()
 
     def process_died(self, pid: int, crash: str) -> None:
-        """One of this worker's processes has ended: what it held is rescued at once."""
+        """Rescue at once what a process of this worker held. crash: how the process ended."""
         log.error("process_died", pid=pid, crash=crash)
         try:
             self._database.write(lambda session: expire_leases(session, owner=self._worker_id, pid=pid, crash=crash))
@@ -63,47 +75,28 @@ class Rescue(threading.Thread):
             log.warning("rescue_failed", error=repr(error))
 
     def run(self) -> None:
-        looks = 0
-        pause = self._settings.lease_seconds / 5
-        looked = uptime()
         while True:
             try:
-                self._beat()
-                # a machine that slept has expired the leases of processes that are just waking up: they look first
-                if uptime() - looked < self._settings.lease_seconds / 2:
-                    rescue_expired(self._database, self._doorbell)
-                looked = uptime()
-                ring_undelivered(self._database, self._doorbell)
-                self._end_if_deaf()
-                if looks % LOOKS_BETWEEN_SWEEPS == 0:
-                    sweep_all(self._database, self._datasets, self._settings.retention)
+                self._look()
             except Exception as error:  # noqa: BLE001 - whatever it was, the next look must come
                 log.warning("rescue_failed", error=repr(error))
-            looks += 1
-            if self._ended.wait(pause):
+            self._looks += 1
+            if self._ended.wait(self._settings.lease.rescue_seconds):
                 break
         with suppress(GradmillError):
-            # if it can't say goodbye, its silence does
+            # if the worker can't say that it leaves, its silence says so
             self._database.write(lambda session: leave(session, self._worker_id))
 
-    def _end_if_deaf(self) -> None:
-        """End this worker if jobs wait, the broker answers, and yet it has taken none for some seconds.
-
-        Celery's consumers that reconnected and then hear nothing recur in its issue tracker (celery#8030, celery#8091,
-        celery#9054). Whoever supervises the worker starts it anew; the jobs are rung for again.
-        """
-        with self._database.reading() as session:
-            works = holds_any(session, self._worker_id) or waiting_rows(session) == 0
-        now = time.monotonic()
-        if works or self._doorbell.waiting() is None:
-            self._deaf_since = None
-        elif self._deaf_since is None:
-            self._deaf_since = now
-        elif now - self._deaf_since > DEAF_SECONDS:
-            log.error("worker_is_deaf", seconds=round(now - self._deaf_since, 1))
-            for child in psutil.Process().children(recursive=True):
-                child.kill()
-            os._exit(1)
+    def _look(self) -> None:
+        self._beat()
+        # a machine that slept has let the leases of its own processes expire. They are just waking up, and look first
+        if uptime() - self._looked_at < self._settings.lease.sleep_seconds:
+            rescue_expired(self._database, self._doorbell)
+        self._looked_at = uptime()
+        ring_undelivered(self._database, self._doorbell)
+        self._end_if_deaf()
+        if self._looks % LOOKS_BETWEEN_SWEEPS == 0:
+            sweep_all(self._database, self._datasets, self._settings.retention)
 
     def _beat(self) -> None:
         self._database.write(
@@ -117,9 +110,32 @@ class Rescue(threading.Thread):
             )
         )
 
+    def _end_if_deaf(self) -> None:
+        """End this worker if jobs wait, the broker answers, and yet it has taken none for some seconds.
+
+        Celery's consumers that reconnected and then hear nothing recur in its issue tracker (celery#8030, celery#8091,
+        celery#9054). The supervisor starts the worker anew, and the jobs are rung for again.
+        """
+        now = time.monotonic()
+        if self._is_starting() or self._has_work_or_none_waits() or self._doorbell.waiting() is None:
+            self._deaf_since = None
+        elif self._deaf_since is None:
+            self._deaf_since = now
+        elif now - self._deaf_since > DEAF_SECONDS:
+            log.error("worker_is_deaf", seconds=round(now - self._deaf_since, 1))
+            for child in psutil.Process().children(recursive=True):
+                child.kill()
+            os._exit(1)
+
+    def _has_work_or_none_waits(self) -> bool:
+        with self._database.reading() as session:
+            # not those that rest until a later moment
+            waits = undelivered(session, older_than_seconds=UNDELIVERED_SECONDS, limit=1)
+            return not waits or holds_any(session, self._worker_id)
+
 
 def sweep_all(database: Database, datasets: Datasets, retention: Retention) -> None:
-    """Delete what nobody refers to and what is kept long enough, in short transactions; the rest at the next look."""
+    """Delete what nothing refers to and what was kept long enough, in short transactions; the rest at the next look."""
     for sweep in (sweep_blobs, *sweeps(retention)):
         for _ in range(BATCHES_AT_ONCE):
             if database.write(sweep) == 0:
@@ -128,7 +144,7 @@ def sweep_all(database: Database, datasets: Datasets, retention: Retention) -> N
 
 
 def rescue_expired(database: Database, doorbell: Doorbell) -> list[str]:
-    """Free every lease that has run out; the ids of the jobs and predictions that it moved."""
+    """Free every lease that has run out. Return the ids of the jobs and predictions that were moved."""
     kinds: list[tuple[Look, Rescuing]] = [(expired_jobs, rescue_job), (expired_predictions, rescue_prediction)]
     return [row_id for look, rescue in kinds for row_id in _rescue_all(database, doorbell, look, rescue)]
 
@@ -142,7 +158,7 @@ def _rescue_all(database: Database, doorbell: Doorbell, look: Look, rescue: Resc
         if not found:
             return moved
         for row_id, attempt in found:
-            status = database.write(_rescue_of(rescue, row_id, attempt))
+            status = database.write(_bound(rescue, row_id, attempt))
             if status is None:
                 continue
             log.warning("rescued", job_id=row_id, attempt=attempt, status=status)
@@ -153,15 +169,16 @@ def _rescue_all(database: Database, doorbell: Doorbell, look: Look, rescue: Resc
         after = found[-1][0]
 
 
-def _rescue_of(rescue: Rescuing, row_id: str, attempt: int) -> Callable[[Session], str | None]:
+def _bound(rescue: Rescuing, row_id: str, attempt: int) -> Callable[[Session], str | None]:
+    """Return the rescue of this row as `Database.write` takes it, bound to this turn of the loop."""
     return lambda session: rescue(session, row_id, attempt)
 
 
 def ring_undelivered(database: Database, doorbell: Doorbell) -> int:
-    """Ring again for queued jobs and predictions that the broker has lost; for how many.
+    """Ring again for queued jobs and predictions whose message the broker has lost. Return how many there were.
 
-    As many as the queue is short of: a long queue that is only slow is left alone. A message too many is harmless,
-    since the second to claim a job finds it taken.
+    It rings for as many as the queue has messages too few, so that a queue that is long, and only slow, is left alone.
+    A message too many is harmless: the second worker to claim a job finds it taken.
     """
     waiting = doorbell.waiting()
     if waiting is None:

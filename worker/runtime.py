@@ -1,4 +1,4 @@
-"""What every process of ours needs: its log, the clock by which it judges its own lease, and its release."""
+"""What every process needs: its log, the clock by which it judges its own lease, and its release."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ import structlog
 
 
 def configure_log(level: str) -> None:
-    """Ours and our libraries' records alike, each with the job and request ids that are bound."""
+    """Write our log records and those of our libraries as JSON lines, with the job and request ids that are bound."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -27,7 +27,7 @@ def configure_log(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # it tells at every look at the schema which kind of database it sees
+    # it logs the kind of database at every look at the schema
     logging.getLogger("alembic").setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -41,7 +41,7 @@ def configure_log(level: str) -> None:
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 uptime = partial(time.clock_gettime, _CLOCK)
-"Seconds; never steps back, and counts those that the machine slept."
+"Return seconds on a clock that never steps back, and that counts the time the machine slept."
 
 
 @cache

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -22,6 +23,47 @@ SECRET = ("api_key", "database_url", "redis_url", "storage_url")
 "Settings whose values may hold a password, and are never repeated in a message."
 
 S = TypeVar("S", bound=BaseSettings)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The policy of leases: every interval that follows from how long a silent worker keeps its job.
+
+    The order is what matters. A worker renews well before it fences itself, and it fences itself well before the lease
+    runs out and another worker may claim the job.
+    """
+
+    seconds: float
+
+    @property
+    def beat_seconds(self) -> float:
+        """A worker renews its lease this long after the last renewal."""
+        return self.seconds / 3
+
+    @property
+    def fence_seconds(self) -> float:
+        """A run stops by itself this long after the last renewal."""
+        return self.seconds * 2 / 3
+
+    @property
+    def tick_seconds(self) -> float:
+        """The heartbeat of a running job wakes up this often."""
+        return min(0.5, self.seconds / 10)
+
+    @property
+    def rescue_seconds(self) -> float:
+        """Each worker looks for expired leases and undelivered jobs this often."""
+        return self.seconds / 5
+
+    @property
+    def sleep_seconds(self) -> float:
+        """A worker that did not look for this long was asleep with its machine."""
+        return self.seconds / 2
+
+    @property
+    def silence_seconds(self) -> float:
+        """A training process that shows no sign of life for this long is dead; a starved one may be silent for 10 s."""
+        return max(self.seconds, 10.0)
 
 
 class Limits(BaseSettings):
@@ -119,6 +161,11 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         """The fsspec URL in force."""
         return self.storage_url or str(self.data_dir / "datasets")
+
+    @property
+    def lease(self) -> Lease:
+        """The policy that follows from `lease_seconds`."""
+        return Lease(self.lease_seconds)
 
 
 def _one_of(url: str, schemes: tuple[str, ...]) -> str:

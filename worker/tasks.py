@@ -1,4 +1,4 @@
-"""Celery at the edge: `celery -A worker.tasks worker`. The one task, and what a worker's processes start and stop."""
+"""Celery at the edge: `celery -A worker.tasks worker`. The one task, and what starts and stops with a worker."""
 
 import os
 from typing import Any
@@ -8,16 +8,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from celery import signals
 
-from worker.broker.doorbell import RUN, Doorbell, make_app
+from worker.broker.app import RUN, make_app
+from worker.broker.doorbell import Doorbell
 from worker.processes.parent import TrainingProcesses
 from worker.records.identifiers import new_id
 from worker.records.sessions import Database
 from worker.rescue import Rescue
 from worker.runtime import configure_log
 from worker.settings import Settings
-
-# a process that is starved of the processor for a few seconds is not dead
-SILENCE_SECONDS_LEAST = 10.0
 
 app = make_app(Settings)
 
@@ -32,7 +30,7 @@ class Worker:
 @app.task(name=RUN, ignore_result=True)
 def run(job_id: str) -> None:
     """Run a job. The message is a hint from a queue that others can write to: only a job's id is believed."""
-    assert Worker.processes is not None  # noqa: S101 - worker_init has seen to it
+    assert Worker.processes is not None  # noqa: S101 - worker_init has set it
     if isinstance(job_id, str):
         Worker.processes.run(job_id)
 
@@ -46,28 +44,31 @@ def _set_up_log(**_: Any) -> None:
 def _begin(**_: Any) -> None:
     settings, worker_id = Settings(), new_id("wrk")
     doorbell = Doorbell(settings)
-    # an impostor in the queue's place is gone before Celery reads it
+    # a key of another kind under the queue's name is deleted before Celery reads it
     doorbell.waiting()
-    Worker.rescue = Rescue(Database(settings.database, pool_size=2), doorbell, settings, worker_id)
-    Worker.processes = TrainingProcesses(
+    processes = TrainingProcesses(
         worker_id,
-        Worker.rescue.process_died,
-        silence_seconds=max(settings.lease_seconds, SILENCE_SECONDS_LEAST),
+        lambda death: rescue.process_died(death.pid, death.how),
+        silence_seconds=settings.lease.silence_seconds,
         stall_seconds=settings.stall_seconds,
     )
-    Worker.processes.start(settings.workers)
+    database = Database(settings.database, pool_size=2)
+    rescue = Rescue(database, doorbell, settings, worker_id, lambda: processes.is_starting)
+    Worker.processes, Worker.rescue = processes, rescue
+    processes.start(settings.workers)
 
 
 @signals.worker_ready.connect
 def _ready(**_: Any) -> None:
+    # Celery's consumer is up: from here on a worker that takes no job is deaf
     if Worker.rescue is not None:
         Worker.rescue.start()
 
 
 @signals.worker_shutting_down.connect
 def _end(**_: Any) -> None:
-    # called by the signal's handler: nothing here may wait. Running jobs take a checkpoint and are released at their
-    # next batch
+    # called by the signal's handler, so nothing here may wait. Running jobs take a checkpoint and are released at
+    # their next batch
     if Worker.processes is not None:
         Worker.processes.ask_to_end()
     if Worker.rescue is not None:

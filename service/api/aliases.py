@@ -1,27 +1,27 @@
-"""Aliases of a model's versions: set, moved, moved back, removed, and where they have pointed."""
+"""Aliases of a model's versions: set, move, remove them, and list where they have pointed."""
 
 from typing import Any
 
 from flask import Response
 from sqlalchemy.orm import Session
 
-from service.api.answers import INVALID, NOT_MODIFIED, page
+from service.api.answers import INVALID, gone, page, problem, tagged
 from service.context import caller, parts, project_id
 from service.operations import Answer, Operations, answer, conditional
-from service.problems import Problem
+from service.problems import Problem, invalid_body
 from service.schemas import models as schemas
-from service.schemas.common import Page, ProblemDocument
+from service.schemas.common import Page
 from worker.errors import NotFoundError
 from worker.records.aliases import alias_history, get_alias, list_aliases, move_alias, remove_alias
-from worker.records.registry import get_model, get_version
+from worker.records.models import get_model
 from worker.records.snapshots import rfc3339
 from worker.records.tables import Alias, AliasMove
+from worker.records.versions import get_version
 from worker.specs.base import NAME
 
 operations = Operations("aliases")
 
-PROBLEM = ("application/problem+json",)
-NO_ALIAS = Answer("No such model, or alias of it.", ProblemDocument, PROBLEM)
+NO_ALIAS = problem("No such model, or alias of it.")
 
 
 @operations.declare(
@@ -29,11 +29,7 @@ NO_ALIAS = Answer("No such model, or alias of it.", ProblemDocument, PROBLEM)
     "/v1/models/<name>/aliases",
     policy="models:read",
     query=schemas.AliasesQuery,
-    answers={
-        200: Answer("By name.", schemas.AliasList, headers={"ETag": ""}),
-        304: NOT_MODIFIED,
-        404: NO_ALIAS,
-    },
+    answers=tagged("By name.", schemas.AliasList) | {404: NO_ALIAS},
 )
 def index(name: str, query: schemas.AliasesQuery) -> Response:
     """List a model's aliases."""
@@ -46,11 +42,7 @@ def index(name: str, query: schemas.AliasesQuery) -> Response:
     "GET",
     "/v1/models/<name>/aliases/<alias>",
     policy="models:read",
-    answers={
-        200: Answer("The alias.", schemas.Alias, headers={"ETag": ""}),
-        304: NOT_MODIFIED,
-        404: NO_ALIAS,
-    },
+    answers=tagged("The alias.", schemas.Alias) | {404: NO_ALIAS},
 )
 def show(name: str, alias: str) -> Response:
     """Show which version an alias points at."""
@@ -63,10 +55,10 @@ def show(name: str, alias: str) -> Response:
     "/v1/models/<name>/aliases/<alias>",
     policy="models:write",
     body=schemas.MoveRequest,
-    answers={200: Answer("The alias as it now is.", schemas.Alias), 404: NO_ALIAS, 422: INVALID},
+    answers={200: Answer("The alias as it is now.", schemas.Alias), 404: NO_ALIAS, 422: INVALID},
 )
 def move(name: str, alias: str, body: schemas.MoveRequest) -> Response:
-    """Point an alias at a version, a new one or an earlier one: at once, and for every client at the same moment."""
+    """Point an alias at a version, newer or older: it applies at once, and to every client at the same moment."""
     if not NAME.fullmatch(alias):
         detail = "an alias is a letter or digit and up to 127 letters, digits, dots, underscores and hyphens"
         raise Problem(422, detail, errors=[{"parameter": "alias", "detail": detail}])
@@ -81,20 +73,19 @@ def move(name: str, alias: str, body: schemas.MoveRequest) -> Response:
 
 
 def _check_version(session: Session, name: str, version: int) -> None:
-    """A model that is not there is the address's fault; a version that is not there is the body's."""
+    """Raise NotFoundError for an unknown model (it is in the address), Problem for an unknown version (in the body)."""
     get_model(session, project_id(), name)
     try:
         get_version(session, project_id(), name, version)
     except NotFoundError as error:
-        fault = {"pointer": "/version", "detail": "the model has no such version"}
-        raise Problem(422, "the body is not what this address takes", errors=[fault]) from error
+        raise invalid_body([{"pointer": "/version", "detail": "the model has no such version"}]) from error
 
 
 @operations.declare(
     "DELETE",
     "/v1/models/<name>/aliases/<alias>",
     policy="models:write",
-    answers={204: Answer("Gone; its history stays.", None, ()), 404: NO_ALIAS},
+    answers={204: gone("Deleted; its history stays."), 404: NO_ALIAS},
 )
 def remove(name: str, alias: str) -> Response:
     """Delete an alias."""
@@ -108,11 +99,7 @@ def remove(name: str, alias: str) -> Response:
     "/v1/models/<name>/aliases/<alias>/history",
     policy="models:read",
     query=Page,
-    answers={
-        200: Answer("Newest first.", schemas.MoveList, headers={"ETag": ""}),
-        304: NOT_MODIFIED,
-        404: NO_ALIAS,
-    },
+    answers=tagged("Newest first.", schemas.MoveList) | {404: NO_ALIAS},
 )
 def history(name: str, alias: str, query: Page) -> Response:
     """List the moves of an alias: who, when, from which version to which."""

@@ -3,20 +3,41 @@
 from typing import Any
 
 from flask import Response, request, url_for
+from pydantic import BaseModel
 
 from service.operations import Answer, answer, conditional
 from service.schemas.common import ProblemDocument
 from worker.records.snapshots import Snapshot
 
-PROBLEM = ("application/problem+json",)
-NOT_FOUND = Answer("No such job.", ProblemDocument, PROBLEM)
-CONFLICT = Answer("The job's state has no such change.", ProblemDocument, PROBLEM)
-INVALID = Answer("The body does not fit; `errors` point at the members.", ProblemDocument, PROBLEM)
+
+def problem(description: str) -> Answer:
+    """Return the documented answer of a status that comes with a problem document."""
+    return Answer(description, ProblemDocument, ("application/problem+json",))
+
+
+NOT_FOUND = problem("No such job.")
+NO_MODEL = problem("No such model.")
+NO_VERSION = problem("No such model, or no such version or alias of it.")
+CONFLICT = problem("The job's state does not allow this.")
+INVALID = problem("The body is not valid; `errors` point at its members.")
 NOT_MODIFIED = Answer("Unchanged since the given ETag.", None, ())
 
 
+def tagged(description: str, model: type[BaseModel]) -> dict[int, Answer]:
+    """Return the documented answers of a GET that has an ETag: 200, and 304 if the caller has it already."""
+    return {200: Answer(description, model, headers={"ETag": ""}), 304: NOT_MODIFIED}
+
+
+def gone(description: str) -> Answer:
+    """Return the documented answer of a successful DELETE."""
+    return Answer(description, None, ())
+
+
 def page(data: list[dict[str, Any]], more: bool, *, by: str = "id") -> Response:
-    """A page of a list, with a Link to the next and an ETag of its content. by: the member that is the cursor."""
+    """Answer with one page of a list: with an ETag of its content, and a Link to the next page if there are more.
+
+    by: the member of the last element that is the cursor.
+    """
     cursor = str(data[-1][by]) if more else None
     response = answer({"data": data, "has_more": more, "next_cursor": cursor})
     if cursor is not None:
@@ -26,7 +47,7 @@ def page(data: list[dict[str, Any]], more: bool, *, by: str = "id") -> Response:
 
 
 def with_links(snapshot: Snapshot) -> Snapshot:
-    """The job with the addresses of what belongs to it."""
+    """Return the job with the addresses of what belongs to it."""
     own = f"/v1/jobs/{snapshot['id']}"
     names = ("curve", "events", "predict", "weights", "evaluation", "chain-rule", "certificate", "histograms", "steps")
     links = (

@@ -1,7 +1,8 @@
-"""What a job came to: its loss curve, and its evaluation."""
+"""What a job has learned: its loss curve, and its evaluation."""
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Response, request
@@ -12,9 +13,12 @@ from service.operations import Answer, Operations, answer, conditional
 from service.schemas import jobs as schemas
 from worker.errors import StateError
 from worker.records.curves import read_curve
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
+from worker.records.points import FIGURES, Point
 
 operations = Operations("jobs")
+
+CSV = "text/csv; charset=utf-8"
 
 
 @operations.declare(
@@ -39,31 +43,36 @@ def curve(job_id: str, query: schemas.CurveQuery) -> Response:
             points = []
         else:
             points = read_curve(session, job_id, after_epoch=query.after_epoch, max_points=query.max_points)
-    metrics = sorted({name for point in points for name in point.metrics})
-    columns = {
-        "epochs": [point.epoch for point in points],
-        "train_loss": [point.train_loss for point in points],
-        "validation_loss": [point.validation_loss for point in points],
-        "metrics": {name: [point.metrics.get(name) for point in points] for name in metrics},
-        "learning_rate": [point.learning_rate for point in points],
-        "gradient_norm": [point.gradient_norm for point in points],
-        "layers": [point.layers for point in points],
-        "seconds": [point.seconds for point in points],
-    }
-    response = _curve_csv(columns) if as_csv else answer(columns)
+    response = Response(curve_csv(points), content_type=CSV) if as_csv else answer(_columns(points))
     response.vary.add("Accept")
     return conditional(response, tag)
 
 
-def _curve_csv(columns: dict[str, Any]) -> Response:
-    metrics = columns.pop("metrics")
-    del columns["layers"]
-    flat = {"epoch": columns.pop("epochs")} | columns | metrics
+def _columns(points: Sequence[Point]) -> dict[str, Any]:
+    """Return the columns of `schemas.Curve`, in its order. `epoch` is called `epochs` there."""
+    columns: dict[str, Any] = {}
+    for name in schemas.Curve.model_fields:
+        if name == "metrics":
+            columns[name] = {metric: [point.metrics.get(metric) for point in points] for metric in metric_names(points)}
+        else:
+            columns[name] = [getattr(point, "epoch" if name == "epochs" else name) for point in points]
+    return columns
+
+
+def curve_csv(points: Sequence[Point]) -> str:
+    """Return the curve as CSV, for the API and for the page: a column for each figure, then one for each metric."""
+    metrics = metric_names(points)
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(flat)
-    writer.writerows(zip(*flat.values(), strict=True))
-    return Response(text.getvalue(), content_type="text/csv; charset=utf-8")
+    writer.writerow([*FIGURES, *metrics])
+    for point in points:
+        figures = [getattr(point, name) for name in FIGURES]
+        writer.writerow(figures + [point.metrics.get(name) for name in metrics])
+    return text.getvalue()
+
+
+def metric_names(points: Sequence[Point]) -> list[str]:
+    return sorted({name for point in points for name in point.metrics})
 
 
 @operations.declare(

@@ -1,17 +1,17 @@
-"""Uploaded tables."""
+"""Uploaded tables: store, list, show and delete them."""
 
 from typing import Any
 
 from flask import Response, request, url_for
 
-from service.api.answers import INVALID, NOT_MODIFIED, page
+from service.api.answers import INVALID, gone, page, problem, tagged
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer
 from service.problems import Problem
 from service.schemas import datasets as schemas
-from service.schemas.common import Page, ProblemDocument
+from service.schemas.common import Page
 from worker.data.readers import CSV
 from worker.records.datasets import delete_dataset, get_dataset, list_datasets
 from worker.records.idempotency import Answered, Request, answer_once
@@ -20,8 +20,7 @@ from worker.records.tables import Dataset
 
 operations = Operations("datasets")
 
-PROBLEM = ("application/problem+json",)
-NOT_FOUND = Answer("No such dataset.", ProblemDocument, PROBLEM)
+NO_DATASET = problem("No such dataset.")
 MULTIPART = "multipart/form-data"
 
 
@@ -34,8 +33,8 @@ MULTIPART = "multipart/form-data"
     headers=IDEMPOTENCY,
     answers={
         201: Answer("Stored.", schemas.Dataset, headers={"Location": "The dataset."}),
-        200: Answer("These bytes were uploaded before; the same dataset.", schemas.Dataset),
-        415: Answer("Neither CSV nor a multipart file.", ProblemDocument, PROBLEM),
+        200: Answer("The same bytes were uploaded before; this is that dataset.", schemas.Dataset),
+        415: problem("Neither CSV nor a multipart form."),
         422: INVALID,
     },
 )
@@ -55,6 +54,7 @@ def upload(query: schemas.UploadQuery) -> Response:
 
 
 def _content() -> bytes:
+    """Return the bytes of the table, from the body or from its part `file`. Raises Problem."""
     content: bytes
     if request.mimetype == CSV:
         if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
@@ -64,7 +64,7 @@ def _content() -> bytes:
         file = request.files.get("file")
         if file is None or len(request.files) != 1:
             raise Problem(400, "a multipart upload has one part, named file")
-        # its name and type are the client's word; the bytes are what counts
+        # the client's name and type for the file are ignored; only its bytes count
         content = file.read()
         return content
     raise Problem(415, f"the body must be {CSV}, or {MULTIPART} with a part named file")
@@ -75,7 +75,7 @@ def _content() -> bytes:
     "/v1/datasets",
     policy="datasets:read",
     query=Page,
-    answers={200: Answer("Newest first.", schemas.DatasetList, headers={"ETag": ""}), 304: NOT_MODIFIED},
+    answers=tagged("Newest first.", schemas.DatasetList),
 )
 def index(query: Page) -> Response:
     """List uploaded tables."""
@@ -88,7 +88,7 @@ def index(query: Page) -> Response:
     "GET",
     "/v1/datasets/<dataset_id>",
     policy="datasets:read",
-    answers={200: Answer("The dataset.", schemas.Dataset), 404: NOT_FOUND},
+    answers={200: Answer("The dataset.", schemas.Dataset), 404: NO_DATASET},
 )
 def show(dataset_id: str) -> Response:
     """Show a table's columns."""
@@ -101,7 +101,7 @@ def show(dataset_id: str) -> Response:
     "/v1/datasets/<dataset_id>/rows",
     policy="datasets:read",
     query=schemas.RowsQuery,
-    answers={200: Answer("The first rows.", schemas.Rows), 404: NOT_FOUND},
+    answers={200: Answer("The first rows.", schemas.Rows), 404: NO_DATASET},
 )
 def rows(dataset_id: str, query: schemas.RowsQuery) -> Response:
     """Show a table's first rows."""
@@ -117,9 +117,9 @@ def rows(dataset_id: str, query: schemas.RowsQuery) -> Response:
     "/v1/datasets/<dataset_id>",
     policy="datasets:write",
     answers={
-        204: Answer("Gone.", None, ()),
-        404: NOT_FOUND,
-        409: Answer("A job was trained on it.", ProblemDocument, PROBLEM),
+        204: gone("Deleted."),
+        404: NO_DATASET,
+        409: problem("A job was trained on it."),
     },
 )
 def remove(dataset_id: str) -> Response:

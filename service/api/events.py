@@ -1,4 +1,4 @@
-"""A job's happenings as they happen: server-sent events, or one JSON object a line."""
+"""The events of a job as they happen: server-sent events, or one JSON object on each line."""
 
 import time
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from service.problems import RETRY_AFTER, Problem
 from service.schemas.common import ProblemDocument
 from service.schemas.jobs import EventsQuery
 from worker.records.events import Happening
-from worker.records.holding import FINAL
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
+from worker.records.states import FINAL
 
 operations = Operations("events")
 
@@ -33,14 +33,18 @@ RETRY_MILLISECONDS = 2000
     headers={"Last-Event-ID": "Go on after this number; `?after=` says the same."},
     answers={
         200: Answer(
-            "status, epoch, checkpoint, heartbeat, and end last. elsewhere: a resume where NumPy, BLAS or threads are "
-            "others, so that bits may be; nondeterminism: epochs that came out otherwise the second time.",
+            "status, epoch, checkpoint, heartbeat, and end last. is_best of an epoch: its monitored figure is the best "
+            "so far. elsewhere: a resume where NumPy, BLAS or the number of threads differ, so that bits may differ "
+            "too. nondeterminism: epochs whose bits differed when they were trained again. storage_missing: the bytes "
+            "of the dataset were not in the worker's storage, and the job is tried again.",
             None,
             (SSE, NDJSON),
         ),
-        204: Answer("The job has ended and nothing is newer.", None, ()),
+        204: Answer("The job has ended, and there is no newer event.", None, ()),
         404: NOT_FOUND,
-        503: Answer("As many watchers as this process may have.", ProblemDocument, ("application/problem+json",)),
+        503: Answer(
+            "This process has as many watchers as it may have.", ProblemDocument, ("application/problem+json",)
+        ),
     },
 )
 def stream(job_id: str, query: EventsQuery) -> Response:
@@ -68,7 +72,7 @@ def stream(job_id: str, query: EventsQuery) -> Response:
 
 
 def _after(query: EventsQuery) -> int:
-    # a browser that reconnects sends its last number, and the address it began with: the header is the newer word
+    # a browser that reconnects sends the address that it began with, and its last number in the header
     given = request.headers.get("Last-Event-ID")
     if given is None:
         return query.after or 0

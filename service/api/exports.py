@@ -1,5 +1,7 @@
 """A trained network as a file, of a job or of a model's version: safetensors, ONNX, or a PyTorch program."""
 
+from typing import assert_never
+
 from flask import Response
 
 from service.api.answers import CONFLICT, NOT_FOUND, NOT_MODIFIED
@@ -7,16 +9,18 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, conditional
 from service.schemas import exports as schemas
 from service.schemas.common import ProblemDocument
+from service.schemas.exports import Format
+from worker.networks.pytorch import to_pytorch
 from worker.networks.safetensors import to_safetensors
-from worker.networks.trained import Trained, read_trained
-from worker.records.listing import get_job
-from worker.records.models import find_version
+from worker.networks.trained import Published, read_published
+from worker.records.jobs import get_job
+from worker.records.versions import find_version
 from worker.records.weights import newest_weights_id
 
 operations = Operations("exports")
 
 BINARY, PROGRAM = "application/octet-stream", "text/x-python"
-SUFFIXES = {"safetensors": "safetensors", "onnx": "onnx", "pytorch": "py"}
+SUFFIXES: dict[Format, str] = {"safetensors": "safetensors", "onnx": "onnx", "pytorch": "py"}
 EXPORTED = Answer("The file.", None, (BINARY, PROGRAM), headers={"ETag": "By the weights.", "Content-Disposition": ""})
 
 
@@ -28,11 +32,11 @@ EXPORTED = Answer("The file.", None, (BINARY, PROGRAM), headers={"ETag": "By the
     answers={200: EXPORTED, 304: NOT_MODIFIED, 404: NOT_FOUND, 409: CONFLICT},
 )
 def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
-    """A job's network as a file: final, latest, or of an epoch that was kept."""
+    """Export a job's network as a file: final, latest, or of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
-        trained = read_trained(session, newest_weights_id(session, job_id, query.checkpoint))
-    return exported(trained, query.format, f"{job_id}-{trained.epoch}")
+        published = read_published(session, newest_weights_id(session, job_id, query.checkpoint))
+    return exported(published, query.format, f"{job_id}-{published.epoch}")
 
 
 @operations.declare(
@@ -47,26 +51,31 @@ def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
     },
 )
 def export_version(name: str, version: int, query: schemas.ExportQuery) -> Response:
-    """A model's version as a file."""
+    """Export a model's version as a file."""
     with parts().database.reading() as session:
         found = find_version(session, project_id(), name, version=version)
-        trained = read_trained(session, found.weights_id)
-    return exported(trained, query.format, f"{name}-{version}")
+        published = read_published(session, found.weights_id)
+    return exported(published, query.format, f"{name}-{version}")
 
 
-def exported(trained: Trained, kind: str, name: str) -> Response:
-    """name: of the file, without its ending."""
-    response = Response(_content(trained, kind), content_type=PROGRAM if kind == "pytorch" else BINARY)
+def exported(published: Published, kind: Format, name: str) -> Response:
+    """Return the file as an answer. name: of the file, without its extension."""
+    response = Response(_content(published, kind), content_type=PROGRAM if kind == "pytorch" else BINARY)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.{SUFFIXES[kind]}"'
-    # weak: a safetensors file's metadata is written in any order, and a later gradmill may write the same otherwise
-    return conditional(response, trained.weights_id, weak=True)
+    # weak: the order of a safetensors file's metadata varies, and a later gradmill may write another file
+    return conditional(response, published.weights_id, weak=True)
 
 
-def _content(trained: Trained, kind: str) -> bytes | str:
-    if kind == "safetensors":
-        return to_safetensors(trained)
-    # imported late: onnx takes a seventh of a second, and most processes never export
-    from worker.networks.onnx.writer import to_onnx
-    from worker.networks.pytorch import to_pytorch
+def _content(published: Published, kind: Format) -> bytes | str:
+    match kind:
+        case "safetensors":
+            return to_safetensors(published)
+        case "pytorch":
+            return to_pytorch(published)
+        case "onnx":
+            # imported late: onnx takes a seventh of a second, and most processes never export
+            from worker.networks.onnx.writer import to_onnx
 
-    return to_onnx(trained) if kind == "onnx" else to_pytorch(trained)
+            return to_onnx(published)
+        case _:
+            assert_never(kind)

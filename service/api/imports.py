@@ -1,6 +1,6 @@
-"""A network that was trained elsewhere becomes a model's version."""
+"""Import a network from a file as a new version of a model."""
 
-from typing import Any
+from typing import Any, assert_never
 
 from flask import Response, request, url_for
 from sqlalchemy.orm import Session
@@ -16,12 +16,13 @@ from service.problems import Problem
 from service.schemas import imports as schemas
 from service.schemas.common import ProblemDocument
 from service.schemas.models import Version
-from worker.networks.imported import Imported
+from worker.networks.safetensors import from_safetensors
+from worker.networks.trained import Trained, to_columns
 from worker.records.blobs import write_blob
 from worker.records.idempotency import Answered, Request, answer_once
 from worker.records.imports import publish_import
-from worker.records.models import askable, register_version
-from worker.records.registry import get_version
+from worker.records.models import can_exist
+from worker.records.versions import get_version, register_version
 from worker.records.weights import to_bytes
 from worker.specs.imports import Description
 
@@ -47,7 +48,7 @@ FILE, DESCRIPTION = "file", "description"
 )
 def import_version(name: str, query: schemas.ImportQuery) -> Response:
     """Import a trained network as the body, or as multipart `file` with a JSON `description`."""
-    if not askable(name):
+    if not can_exist(name):
         detail = "must be letters, digits, dot, underscore and hyphen, at most 128"
         raise Problem(422, "a model can't have this name", errors=[{"parameter": "name", "detail": detail}])
     answered = answered_once(lambda known: _import(name, query.format, known))
@@ -56,13 +57,14 @@ def import_version(name: str, query: schemas.ImportQuery) -> Response:
     return answer(shown, 201, {"Location": place} | replay_headers(answered))
 
 
-def _import(name: str, kind: str, known: Request | None) -> Answered:
-    imported = _imported(kind, *_sent())
-    blob_id = write_blob(parts().database, project_id(), to_bytes(dict(imported.arrays)))
+def _import(name: str, kind: schemas.Format, known: Request | None) -> Answered:
+    trained = _read(kind, *_sent())
+    columns = to_columns(trained.layers, trained.encoders)
+    blob_id = write_blob(parts().database, project_id(), to_bytes(dict(trained.arrays)))
 
     def work(session: Session) -> Answered:
         def make() -> tuple[dict[str, Any], str]:
-            weights_id = publish_import(session, project_id(), imported.recipe, blob_id)
+            weights_id = publish_import(session, project_id(), columns, blob_id)
             version, _ = register_version(session, project_id(), name, weights_id)
             return shown_version(get_version(session, project_id(), name, version.version)), weights_id
 
@@ -73,17 +75,22 @@ def _import(name: str, kind: str, known: Request | None) -> Answered:
     return answered
 
 
-def _imported(kind: str, content: bytes, description: Description | None) -> Imported:
+def _read(kind: schemas.Format, content: bytes, description: Description | None) -> Trained:
     limits = parts().settings.limits
-    # imported late: onnx takes a seventh of a second, and most processes never import
-    from worker.networks.onnx.reader import from_onnx
-    from worker.networks.safetensors import from_safetensors
+    match kind:
+        case "safetensors":
+            return from_safetensors(content, description, limits)
+        case "onnx":
+            # imported late: onnx takes a seventh of a second, and most processes never import
+            from worker.networks.onnx.reader import from_onnx
 
-    return (from_onnx if kind == "onnx" else from_safetensors)(content, description, limits)
+            return from_onnx(content, description, limits)
+        case _:
+            assert_never(kind)
 
 
 def _sent() -> tuple[bytes, Description | None]:
-    """The file's bytes, and what its owner says of it."""
+    """Return the file's bytes, and the client's description of it."""
     if request.mimetype == BINARY:
         return request.get_data(), None
     if request.mimetype != MULTIPART:
@@ -91,8 +98,8 @@ def _sent() -> tuple[bytes, Description | None]:
     file, text = request.files.get(FILE), request.form.get(DESCRIPTION)
     unknown = ({*request.files} - {FILE}) | ({*request.form} - {DESCRIPTION})
     if file is None or unknown or len(request.files) + len(request.form) != 1 + (text is not None):
-        raise Problem(400, f"a multipart import has the parts {FILE}, and {DESCRIPTION} if need be")
-    # its name and type are the client's word; the bytes are what counts
+        raise Problem(400, f"a multipart import has the parts {FILE} and, if needed, {DESCRIPTION}")
+    # the name and type that the client gives for the file are ignored
     with file.stream as stream:
         content: bytes = stream.read()
     return content, None if text is None else validate(Description, parse_json(text.encode()))

@@ -1,6 +1,5 @@
-"""What the record says of a network's inside: the certificate of its gradients, and histograms by layer."""
+"""The inside of a job's network: the certificate of its gradients, and histograms by layer."""
 
-import numpy as np
 from flask import Response
 
 from service.api.answers import CONFLICT, INVALID, NOT_FOUND
@@ -8,12 +7,12 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, answer
 from service.problems import Problem
 from service.schemas import insight as schemas
-from worker.data.encoders import encode_table, encode_targets
 from worker.errors import QuestionError, StateError
 from worker.insight.bounds import affordable_rows
 from worker.insight.histograms import histograms_of
+from worker.insight.questions import sample_rows
 from worker.insight.subject import read_subject
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 
 operations = Operations("insight")
 
@@ -25,7 +24,7 @@ operations = Operations("insight")
     answers={200: Answer("A verdict a layer.", schemas.Certificate), 404: NOT_FOUND, 409: CONFLICT},
 )
 def certificate(job_id: str) -> Response:
-    """The proof that a job's gradients were right: back-propagation against finite differences, layer by layer."""
+    """Show that a job's gradients were right: back-propagation against finite differences, layer by layer."""
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
     if job.certificate is None:
@@ -46,7 +45,7 @@ def certificate(job_id: str) -> Response:
     },
 )
 def histograms(job_id: str, query: schemas.HistogramsQuery) -> Response:
-    """How weights, activations and gradients are spread in each layer, at a checkpoint."""
+    """Show how weights, activations and gradients are spread in each layer, at a checkpoint."""
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
         rows = affordable_rows(job.parameters)
@@ -57,10 +56,7 @@ def histograms(job_id: str, query: schemas.HistogramsQuery) -> Response:
     if query.layer is not None and query.layer >= len(subject.layers):
         raise _of_parameter("layer", f"must be from 0 to {len(subject.layers) - 1}", "invalid")
     table = parts().datasets.load(project_id(), subject.spec.dataset)
-    # evenly spaced: a table may be sorted
-    sample = table.take(np.linspace(0, table.num_rows - 1, min(rows, table.num_rows)).astype(np.int64))
-    x = encode_table(sample, subject.encoders, pool_unknown=True, dtype=np.float64)
-    y = encode_targets(sample, subject.encoders.target)
+    x, y = sample_rows(subject, table, rows)
     return answer(histograms_of(subject, x, y, bins=query.bins, layer=query.layer))
 
 

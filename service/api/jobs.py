@@ -10,11 +10,11 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.problems import Problem
 from service.schemas import jobs as schemas
-from worker.records.holding import FINAL
-from worker.records.listing import delete_job, get_job, list_jobs, queue_positions
+from worker.records.jobs import delete_job, get_job, list_jobs, queue_positions
 from worker.records.snapshots import brief, job_snapshot
+from worker.records.states import FINAL, STATUSES, Change
 from worker.records.tables import Job
-from worker.records.transitions import ask
+from worker.records.transitions import change_status
 
 operations = Operations("jobs")
 
@@ -39,10 +39,10 @@ POLL_HEADERS = {
 )
 def index(query: schemas.JobsQuery) -> Response:
     """List jobs."""
-    statuses = tuple(query.status.split(",")) if query.status else ()
-    unknown = [status for status in statuses if status not in schemas.STATUSES]
+    wanted = query.status.split(",") if query.status else []
+    unknown = [status for status in wanted if status not in STATUSES]
     if unknown:
-        detail = f"should be among {', '.join(schemas.STATUSES)}"
+        detail = f"should be among {', '.join(STATUSES)}"
         raise Problem(
             422, "a parameter is not what this address takes", errors=[{"parameter": "status", "detail": detail}]
         )
@@ -50,7 +50,7 @@ def index(query: schemas.JobsQuery) -> Response:
         jobs, more = list_jobs(
             session,
             project_id(),
-            statuses=statuses,
+            statuses=[status for status in STATUSES if status in wanted],
             name=query.name,
             tag=query.tag,
             before=query.cursor,
@@ -84,7 +84,7 @@ def show(job_id: str) -> Response:
 
 
 def _tag(job: Job, position: int | None) -> str:
-    """All that the document shows of the job: its events, its place in the queue, and its model, named later."""
+    """Return the ETag of a job's document: its newest event, its place in the queue, and the model named later."""
     model = None if job.model is None else f"{job.model['name']}.{job.model['version']}"
     return "-".join(str(part) for part in (job.seq, position, model) if part is not None)
 
@@ -105,16 +105,16 @@ def _wait_for_change(job: Job, seconds: float) -> None:
                 return
 
 
-def change_job(job_id: str, change: str) -> Job:
-    """Carry out `cancel`, `pause` or `resume`, and tell watchers and workers of it."""
-    job = parts().database.write(lambda session: ask(session, project_id(), job_id, change))
+def change_job(job_id: str, change: Change) -> Job:
+    """Carry out a change of status, and announce it to watchers and workers."""
+    job = parts().database.write(lambda session: change_status(session, project_id(), job_id, change))
     parts().doorbell.announce(job_id)
     if job.status == "queued":
         parts().doorbell.ring(job_id)
     return job
 
 
-def _declare_change(change: str, sentence: str) -> None:
+def _declare_change(change: Change, sentence: str) -> None:
     def handler(job_id: str) -> Response:
         return answer(with_links(job_snapshot(change_job(job_id, change))))
 

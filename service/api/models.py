@@ -1,37 +1,27 @@
-"""Models: registered, listed, described, deleted."""
+"""Models: register, list, show, describe and delete them."""
 
 from typing import Any
 
 from flask import Response, url_for
 from sqlalchemy.orm import Session
 
-from service.api.answers import INVALID, NOT_MODIFIED, page
+from service.api.answers import INVALID, NO_MODEL, NOT_FOUND, gone, page, problem, tagged
 from service.api.versions import shown_version
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer, conditional
 from service.schemas import models as schemas
-from service.schemas.common import Page, ProblemDocument
+from service.schemas.common import Page
 from worker.records.idempotency import Answered, Request, answer_once
-from worker.records.listing import get_job
-from worker.records.models import register_version
-from worker.records.registry import (
-    delete_model,
-    describe_model,
-    get_model,
-    get_version,
-    list_models,
-    newest_versions,
-)
+from worker.records.jobs import get_job
+from worker.records.models import describe_model, get_model, list_models
 from worker.records.snapshots import rfc3339
 from worker.records.tables import Model
+from worker.records.versions import delete_model, get_version, newest_versions, register_version
 from worker.records.weights import newest_weights_id
 
 operations = Operations("models")
-
-PROBLEM = ("application/problem+json",)
-NO_MODEL = Answer("No such model.", ProblemDocument, PROBLEM)
 
 
 @operations.declare(
@@ -42,14 +32,14 @@ NO_MODEL = Answer("No such model.", ProblemDocument, PROBLEM)
     headers=IDEMPOTENCY,
     answers={
         201: Answer("The new version.", schemas.Version, headers={"Location": "The version."}),
-        200: Answer("This model has a version of these weights already.", schemas.Version),
-        404: Answer("No such job.", ProblemDocument, PROBLEM),
-        409: Answer("The job has not succeeded.", ProblemDocument, PROBLEM),
+        200: Answer("The model already has a version with these weights.", schemas.Version),
+        404: NOT_FOUND,
+        409: problem("The job has not succeeded."),
         422: INVALID,
     },
 )
 def register(body: schemas.RegisterRequest) -> Response:
-    """Make a job's final weights the next version of a model, which the first version makes."""
+    """Make a job's final weights the next version of a model; the first version creates the model."""
     answered = answered_once(lambda known: parts().database.write(lambda session: _register(session, body, known)))
     if not answered.replayed:
         parts().predictors.names_moved()
@@ -78,7 +68,7 @@ def _register(session: Session, body: schemas.RegisterRequest, known: Request | 
     "/v1/models",
     policy="models:read",
     query=Page,
-    answers={200: Answer("Newest first.", schemas.ModelList, headers={"ETag": ""}), 304: NOT_MODIFIED},
+    answers=tagged("Newest first.", schemas.ModelList),
 )
 def index(query: Page) -> Response:
     """List models."""
@@ -92,11 +82,7 @@ def index(query: Page) -> Response:
     "GET",
     "/v1/models/<name>",
     policy="models:read",
-    answers={
-        200: Answer("The model.", schemas.Model, headers={"ETag": ""}),
-        304: NOT_MODIFIED,
-        404: NO_MODEL,
-    },
+    answers=tagged("The model.", schemas.Model) | {404: NO_MODEL},
 )
 def show(name: str) -> Response:
     """Show a model."""
@@ -127,9 +113,9 @@ def describe(name: str, body: schemas.DescribeRequest) -> Response:
     "/v1/models/<name>",
     policy="models:write",
     answers={
-        204: Answer("Gone, with its versions; their weights stay with their jobs.", None, ()),
+        204: gone("Deleted, with its versions; their weights stay with their jobs."),
         404: NO_MODEL,
-        409: Answer("An alias points at a version.", ProblemDocument, PROBLEM),
+        409: problem("An alias points at a version."),
     },
 )
 def remove(name: str) -> Response:

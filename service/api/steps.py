@@ -1,4 +1,4 @@
-"""Training steps of which every tensor was kept, because the job asked for it."""
+"""The training steps whose tensors a job was asked to keep."""
 
 from flask import Response
 
@@ -7,8 +7,8 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.schemas import insight as schemas
 from worker.errors import NotFoundError
+from worker.records.jobs import get_job
 from worker.records.kept_steps import list_steps, read_step
-from worker.records.listing import get_job
 
 operations = Operations("insight")
 
@@ -20,10 +20,13 @@ DIGITS = 15
     "GET",
     "/v1/jobs/<job_id>/steps",
     policy="jobs:read",
-    answers={200: Answer("In order; of a job that still trains, those made so far.", schemas.StepList), 404: NOT_FOUND},
+    answers={
+        200: Answer("In order; while the job trains, those it has made so far.", schemas.StepList),
+        404: NOT_FOUND,
+    },
 )
 def index(job_id: str) -> Response:
-    """List the training steps that a job keeps: those of its `training.replay_steps`."""
+    """List the training steps that a job kept: those in its `training.replay_steps`."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
         kept = list_steps(session, job_id)
@@ -46,12 +49,13 @@ def index(job_id: str) -> Response:
     policy="jobs:read",
     answers={
         200: Answer(
-            "A safetensors file, as training computed it: `x`, `targets`, `row_weights`; `z.layers.N`, `a.layers.N`, "
-            "`grad_a.layers.N` and `grad_z.layers.N` of each layer, (rows, units), `mask.layers.N` of dropout and "
-            "`n.layers.N` of a normalisation; and as in a weights file `before.`, `gradient.`, `update.`, `after.` and "
-            "the optimizer's `slots.NAME.` before the step. dL/dz carries the 1 / rows of the mean, so that "
-            "gradient = x^T grad_z. In its metadata the epoch, the learning rate, the resolved network, the steps that "
-            "the optimizer had made, and the sha256 of the weights that it ended in.",
+            "A safetensors file of the tensors as training computed them. The batch: `x`, `targets`, `row_weights`. "
+            "For each layer, (rows, units): `z.layers.N`, `a.layers.N`, `grad_a.layers.N`, `grad_z.layers.N`; for "
+            "dropout `mask.layers.N`; for a normalisation `n.layers.N`. Under the names of a weights file: `before.`, "
+            "`gradient.`, `update.`, `after.`, and `slots.NAME.` for the optimizer's state before the step. dL/dz "
+            "includes the factor 1 / rows of the mean, so that gradient = x^T grad_z. The metadata have the epoch, the "
+            "learning rate, the resolved network, the number of steps that the optimizer had made before, and the "
+            "sha256 of the weights after the step.",
             None,
             (SAFETENSORS,),
         ),
@@ -59,7 +63,7 @@ def index(job_id: str) -> Response:
     },
 )
 def show(job_id: str, step: str) -> Response:
-    """Every tensor of one training step, to follow it number by number."""
+    """Download every tensor of one training step, to follow it number by number."""
     if not (step.isascii() and step.isdecimal() and len(step) <= DIGITS):
         raise NotFoundError("a step is a number")
     with parts().database.reading() as session:

@@ -13,7 +13,7 @@ from service.parsing import read_json, validate
 from service.schemas import jobs as schemas
 from worker.intake.design import Design
 from worker.records.idempotency import Answered, Request
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.specs.job import Job as JobSpec
 
 operations = Operations("jobs")

@@ -1,7 +1,8 @@
-"""Health, figures and the document of this API."""
+"""Health, figures, and the OpenAPI document."""
 
 import platform
 from importlib.metadata import version
+from typing import NamedTuple
 
 from flask import Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
@@ -12,7 +13,7 @@ from service.access import OPEN
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer
 from service.schemas import system as schemas
-from worker.records.listing import count_by_status
+from worker.records.jobs import count_by_status
 from worker.records.snapshots import rfc3339
 from worker.records.workers import list_workers, queue_figures
 from worker.runtime import version as own_version
@@ -25,7 +26,7 @@ LIBRARIES = ("celery", "flask", "numpy", "sqlalchemy")
 
 @operations.declare("GET", "/healthz", policy=OPEN, answers={200: Answer("Alive.", schemas.Health)})
 def healthz() -> Response:
-    """Whether the process answers."""
+    """Say that the process answers."""
     return answer({"status": "alive"})
 
 
@@ -36,25 +37,41 @@ def healthz() -> Response:
     answers={200: Answer("Ready, or degraded.", schemas.Readiness), 503: Answer("Not ready.", schemas.Readiness)},
 )
 def readyz() -> Response:
-    """Whether the database is there and of this version; a broker that is away only degrades."""
+    """Say whether the database can be reached and has this version's schema; a missing broker only degrades."""
+    found = find_readiness()
+    status = ("ready" if found.broker == "up" else "degraded") if found.ready else "unready"
+    return answer({"status": status} | found._asdict(), 200 if found.ready else 503)
+
+
+class Readiness(NamedTuple):
+    """The state of what the API needs."""
+
+    database: str
+    migrations: str
+    broker: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether jobs and models can be read and written. That needs no broker."""
+        return self.database == "up" and self.migrations == "current"
+
+
+def find_readiness() -> Readiness:
+    """Look whether the database and the broker can be reached, and whether the schema is this version's."""
     database = migrations = "up"
     try:
         with parts().database.engine.connect() as connection:
             migrations = "current" if is_current(connection) else "missing"
     except SQLAlchemyError:
         database, migrations = "away", "unknown"
-    broker = "away" if parts().doorbell.waiting() is None else "up"
-    ready = database == "up" and migrations == "current"
-    status = ("ready" if broker == "up" else "degraded") if ready else "unready"
-    document = {"status": status, "database": database, "migrations": migrations, "broker": broker}
-    return answer(document, 200 if ready else 503)
+    return Readiness(database, migrations, "away" if parts().doorbell.waiting() is None else "up")
 
 
 @operations.declare(
     "GET", "/v1/system", policy="system:read", answers={200: Answer("Figures of this installation.", schemas.System)}
 )
 def system() -> Response:
-    """Queue, workers, limits and versions."""
+    """Show the queue, the workers, the limits and the versions."""
     settings = parts().settings
     with parts().database.reading() as session:
         queue, workers = queue_figures(session), list_workers(session)
@@ -93,7 +110,7 @@ def system() -> Response:
     "GET", "/metrics", policy="system:read", answers={200: Answer("Prometheus text.", None, ("text/plain",))}
 )
 def metrics() -> Response:
-    """Figures for Prometheus, read from SQL: the same from every process, and after a restart."""
+    """Show figures for Prometheus, read from SQL: every process has the same ones, also after a restart."""
     with parts().database.reading() as session:
         queue, workers = queue_figures(session), list_workers(session)
         by_status = count_by_status(session, project_id())
@@ -101,7 +118,7 @@ def metrics() -> Response:
     jobs = Gauge("gradmill_jobs", "Jobs by status.", ["status"], registry=registry)
     for status, count in by_status.items():
         jobs.labels(status).set(count)
-    Gauge("gradmill_queue_depth", "Jobs that wait.", registry=registry).set(queue.depth)
+    Gauge("gradmill_queue_depth", "Waiting jobs.", registry=registry).set(queue.depth)
     oldest = Gauge("gradmill_queue_oldest_seconds", "Age of the oldest waiting job.", registry=registry)
     oldest.set(queue.oldest_seconds or 0)
     alive = [worker for worker, seconds in workers if seconds < parts().settings.lease_seconds]
@@ -113,5 +130,5 @@ def metrics() -> Response:
     "GET", "/v1/openapi.json", policy="system:read", answers={200: Answer("OpenAPI 3.1.", None, ("application/json",))}
 )
 def openapi() -> Response:
-    """This document."""
+    """Show this document."""
     return answer(current_app.extensions["gradmill.openapi"])

@@ -1,24 +1,19 @@
-"""Versions of a model: listed, shown, compared, deleted."""
+"""Versions of a model: list them, show one, delete it."""
 
 from typing import Any
 
 from flask import Response
 
-from service.api.answers import NOT_MODIFIED, page
-from service.comparing import compare_figures, compare_specs
+from service.api.answers import NO_VERSION, gone, page, problem, tagged
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer, conditional
+from service.operations import Operations, answer, conditional
 from service.schemas import models as schemas
-from service.schemas.common import ProblemDocument
 from worker.data.encoders import ClassTarget, Encoders, LabelsTarget
 from worker.networks.row_schema import row_schema
-from worker.records.registry import VersionRecord, delete_version, get_version, list_versions
 from worker.records.snapshots import rfc3339
+from worker.records.versions import VersionRecord, delete_version, get_version, list_versions
 
 operations = Operations("versions")
-
-PROBLEM = ("application/problem+json",)
-NO_VERSION = Answer("No such model, or version of it.", ProblemDocument, PROBLEM)
 
 
 @operations.declare(
@@ -26,11 +21,7 @@ NO_VERSION = Answer("No such model, or version of it.", ProblemDocument, PROBLEM
     "/v1/models/<name>/versions",
     policy="models:read",
     query=schemas.VersionsQuery,
-    answers={
-        200: Answer("Newest first.", schemas.VersionList, headers={"ETag": ""}),
-        304: NOT_MODIFIED,
-        404: NO_VERSION,
-    },
+    answers=tagged("Newest first.", schemas.VersionList) | {404: NO_VERSION},
 )
 def index(name: str, query: schemas.VersionsQuery) -> Response:
     """List a model's versions."""
@@ -43,37 +34,12 @@ def index(name: str, query: schemas.VersionsQuery) -> Response:
     "GET",
     "/v1/models/<name>/versions/<int:version>",
     policy="models:read",
-    answers={
-        200: Answer("The version.", schemas.Version, headers={"ETag": ""}),
-        304: NOT_MODIFIED,
-        404: NO_VERSION,
-    },
+    answers=tagged("The version.", schemas.Version) | {404: NO_VERSION},
 )
 def show(name: str, version: int) -> Response:
-    """Show a version: what it came from, how good it is, and what a row of its input is."""
+    """Show a version: what it was made from, how good it is, and what a row of its input looks like."""
     with parts().database.reading() as session:
         return conditional(answer(shown_version(get_version(session, project_id(), name, version))))
-
-
-@operations.declare(
-    "GET",
-    "/v1/models/<name>/compare",
-    policy="models:read",
-    query=schemas.CompareQuery,
-    answers={
-        200: Answer("Both, and where they differ.", schemas.Comparison, headers={"ETag": ""}),
-        304: NOT_MODIFIED,
-        404: NO_VERSION,
-    },
-)
-def compare(name: str, query: schemas.CompareQuery) -> Response:
-    """Compare two versions: figures side by side, and where their specifications differ."""
-    with parts().database.reading() as session:
-        a, b = (get_version(session, project_id(), name, version) for version in (query.a, query.b))
-    shown = {"a": brief_version(a), "b": brief_version(b)}
-    figures = compare_figures(shown["a"]["metrics"], shown["b"]["metrics"])
-    specs = compare_specs(*(record.job.spec if record.job else {} for record in (a, b)))
-    return conditional(answer(shown | {"metrics": figures, "spec": specs}))
 
 
 @operations.declare(
@@ -81,9 +47,9 @@ def compare(name: str, query: schemas.CompareQuery) -> Response:
     "/v1/models/<name>/versions/<int:version>",
     policy="models:write",
     answers={
-        204: Answer("Gone; its weights stay with their job, and its number is not given again.", None, ()),
+        204: gone("Deleted; its weights stay with their job, and its number is not used again."),
         404: NO_VERSION,
-        409: Answer("An alias points at it.", ProblemDocument, PROBLEM),
+        409: problem("An alias points at it."),
     },
 )
 def remove(name: str, version: int) -> Response:
@@ -94,11 +60,12 @@ def remove(name: str, version: int) -> Response:
 
 
 def shown_version(record: VersionRecord) -> dict[str, Any]:
+    """Return the version as its own address shows it."""
     return brief_version(record) | {"input_schema": row_schema(Encoders.model_validate(record.weights.encoders))}
 
 
 def brief_version(record: VersionRecord) -> dict[str, Any]:
-    """The version as a list shows it."""
+    """Return the version as a list shows it."""
     model, job = f"/v1/models/{record.name}", record.job
     own = f"{model}/versions/{record.version.version}"
     evaluation = (job.evaluation if job else None) or {}
@@ -134,7 +101,7 @@ def _figures(part: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _data(record: VersionRecord) -> dict[str, Any] | None:
-    """What the version was trained on, so that the same table is known again."""
+    """Return what the version was trained on, with which the same table can be recognised."""
     if record.job is None:
         return None
     dataset: dict[str, Any] = record.job.spec["dataset"]

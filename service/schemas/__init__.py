@@ -1,1 +1,1 @@
-"""Requests and answers, one file a resource: what is parsed, and what the OpenAPI page shows."""
+"""Requests and answers, one file for each resource: they validate requests and make the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""The chain rule on the wire."""
+"""The requests and answers of the chain rule."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,13 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.schemas.common import Shown
 from worker.insight.bounds import ROWS
-from worker.specs.base import Integer
+from worker.specs.base import CheckpointName, Integer
 
 Index = Annotated[Integer, Field(ge=0, lt=2**31)]
 Row = dict[str, Any] | list[Any]
-Checkpoint = (
-    Annotated[str, Field(pattern=r"^(final|latest|[1-9][0-9]{0,6})$")] | Annotated[Integer, Field(ge=1, lt=10_000_000)]
-)
+Checkpoint = CheckpointName | Annotated[Integer, Field(ge=1, lt=10_000_000)]
 Factor = float | list[float | None] | None
 
 
@@ -21,40 +19,40 @@ class Asked(BaseModel):
 
 
 class WeightAsked(Asked):
-    """Which weight, by the unit that it comes from and the unit that it goes to."""
+    """A weight, named by the unit that it comes from and the unit that it goes to."""
 
     layer: Index
     "The position in the resolved layer list, the output layer included, as in a weights file: `layers.1.w`."
     inner: Index | None = None
-    "Within a residual block, the position of its layer: `layers.2.layers.0.w` is layer 2, inner 0."
+    "For a residual block, the position of the layer within it: `layers.2.layers.0.w` is layer 2, inner 0."
     source: Annotated[Index | Literal["bias", "scale", "shift"], Field(alias="from")]
-    """A unit of the layer before; `bias` of a dense layer; `scale` or `shift` of a normalisation; of an embedding the
-    number of a category."""
+    """A unit of the layer before; or `bias` for a dense layer, `scale` or `shift` for a normalisation, the number of a
+    category for an embedding."""
     to: Index
-    "A unit of the layer; of an embedding the dimension."
+    "A unit of the layer; for an embedding, the dimension."
 
 
 class ChainRuleRequest(Asked):
     """One weight, and one row or several. A row is posted with its target, or named by its number in the job's table.
 
-    A posted row has raw values, as in a prediction; a target is a class, or a number in the user's own unit (a list of
-    several, in the order of the job's targets, or an object by name).
+    A posted row has raw values, as in a prediction. A target is a class, or a number in your own unit; several numbers
+    are a list in the order of the job's targets, or an object by name.
     """
 
     weight: WeightAsked
     row: Row | None = None
     dataset_row: Index | None = None
-    "Counted from 0."
+    "The number of a row in the job's table, from 0."
     rows: Annotated[list[Row], Field(min_length=1, max_length=ROWS)] | None = None
     dataset_rows: Annotated[list[Index], Field(min_length=1, max_length=ROWS)] | None = None
     target: Any = None
-    "Of `row`; of `dataset_row` in place of the table's own."
+    "The target of `row`; for `dataset_row` it replaces the table's own."
     targets: list[Any] | None = None
-    "Of `rows`, one each; of `dataset_rows` in place of the table's own."
+    "One target for each of `rows`; for `dataset_rows` they replace the table's own."
     checkpoint: Checkpoint = "final"
-    "`final`; an epoch that was kept; `latest`: final, or of an unfinished job the newest that is stored."
+    "`final`, the number of a stored epoch, or `latest`: final, or the newest stored state of an unfinished job."
     member: Index = 0
-    "Of an ensemble."
+    "The member of an ensemble."
 
     @model_validator(mode="after")
     def _one_way_of_naming_rows(self) -> "ChainRuleRequest":
@@ -75,17 +73,17 @@ class ChainRuleRequest(Asked):
 
 class Moment(Shown):
     kind: Literal["final", "snapshot", "checkpoint"]
-    "`checkpoint`: the state from which an unfinished job would resume."
+    "`checkpoint` is the state from which an unfinished job would resume."
     epoch: int
     step: int
-    "Batches taken of the epoch after it."
+    "How many batches of the next epoch were done."
 
 
 class LayerActivity(Shown):
-    """What one layer did with the row, and the derivatives of the loss: one number a unit.
+    """What one layer made of the row, and the derivatives of the loss: one number for each unit.
 
-    z is the weighted sum, a = f(z) the activation; grad_a is dL/da and grad_z = dL/dz = dL/da x da/dz. Where a layer
-    has no weighted sum (dropout, embedding, residual) z is a. layers: within a residual block.
+    z is the weighted sum, a = f(z) the activation; grad_a is dL/da and grad_z = dL/dz = dL/da x da/dz. A layer without
+    a weighted sum (dropout, embedding, residual) has z = a. layers: the layers within a residual block.
     """
 
     type: str
@@ -98,12 +96,12 @@ class LayerActivity(Shown):
 
 
 class OutputShown(Shown):
-    """Where back-propagation starts, one number an output: dL/da x da/dz the long way, and dL/dz as training has it.
+    """Where back-propagation starts, one number for each output: dL/da x da/dz in full, and dL/dz as in training.
 
-    Of softmax with cross-entropy dL/da_k = -y_k / a_k and da_k/dz_j = a_k (delta_kj - a_j), whose products over k sum
-    to a_j - y_j (Bishop 2006, equation 4.109); of sigmoid with binary cross-entropy, and of e^z with Poisson's loss,
-    likewise a - y, over the number of outputs. `fused`: the loss is one of these, and dL_dz its short form. A product
-    that is out of float64's reach is null; the short form never is.
+    For softmax with cross-entropy, dL/da_k = -y_k / a_k and da_k/dz_j = a_k (delta_kj - a_j), whose products over k sum
+    to a_j - y_j (Bishop 2006, equation 4.109). Sigmoid with binary cross-entropy, and e^z with Poisson's loss, also
+    give a - y, divided by the number of outputs. `fused`: the loss is one of these, and dL_dz is the short form. A
+    product beyond the range of float64 is null; the short form never is.
     """
 
     y: list[float]
@@ -120,7 +118,7 @@ class UnitNamed(Shown):
 
 
 class RowShare(Shown):
-    """One row of a batch. product: dL_dz x dz_dw, its own gradient; share: product over the number of rows."""
+    """One row of a batch. product: its own gradient, dL_dz x dz_dw. share: the product over the number of rows."""
 
     row: int
     loss: float
@@ -133,7 +131,7 @@ class RowShare(Shown):
 
 
 class Penalty(Shown):
-    """What the penalties add to dL/dw: l2 w + l1 sign(w), for weights and points of embeddings, not for biases."""
+    """What the penalties add to dL/dw: l2 w + l1 sign(w) for weights and points of embeddings, 0 for biases."""
 
     l1: float
     l2: float
@@ -141,7 +139,7 @@ class Penalty(Shown):
 
 
 class UpdateLine(Shown):
-    """name <- formula = value."""
+    """One line of a computation: name <- formula = value."""
 
     name: str
     formula: str
@@ -152,11 +150,11 @@ class UpdateState(Shown):
     of: Literal["zero", "checkpoint"]
     "Whether the moments are zero, as before a first step, or those of the stored checkpoint."
     steps: int
-    "How many steps the optimizer had made."
+    "How many steps the optimizer had made before."
 
 
 class Update(Shown):
-    """The step that the job's own optimizer would make of this gradient alone, line by line; the last is the new value.
+    """The step that the job's own optimizer would make of this gradient, line by line; the last line is the new value.
 
     The lines are those of the papers: sgd w - eta g (Robbins and Monro 1951); momentum (Sutskever et al. 2013);
     adagrad (Duchi et al. 2011); rmsprop (Tieleman and Hinton 2012); adam (Kingma and Ba 2015, algorithm 1); adamw
@@ -165,10 +163,10 @@ class Update(Shown):
 
     optimizer: str
     learning_rate: float
-    "As recorded at the end of the checkpoint's epoch."
+    "The rate that was recorded at the end of the checkpoint's epoch."
     state: UpdateState
     gradient_norm: float | None
-    "Of the whole network's gradient on these rows, where clip_norm needs it."
+    "The norm of the whole network's gradient on these rows, if clip_norm needs it."
     lines: list[UpdateLine]
     new_value: float | None
 
@@ -176,15 +174,15 @@ class Update(Shown):
 class WeightShown(Shown):
     """dL/dw_ij = dL/da_j x da_j/dz_j x dz_j/dw_ij (Rumelhart, Hinton and Williams 1986), in float64.
 
-    Where the unit's z moves several activations, behind a softmax, or through a normalisation that follows a dense
-    layer with activation `identity`, dL_da and da_dz are vectors over k, and dL_dz = sum_k dL_da_k x da_dz_k.
-    `a_of`: the layer whose activations these are. dz_dw: x_i of a weight, 1 of a bias or shift, the normalised n_j of a
-    scale, 1 or 0 of an embedding. gradient = dL_dz x dz_dw; of a batch the mean of the rows' products.
+    dL_da and da_dz are vectors over k, and dL_dz = sum_k dL_da_k x da_dz_k, if the unit's z moves several activations:
+    behind a softmax, or through a normalisation that follows a dense layer with activation `identity`. `a_of` is the
+    layer whose activations these are. dz_dw is x_i for a weight, 1 for a bias or shift, the normalised n_j for a scale,
+    and 1 or 0 for an embedding. gradient = dL_dz x dz_dw; for a batch, the mean of the rows' products.
 
     finite_difference: (L(w + h) - L(w - h)) / 2h, refined by h/2, with forward passes only. relative_error:
-    |gradient - finite_difference| over the larger. verdict: `agrees` to a millionth or to what round-off leaves
-    (`uncertainty`); `kink`: w stands on a kink of the loss (a relu whose z is 0, an absolute error of 0), where left
-    and right derivatives differ; `differs`: a fault of ours.
+    |gradient - finite_difference| over the larger of the two. verdict: `agrees` to a millionth, or within round-off
+    (`uncertainty`); `kink` if w is at a kink of the loss (a relu with z = 0, an absolute error of 0), where the left
+    and right derivatives differ; `differs` is a fault of ours.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -194,12 +192,12 @@ class WeightShown(Shown):
     source: Annotated[int | Literal["bias", "scale", "shift"], Field(alias="from")]
     to: int
     name: str
-    "Of its array in a weights file, and `index` within that."
+    "The name of its array in a weights file; `index` is its place there."
     index: list[int]
     value: float
     a_of: UnitNamed | None
     rows: list[RowShare] | None
-    "Of a batch; then the factors are each row's own, and null here."
+    "The rows of a batch, each with its own factors, which are null here then."
     dL_da: Factor  # noqa: N815
     da_dz: Factor
     dL_dz: float | None  # noqa: N815
@@ -209,24 +207,24 @@ class WeightShown(Shown):
     relative_error: float
     uncertainty: float
     step: float
-    "h"
+    "h, the step of the finite difference."
     agrees: bool
     kink: bool
     verdict: Literal["agrees", "kink", "differs"]
     left: float | None
-    "Derivatives from either side of a kink."
+    "The derivatives from either side of a kink."
     right: float | None
     penalty: Penalty
     total_gradient: float
-    "What the optimizer gets: gradient and penalty."
+    "Gradient plus penalty, which the optimizer gets."
     update: Update
 
 
 class ChainRule(Shown):
-    """Of one row everything; of several the loss is their mean, and `layers` and `output` are null.
+    """The answer. For several rows the loss is their mean, and `layers` and `output` are null.
 
-    Inference mode: no dropout, batch_norm by its running figures. Nothing is trained; all is computed in float64 from
-    the stored weights.
+    Everything is computed in float64 from the stored weights, in inference mode: without dropout, and with batch_norm's
+    running figures. Nothing is trained.
     """
 
     job_id: str
@@ -238,4 +236,4 @@ class ChainRule(Shown):
     output: OutputShown | None
     weight: WeightShown
     notes: list[str]
-    "What was left out, and what training does otherwise."
+    "What was left out, and what training does differently."

@@ -1,4 +1,4 @@
-"""What every resource's requests and answers share."""
+"""What the requests and answers of all resources share."""
 
 from typing import Annotated, Any
 
@@ -6,19 +6,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Query(BaseModel):
-    """A query string; unknown parameters are refused."""
+    """A query string. Unknown parameters are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Shown(BaseModel):
-    """An answer, as the document describes it."""
+    """An answer, as the OpenAPI document describes it."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class Fault(Shown):
-    """pointer: a JSON Pointer into the body; parameter: of the query; row and column: of a table."""
+    """What is wrong, and where.
+
+    pointer: a JSON Pointer into the body. parameter: of the query. row, column: in a table.
+    """
 
     detail: str
     pointer: str | None = None

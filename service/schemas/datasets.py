@@ -1,4 +1,4 @@
-"""Uploaded tables on the wire."""
+"""Requests and answers of uploaded tables."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -26,7 +26,7 @@ class Column(Shown):
     mean: float | None
     distinct: int
     categories: list[str] | None
-    "The distinct values, where they are few."
+    "The distinct values, if there are few."
 
 
 class Dataset(Shown):

@@ -7,18 +7,16 @@ from pydantic import Field
 from service.schemas.common import Query
 from service.schemas.jobs import WeightsQuery
 
-Format = Annotated[
-    Literal["safetensors", "onnx", "pytorch"],
-    Field(
-        description="safetensors: the weights, network and encoders in the metadata. onnx: raw columns in, predictions "
-        "out. pytorch: a program that rebuilds the network from the safetensors file."
-    ),
-]
+Format = Literal["safetensors", "onnx", "pytorch"]
+FORMAT = Field(
+    description="safetensors: the weights, network and encoders in the metadata. onnx: raw columns in, predictions "
+    "out. pytorch: a program that rebuilds the network from the safetensors file."
+)
 
 
 class ExportQuery(Query):
-    format: Format
+    format: Annotated[Format, FORMAT]
 
 
 class JobExportQuery(WeightsQuery):
-    format: Format
+    format: Annotated[Format, FORMAT]

@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, JsonValue
 
 from service.schemas.common import ListOf, Page, Query, Shown
+from worker.records.states import Status
+from worker.specs.base import CheckpointName
 from worker.specs.job import Job as JobSpec
-
-Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
-STATUSES = ("queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled")
 
 
 class SubmitQuery(Query):
@@ -32,7 +31,7 @@ class EventsQuery(Query):
 
 
 class WeightsQuery(Query):
-    checkpoint: Annotated[str, Field(pattern=r"^(final|latest|[1-9][0-9]{0,6})$")] = "final"
+    checkpoint: CheckpointName = "final"
 
 
 class Progress(Shown):
@@ -98,23 +97,24 @@ class JobBrief(Shown):
     name: str
     status: Status
     attempt: int
-    "How many times a worker has taken it."
+    "How many times a worker has claimed it."
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
     progress: Progress
     latest: EpochSummary | None
     best: EpochSummary | None
-    "The epoch with the lowest monitored loss."
+    """The epoch with the best monitored figure so far. `training.early_stopping.monitor` names the figure; by default
+    it is the validation loss, or the train loss where there is no validation part."""
     test: TestFigures | None
     parameters: int
     classes: list[str] | None
     queue_position: int | None
     error: JobError | None
     hints: list[Hint] | None
-    "What the curve says in words, at the end."
+    "Remarks on the curve in words, when the job has ended."
     model: ModelOfJob | None
-    "The newest version that was made of its final weights."
+    "The newest version that serves its final weights."
     retry_of: str | None
     tags: list[str]
     links: JobLinks
@@ -130,11 +130,11 @@ class LayerShape(Shown):
 
 class Job(JobBrief):
     layers: list[LayerShape]
-    "As built if every category stands in the training part, the output layer last."
+    "The layers if every category occurs in the training part, the output layer last."
     features: list[FeatureShown]
     metadata: dict[str, JsonValue]
     spec: JobSpec
-    "As submitted, defaults filled in."
+    "As submitted, with every default filled in."
 
 
 class JobList(ListOf):
@@ -148,7 +148,7 @@ class PartRows(Shown):
 
 
 class DryRun(Shown):
-    """What the job would come to; nothing was stored. Sizes take every category as seen in training."""
+    """The job as it would be; nothing was stored. Sizes assume that every category occurs in the training part."""
 
     features: list[FeatureShown]
     classes: list[str] | None
@@ -163,16 +163,16 @@ class DryRun(Shown):
 
 
 class LayerFigures(Shown):
-    """Euclidean norms over a layer's weights and biases; null for a layer without."""
+    """Euclidean norms over a layer's weights and biases; null for a layer that has none."""
 
     units: int
     weight_norm: float | None
     gradient_norm: float | None
-    "Of the epoch's last step, before clipping."
+    "The norm at the epoch's last step, before clipping."
     update_norm: float | None
-    "What that step moved."
+    "The norm of the change that this step made."
     dead_units: float | None
-    "How many units give the same for every row; of an ensemble, the mean over its members."
+    "How many units give the same value for every row; for an ensemble, the mean over its members."
 
 
 class Curve(Shown):
@@ -185,7 +185,7 @@ class Curve(Shown):
     learning_rate: list[float]
     gradient_norm: list[float | None]
     layers: list[list[LayerFigures] | None]
-    "Of each layer, the output layer last; null in epochs without: at most 256 epochs of a job have them."
+    "The figures of each layer, the output layer last; null in most epochs: at most 256 epochs of a job have them."
     seconds: list[float]
 
 

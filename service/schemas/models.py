@@ -1,4 +1,4 @@
-"""Models, their versions and aliases on the wire."""
+"""Requests and answers of models, their versions and aliases."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ Number = Annotated[int, Field(ge=1, lt=VERSION_LIMIT)]
 
 
 class RegisterRequest(BaseModel):
-    """The final weights of a job that has succeeded become the next version of this name."""
+    """The final weights of a job that has succeeded become the next version of the model of this name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -93,19 +93,19 @@ class VersionBrief(Shown):
     aliases: list[str]
     job_id: str | None
     epoch: int
-    "That the weights are of."
+    "The epoch of the weights."
     parameters: int | None
     classes: list[str] | None
     metrics: VersionMetrics
     data: dict[str, Any] | None
-    "An upload's id, name, sha256 and rows, or what names a built-in or generated table."
+    "The id, name, sha256 and rows of an upload, or the name of a built-in or generated table."
     created_at: datetime
     links: VersionLinks
 
 
 class Version(VersionBrief):
     input_schema: dict[str, Any]
-    "JSON Schema of one row by column name; it accepts what predict accepts."
+    "A JSON Schema of one row by column name. It accepts what predict accepts."
 
 
 class VersionList(ListOf):
@@ -131,7 +131,7 @@ class AliasList(ListOf):
 
 
 class Move(Shown):
-    """from: null when the alias was made; to: null when it was removed. by: which way in was used."""
+    """A move of an alias. from: null when it was created. to: null when it was removed. by: `key` or `dashboard`."""
 
     id: str
     alias: str
@@ -153,7 +153,7 @@ class FigurePair(Shown):
 
 
 class SpecDifference(Shown):
-    """Where the two specifications differ; a member that one of them lacks is left out."""
+    """A place where the two specifications differ. The side that lacks the member is left out."""
 
     pointer: str
     a: JsonValue = None
@@ -164,6 +164,6 @@ class Comparison(Shown):
     a: VersionBrief
     b: VersionBrief
     metrics: dict[str, dict[str, FigurePair]]
-    "Of the validation and the test part, the loss and every figure that either has."
+    "For the validation and the test part: the loss, and every metric that either version has."
     spec: list[SpecDifference]
-    "Of the jobs' specifications, but for their names, tags and metadata."
+    "Differences of the jobs' specifications, except in their names, tags and metadata."

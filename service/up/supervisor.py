@@ -1,4 +1,4 @@
-"""Start the broker, migrate, start the API and the worker, watch over them, and stop them in order."""
+"""Start the broker, migrate, start the API and the worker, keep them running, and stop them in order."""
 
 import os
 import signal
@@ -13,15 +13,14 @@ from pathlib import Path
 
 import httpx2
 from pydantic import SecretStr
-from sqlalchemy.exc import SQLAlchemyError
 
-from migrations.schema import upgrade
 from service.settings import ServiceSettings
 from service.up import broker
 from service.up.children import Child
 from service.up.folder import key_of, locked, socket_path
+from service.up.preconditions import migrate
 from worker.errors import StartError
-from worker.records.projects import new_login_token
+from worker.records.logins import new_login_token
 from worker.records.sessions import Database
 from worker.records.workers import list_workers
 
@@ -32,7 +31,7 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Running:
-    """A product that is up."""
+    """A product that is up. login_link: opens the dashboard, once."""
 
     settings: ServiceSettings
     url: str
@@ -40,7 +39,7 @@ class Running:
 
 
 class StopRequest:
-    """Ctrl-C or SIGTERM, as something to wait for."""
+    """Whether Ctrl-C or SIGTERM has asked this process to stop."""
 
     def __init__(self) -> None:
         self._asked = threading.Event()
@@ -51,6 +50,7 @@ class StopRequest:
         self._asked.set()
 
     def wait(self, seconds: float) -> bool:
+        """Wait for at most this many seconds, and return whether the process was asked to stop."""
         return self._asked.wait(seconds)
 
     @property
@@ -61,7 +61,7 @@ class StopRequest:
 def run_up(
     settings: ServiceSettings, stop: StopRequest, say: Callable[[str], None], work: Callable[[Running], bool]
 ) -> None:
-    """Bring everything up, do `work` with it, and stay up until asked to stop if `work` says so. Raises StartError."""
+    """Start everything and do `work`; if that returns True, stay up until asked to stop. Raises StartError."""
     with locked(settings.data_dir):
         _check_port(settings)
         own_socket = None if settings.redis_url else socket_path(settings.data_dir)
@@ -79,7 +79,7 @@ def run_up(
 
 
 def _completed(settings: ServiceSettings, own_socket: Path | None) -> ServiceSettings:
-    """The settings with what the one-machine mode provides: a key, a broker, a storage folder."""
+    """Return the settings with what the one-machine mode provides: a key and a broker."""
     folder = settings.data_dir
     key = settings.api_key.get_secret_value() or key_of(folder)
     url = settings.redis_url or f"unix://{own_socket}"
@@ -93,7 +93,10 @@ def _start(
     stop: StopRequest,
     say: Callable[[str], None],
 ) -> Running | None:
-    """Start the children one after the other; None if asked to stop meanwhile. They are in `children` as they start."""
+    """Start the children one after the other. Return None if asked to stop meanwhile.
+
+    children: each is added as it starts, so that the caller can stop those that run when this raises StartError.
+    """
     logs, environment = settings.data_dir / "logs", _environment(settings)
 
     def begin(name: str, command: list[str]) -> Child:
@@ -106,7 +109,8 @@ def _start(
         broker.wait_until_gone(own_socket)
         server = begin("broker", broker.server_command(settings.data_dir / "broker", own_socket))
         _wait(lambda: broker.answers(own_socket), server, stop)
-    database = migrated(settings)
+    database = Database(settings.database, pool_size=1)
+    migrate(database.engine)
     worker = begin("worker", worker_command(settings))
     api = begin("api", api_command())
     url = f"http://{_printable_host(settings.host)}:{settings.port}"
@@ -123,7 +127,7 @@ def _start(
 
 
 def _stop(children: list[Child]) -> None:
-    """The API and the worker together, then the broker, which the worker needs until its end."""
+    """Stop the API and the worker together, then the broker, which the worker needs until its end."""
     deadline = time.monotonic() + STOP_SECONDS
     first = [child for child in children if child.name != "broker"]
     for group in (first, [child for child in children if child.name == "broker"]):
@@ -143,7 +147,7 @@ def worker_command(settings: ServiceSettings) -> list[str]:
 
 
 def _environment(settings: ServiceSettings) -> Mapping[str, str]:
-    """The settings as the children read them."""
+    """Return the environment from which the children read these settings."""
     own = {
         "GRADMILL_API_KEY": settings.api_key.get_secret_value(),
         "GRADMILL_CORS_ORIGINS": "[" + ",".join(f'"{origin}"' for origin in settings.cors_origins) + "]",
@@ -166,16 +170,6 @@ def _check_port(settings: ServiceSettings) -> None:
             ) from error
 
 
-def migrated(settings: ServiceSettings) -> Database:
-    """The database, brought to this version's schema. Raises StartError."""
-    database = Database(settings.database, pool_size=1)
-    try:
-        upgrade(database.engine)
-    except SQLAlchemyError as error:
-        raise StartError(f"The database can't be used: {type(error).__name__}. Check GRADMILL_DATABASE_URL.") from error
-    return database
-
-
 def _wait(is_there: Callable[[], bool], child: Child, stop: StopRequest) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while not stop.asked and not is_there():
@@ -186,7 +180,7 @@ def _wait(is_there: Callable[[], bool], child: Child, stop: StopRequest) -> None
 
 
 def _readiness(url: str) -> str:
-    """ready, degraded or unready, in the API's own word."""
+    """Return the API's own word: ready, degraded or unready."""
     try:
         return str(httpx2.get(f"{url}/readyz", timeout=2).json()["status"])
     except httpx2.HTTPError:
@@ -207,7 +201,7 @@ def _printable_host(host: str) -> str:
 
 @contextmanager
 def exiting_in_words() -> Iterator[None]:
-    """A StartError as one sentence on standard error, and exit code 1."""
+    """Turn a StartError into its sentence on standard error, and exit code 1."""
     try:
         yield
     except StartError as error:

@@ -22,7 +22,7 @@ def paths(gradmill: Product, start_job: StartJob, long_job: str) -> list[str]:
 
 
 def test_no_page_breaks_the_content_security_policy(open_page: OpenPage, paths: list[str]) -> None:
-    """The complaint itself is raised at the end by `open_page`; here the policy is seen to be there."""
+    """`open_page` fails for any violation; this test looks that every page has the policy."""
     page = open_page()
     for path in paths:
         answer = page.goto(path)
@@ -34,6 +34,7 @@ def test_no_page_breaks_the_content_security_policy(open_page: OpenPage, paths: 
 
 
 def test_the_reference_is_drawn_offline(open_page: OpenPage, gradmill: Product) -> None:
+    """The API reference asks no host but this server."""
     page = open_page()
     hosts: set[str] = set()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
@@ -44,6 +45,7 @@ def test_the_reference_is_drawn_offline(open_page: OpenPage, gradmill: Product) 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_a_phone(open_page: OpenPage, paths: list[str], scheme: str) -> None:
+    """No page scrolls sideways at 390 pixels, in either theme."""
     phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": scheme, "has_touch": True, "is_mobile": True}
     login = open_page("/ui/login", key=None, **phone)
     assert login.evaluate("document.documentElement.scrollWidth") <= 390
@@ -55,6 +57,7 @@ def test_nothing_is_wider_than_a_phone(open_page: OpenPage, paths: list[str], sc
 
 
 def test_the_theme_is_remembered_and_the_charts_follow_it(open_page: OpenPage, long_job: str) -> None:
+    """The lines' colours change at once, and the choice survives a reload."""
     page = open_page(f"/ui/jobs/{long_job}", color_scheme="light")
     colour = "getComputedStyle(document.querySelector('#loss .swatch')).color"
     expect(page.locator("#loss canvas")).to_be_visible()
@@ -67,6 +70,7 @@ def test_the_theme_is_remembered_and_the_charts_follow_it(open_page: OpenPage, l
 
 
 def test_static_files_may_be_kept_for_ever(open_page: OpenPage, gradmill: Product) -> None:
+    """They may be at this version's address; at another version's they are asked for again."""
     page = open_page()
     address = page.locator('link[rel="stylesheet"]').first.get_attribute("href")
     assert address is not None

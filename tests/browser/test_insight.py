@@ -34,6 +34,7 @@ def entries(page: Page, chart: str) -> Locator:
 
 
 def test_hints_appear_in_words_when_the_job_ends(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
+    """The page shows the API's hints without being loaded again."""
     job_id = start_job("stuck", rows=2000, epochs=1500, **STUCK)["id"]
     page = open_page(f"/ui/jobs/{job_id}")
     page.evaluate("window.sameDocument = true")
@@ -46,6 +47,7 @@ def test_hints_appear_in_words_when_the_job_ends(open_page: OpenPage, gradmill: 
 
 
 def test_hints_need_no_scripts(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
+    """The server renders them."""
     job_id = start_job("stuck", epochs=10, **STUCK)["id"]
     gradmill.wait(job_id)
     page = open_page(f"/ui/jobs/{job_id}", java_script_enabled=False)
@@ -53,7 +55,7 @@ def test_hints_need_no_scripts(open_page: OpenPage, gradmill: Product, start_job
 
 
 def test_a_job_without_hints_has_no_place_for_them(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
-    """Four epochs are too few to judge."""
+    """Four epochs are too few to judge, so there are no hints and no heading."""
     job_id = start_job("short", epochs=4)["id"]
     assert gradmill.wait(job_id)["hints"] == []
     page = open_page(f"/ui/jobs/{job_id}")
@@ -64,6 +66,7 @@ def test_a_job_without_hints_has_no_place_for_them(open_page: OpenPage, gradmill
 def test_the_metrics_caption_tells_the_validation_metric(
     open_page: OpenPage, gradmill: Product, start_job: StartJob
 ) -> None:
+    """The caption has the API's figure of the last epoch."""
     job_id = start_job("told")["id"]
     latest = gradmill.wait(job_id)["latest"]
     assert set(latest["metrics"]) == {"train_accuracy", "validation_accuracy"}
@@ -75,6 +78,7 @@ def test_the_metrics_caption_tells_the_validation_metric(
 def test_without_a_validation_part_the_caption_tells_the_train_metric(
     open_page: OpenPage, gradmill: Product, start_job: StartJob
 ) -> None:
+    """There is no other metric to name."""
     job_id = start_job("all train", validation={"fraction": 0})["id"]
     gradmill.wait(job_id)
     page = open_page(f"/ui/jobs/{job_id}")
@@ -84,6 +88,7 @@ def test_without_a_validation_part_the_caption_tells_the_train_metric(
 def test_the_two_of_a_metric_share_a_hue_and_differ_in_their_dashes(
     open_page: OpenPage, gradmill: Product, start_job: StartJob
 ) -> None:
+    """Train and validation of one metric have one colour; another metric has another."""
     job_id = start_job("pairs", metrics=["accuracy", "macro_f1"])["id"]
     gradmill.wait(job_id)
     page = open_page(f"/ui/jobs/{job_id}")
@@ -102,7 +107,7 @@ def test_the_two_of_a_metric_share_a_hue_and_differ_in_their_dashes(
 def test_the_layers_chart_shows_the_chosen_figure_of_each(
     open_page: OpenPage, gradmill: Product, start_job: StartJob, figure: str
 ) -> None:
-    """The legend has the API's figures of the last epoch; the gradient's are what is shown first."""
+    """The legend has the API's figures of the last epoch; the gradient's norms are shown first."""
     job_id = start_job("layers")["id"]
     gradmill.wait(job_id)
     last = gradmill.get(f"/v1/jobs/{job_id}/curve").json()["layers"][-1]
@@ -117,6 +122,7 @@ def test_the_layers_chart_shows_the_chosen_figure_of_each(
 
 
 def test_the_layers_are_drawn_live(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
+    """The layers' legend moves on with the epochs."""
     job_id = start_job("lives", rows=2000, units=64, epochs=256 * 20)["id"]
     gradmill.wait(job_id, "running")
     page = open_page(f"/ui/jobs/{job_id}")
@@ -126,6 +132,8 @@ def test_the_layers_are_drawn_live(open_page: OpenPage, gradmill: Product, start
 
 
 def test_layers_have_a_log_axis_and_skip_epochs_and_layers_without_figures(open_page: OpenPage, long_job: str) -> None:
+    """Only epochs with figures are points, and only layers with a norm are lines."""
+
     def layer(norm: float | None) -> dict[str, Any]:
         return {"units": 4, "gradient_norm": norm, "weight_norm": norm, "update_norm": norm, "dead_units": None}
 
@@ -139,6 +147,8 @@ def test_layers_have_a_log_axis_and_skip_epochs_and_layers_without_figures(open_
 def test_without_figures_the_layers_chart_is_hidden(
     open_page: OpenPage, gradmill: Product, start_job: StartJob
 ) -> None:
+    """The other charts are drawn all the same."""
+
     def without_layers(route: Route) -> None:
         curve = route.fetch().json()
         route.fulfill(json=curve | {"layers": [None for _ in curve["epochs"]]})
@@ -153,7 +163,7 @@ def test_without_figures_the_layers_chart_is_hidden(
 
 
 def test_the_labels_of_an_evaluation_are_a_table(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
-    """The cells are the evaluation's, and a row's sum is that of the part's rows."""
+    """The cells are the evaluation's, and each row's sum is the number of rows of the part."""
     dataset = {"source": "inline", "columns": ["x", "y", "and", "or"], "rows": LOGIC}
     job_id = start_job("logic", dataset=dataset, target=["and", "or"], loss="binary_cross_entropy")["id"]
     gradmill.wait(job_id, "succeeded")

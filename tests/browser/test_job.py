@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import time
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -25,6 +26,7 @@ def streams_of(page: Page) -> list[str]:
 
 
 def test_the_loss_is_drawn_live_from_the_event_stream(open_page: OpenPage, long_job: str) -> None:
+    """Legend, epoch, summary and figures move on without a reload, by one stream."""
     page = open_page()
     streams = streams_of(page)
     page.goto(f"/ui/jobs/{long_job}")
@@ -36,7 +38,45 @@ def test_the_loss_is_drawn_live_from_the_event_stream(open_page: OpenPage, long_
         expect(element).not_to_have_text(element.inner_text())
 
 
+def test_the_best_epoch_is_the_one_that_the_server_says(
+    open_page: OpenPage, gradmill: Product, start_job: StartJob
+) -> None:
+    """Accuracy is monitored and soon perfect; the loss goes on falling, and does not make later epochs the best."""
+    job_id = start_job(
+        "monitored",
+        dataset={"source": "generator", "name": "moons", "rows": 2000, "noise": 0.02},
+        epochs=100_000,
+        optimizer={"type": "adam", "learning_rate": 0.003},
+        early_stopping={"monitor": "validation_accuracy", "patience": 100_000},
+    )["id"]
+    job = gradmill.wait(job_id, "running")
+    while not job["best"] or job["best"]["metrics"]["validation_accuracy"] < 1:
+        time.sleep(0.05)
+        job = gradmill.get(f"/v1/jobs/{job_id}").json()
+    page = open_page(f"/ui/jobs/{job_id}")
+    latest = page.locator("[data-point=latest][data-figure=epoch]")
+    for _ in range(2):
+        expect(latest).not_to_have_text(latest.inner_text())
+    curve = gradmill.get(f"/v1/jobs/{job_id}/curve").json()
+    lowest = min(zip(curve["validation_loss"], curve["epochs"], strict=True))[1]
+    assert lowest > job["best"]["epoch"]
+    best = f"{job['best']['epoch']:,}"
+    expect(page.locator("[data-point=best][data-figure=epoch]")).to_have_text(best)
+    expect(page.locator("[data-field=summary]")).to_contain_text(f"the best epoch is {best}, with a validation loss of")
+
+
+def test_a_new_best_epoch_comes_with_the_stream(open_page: OpenPage, long_job: str) -> None:
+    """The loss falls in every epoch, and the page learns of each new best without being loaded again."""
+    page = open_page(f"/ui/jobs/{long_job}")
+    page.evaluate("window.sameDocument = true")
+    best = page.locator("[data-point=best][data-figure=epoch]")
+    for _ in range(2):
+        expect(best).not_to_have_text(best.inner_text())
+    assert page.evaluate("window.sameDocument")
+
+
 def test_train_and_validation_differ_by_more_than_their_hue(open_page: OpenPage, long_job: str) -> None:
+    """One line is solid, the other dashed."""
     page = open_page(f"/ui/jobs/{long_job}")
     legend = page.locator("#loss .legend")
     expect(legend).to_contain_text("train")
@@ -46,6 +86,7 @@ def test_train_and_validation_differ_by_more_than_their_hue(open_page: OpenPage,
 
 
 def test_the_log_axis_is_kept_in_the_address(open_page: OpenPage, long_job: str) -> None:
+    """It changes the picture, survives a reload, and leaves the address when it is switched off."""
     page = open_page(f"/ui/jobs/{long_job}")
     before = page.locator("#loss canvas").screenshot()
     page.get_by_label("log axis").check()
@@ -61,7 +102,7 @@ def test_the_log_axis_is_kept_in_the_address(open_page: OpenPage, long_job: str)
 def test_a_log_axis_bears_values_that_have_no_logarithm(
     open_page: OpenPage, long_job: str, losses: list[float | None]
 ) -> None:
-    """Zero, negative and missing losses leave a gap; the axis is that of the others, and nothing is thrown."""
+    """Zero, negative and missing losses leave a gap; the axis fits the others, and nothing is thrown."""
     page = open_page(f"/ui/jobs/{long_job}")
     low, high, drawn = page.evaluate(
         """async (losses) => {
@@ -88,6 +129,7 @@ def test_a_log_axis_bears_values_that_have_no_logarithm(
 def test_the_page_shows_the_final_state_when_the_job_ends(
     open_page: OpenPage, gradmill: Product, start_job: StartJob
 ) -> None:
+    """Status, evaluation, weights and last loss appear without a reload, and the end is announced."""
     job_id = start_job("ends", epochs=3000, test={"fraction": 0.2})["id"]
     page = open_page(f"/ui/jobs/{job_id}")
     assert page.locator(".status-succeeded").count() == 0
@@ -104,6 +146,7 @@ def test_the_page_shows_the_final_state_when_the_job_ends(
 
 
 def test_a_failed_job_says_why(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
+    """The page has the error's code and message."""
     job_id = start_job("fails", optimizer={"type": "sgd", "learning_rate": 1000}, epochs=50, l2=100)["id"]
     job = gradmill.wait(job_id)
     assert job["status"] == "failed"
@@ -112,6 +155,7 @@ def test_a_failed_job_says_why(open_page: OpenPage, gradmill: Product, start_job
 
 
 def test_pause_resume_and_cancel_work_in_place(open_page: OpenPage, long_job: str) -> None:
+    """The buttons change the status without a reload, and go when the job has ended."""
     page = open_page(f"/ui/jobs/{long_job}")
     page.evaluate("window.sameDocument = true")
     page.get_by_role("button", name="Pause").click()
@@ -125,6 +169,7 @@ def test_pause_resume_and_cancel_work_in_place(open_page: OpenPage, long_job: st
 
 
 def test_a_refusal_shows_its_title_detail_and_request_id(open_page: OpenPage, gradmill: Product, long_job: str) -> None:
+    """A problem of the API is shown on the page."""
     page = open_page(f"/ui/jobs/{long_job}")
     page.evaluate("""document.querySelector('[name="pause"]').form.dataset.api += "-it" """)
     page.get_by_role("button", name="Pause").click()
@@ -134,6 +179,7 @@ def test_a_refusal_shows_its_title_detail_and_request_id(open_page: OpenPage, gr
 
 
 def test_a_hidden_tab_stops_its_stream_and_goes_on_from_the_last_event(open_page: OpenPage, long_job: str) -> None:
+    """Nothing moves while it is hidden; the next stream starts after the last event seen."""
     page = open_page()
     streams = streams_of(page)
     page.goto(f"/ui/jobs/{long_job}")
@@ -153,6 +199,7 @@ def test_a_hidden_tab_stops_its_stream_and_goes_on_from_the_last_event(open_page
 
 
 def test_without_scripts_the_page_is_a_table_and_a_form(open_page: OpenPage, gradmill: Product, long_job: str) -> None:
+    """The curve is a table of at most 50 rows, and a button works as a plain form."""
     page = open_page(f"/ui/jobs/{long_job}", java_script_enabled=False)
     rows = page.locator("#as-table tbody tr")
     assert 1 <= rows.count() <= 50
@@ -167,6 +214,7 @@ def test_without_scripts_the_page_is_a_table_and_a_form(open_page: OpenPage, gra
 
 
 def test_the_curve_downloads_as_csv(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
+    """The link saves a file with a row for each epoch."""
     job_id = start_job("csv")["id"]
     gradmill.wait(job_id)
     page = open_page(f"/ui/jobs/{job_id}")
@@ -178,6 +226,7 @@ def test_the_curve_downloads_as_csv(open_page: OpenPage, gradmill: Product, star
 
 
 def test_arrow_keys_read_the_curve(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
+    """The epoch under the cursor is announced."""
     job_id = start_job("keys")["id"]
     gradmill.wait(job_id)
     page = open_page(f"/ui/jobs/{job_id}")
@@ -187,6 +236,7 @@ def test_arrow_keys_read_the_curve(open_page: OpenPage, gradmill: Product, start
 
 
 def test_an_unknown_job_is_a_page(open_page: OpenPage) -> None:
+    """The 404 is a page, not a JSON document."""
     page = open_page()
     answer = page.goto(f"/ui/jobs/job_{'0' * 32}")
     assert answer is not None
@@ -197,7 +247,7 @@ def test_an_unknown_job_is_a_page(open_page: OpenPage) -> None:
 def test_the_job_page_needs_at_most_60_kilobytes_of_scripts(
     open_page: OpenPage, gradmill: Product, long_job: str
 ) -> None:
-    """Every script that the page has loaded, compressed: uPlot among them."""
+    """This counts every script that the page has loaded, uPlot among them, compressed."""
     page = open_page()
     page.goto(f"/ui/jobs/{long_job}")
     expect(page.locator("#loss canvas")).to_be_visible()

@@ -20,6 +20,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 def test_an_empty_list_teaches_and_trains_xor(open_page: OpenPage, fresh: Product) -> None:
+    """It shows the request as a command, and its button trains the example."""
     page = open_page(url=fresh.url, key=fresh.key)
     expect(page.get_by_text("No job yet")).to_be_visible()
     expect(page.get_by_text(f"curl {fresh.url}/v1/jobs")).to_be_visible()
@@ -29,6 +30,7 @@ def test_an_empty_list_teaches_and_trains_xor(open_page: OpenPage, fresh: Produc
 
 
 def test_a_new_job_waits_behind_a_button_and_its_row_then_follows_it(open_page: OpenPage, start_job: StartJob) -> None:
+    """No row moves until the button is pressed; then the row follows the job to its end."""
     start_job("before")
     page = open_page()
     page.evaluate("window.sameDocument = true")
@@ -46,6 +48,7 @@ def test_a_new_job_waits_behind_a_button_and_its_row_then_follows_it(open_page: 
 
 
 def test_a_status_filters_the_list(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
+    """The link shows only jobs with that status."""
     gradmill.wait(start_job("filtered")["id"])
     # a job that is not to be seen
     gradmill.wait(
@@ -59,6 +62,7 @@ def test_a_status_filters_the_list(open_page: OpenPage, gradmill: Product, start
 
 
 def test_a_hostile_name_is_text(open_page: OpenPage, start_job: StartJob) -> None:
+    """Markup in a name is shown, not run."""
     name = "<img src=x onerror=alert(1)>"
     job = start_job(name)
     page = open_page()
@@ -71,6 +75,7 @@ def test_a_hostile_name_is_text(open_page: OpenPage, start_job: StartJob) -> Non
 def test_fifty_jobs_are_a_page_of_60_kilobytes_and_older_ones_follow(
     open_page: OpenPage, gradmill: Product, start_job: StartJob
 ) -> None:
+    """The rest is on the next page, and a link leads back."""
     ids = [start_job(f"one of many {n}", epochs=1)["id"] for n in range(51)]
     gradmill.wait(ids[-1])
     page = open_page(java_script_enabled=False)
@@ -83,6 +88,7 @@ def test_fifty_jobs_are_a_page_of_60_kilobytes_and_older_ones_follow(
 
 
 def test_a_plain_form_trains_xor_without_scripts(open_page: OpenPage) -> None:
+    """The form leads to the new job's page."""
     page = open_page(java_script_enabled=False)
     page.get_by_role("button", name="Train XOR").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("xor")

@@ -12,12 +12,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("path", ["/", "/ui", "/ui/jobs", "/docs", "/ui/no-such-page"])
 def test_a_page_without_a_session_leads_to_the_login(open_page: OpenPage, path: str) -> None:
+    """Every page does so, also one that does not exist."""
     page = open_page(path, key=None)
     expect(page).to_have_url("/ui/login")
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
 
 
 def test_the_key_opens_the_jobs_and_logging_out_closes_them(open_page: OpenPage) -> None:
+    """After the logout the jobs lead to the login again."""
     page = open_page()
     expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
     page.get_by_role("button", name="Log out").click()
@@ -27,6 +29,7 @@ def test_the_key_opens_the_jobs_and_logging_out_closes_them(open_page: OpenPage)
 
 
 def test_a_wrong_key_is_refused_with_a_message(open_page: OpenPage) -> None:
+    """The login page says so, with the status 401."""
     page = open_page("/ui/login", key=None)
     with page.expect_response(lambda response: response.request.method == "POST") as answer:
         log_in(page, "not the key")
@@ -35,14 +38,14 @@ def test_a_wrong_key_is_refused_with_a_message(open_page: OpenPage) -> None:
 
 
 def test_a_login_form_from_elsewhere_is_refused(gradmill: Product) -> None:
-    """A form without the CSRF token logs nobody in, whatever key it holds."""
+    """Without the CSRF token nobody is logged in, whatever the key."""
     answer = httpx2.post(f"{gradmill.url}/ui/login", data={"key": gradmill.key})
     assert answer.status_code == 400
     assert httpx2.get(f"{gradmill.url}/ui/jobs", cookies=answer.cookies).status_code == 302
 
 
 def test_the_printed_link_works_once(open_page: OpenPage, gradmill: Product) -> None:
-    """A program that only looks at the link with HEAD does not use it up; the second use is refused with a sentence."""
+    """A HEAD request does not use it up; the second use is refused with a message."""
     path = login_path(gradmill)
     assert httpx2.head(gradmill.url + path).status_code == 200
     page = open_page(path, key=None)

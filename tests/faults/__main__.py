@@ -1,4 +1,4 @@
-"""The long form, `make faults`: loops of faults, printed as a table; or those that are named, with so many cycles.
+"""The long form, `make faults`: loops of faults, printed as a table. Names and a number of cycles select some.
 
 python -m tests.faults [child|worker|zombie|cancel|backup|deploy|soak ...] [CYCLES]
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 from migrations.schema import upgrade
 from tests.benchmarks.service import postgresql
 from tests.faults.backups import backup_loop
-from tests.faults.loops import Tally, cancel_loop, deploy_loop, freeze, kill_child, kill_worker, strike_loop
+from tests.faults.kills import Tally
+from tests.faults.loops import cancel_loop, deploy_loop, freeze, kill_child, kill_worker, strike_loop
 from tests.faults.servers import redis_server
 from tests.faults.soak import soak
 from tests.faults.workers import House

@@ -15,7 +15,7 @@ from worker.settings import Limits, Settings
 
 @dataclass(frozen=True)
 class Attempt:
-    """Where, and at what."""
+    """The database, the storage, and the job of an attempt."""
 
     url: str
     folder: Path
@@ -23,7 +23,7 @@ class Attempt:
 
 
 def run(attempt: Attempt, *, stops: bool) -> str | None:
-    """stops: take a checkpoint and release the job once its first epochs are recorded."""
+    """Run the job. stops: take a checkpoint and release the job once its first epochs are recorded."""
     shutdown, announcements = threading.Event(), itertools.count()
 
     def announce(_job_id: str) -> None:

@@ -10,17 +10,16 @@ from pathlib import Path
 
 from tests.benchmarks.service import postgresql
 from tests.faults.invariants import assert_invariants, result_of
-from tests.faults.kills import SPEC
-from tests.faults.loops import Tally
+from tests.faults.kills import SPEC, Tally
 from tests.faults.workers import House
 from worker.backup.back_up import back_up
 from worker.backup.check import check
 from worker.backup.restore import restore
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
-from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
+from worker.records.states import FINAL
 from worker.settings import Limits
 
 CSV = b"x,label\n" + b"".join(b"%d,%d\n" % (n, n % 2) for n in range(5000))

@@ -1,20 +1,23 @@
 """Faults at named places of a running product; see sabotage/sitecustomize.py."""
 
+import os
 import time
 from pathlib import Path
 
 SABOTAGE = Path(__file__).parent / "sabotage"
+# the code under test is this tree's, wherever an installed gradmill comes from
+PYTHONPATH = os.pathsep.join([str(SABOTAGE), str(Path(__file__).parents[2])])
 
 
 class Failpoint:
-    """The one place where a process of the product will fail next."""
+    """Chooses the one place where a process of the product fails next."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "failpoint"
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PYTHONPATH": str(SABOTAGE), "GRADMILL_TEST_FAILPOINT": str(self._file)}
+        return {"PYTHONPATH": PYTHONPATH, "GRADMILL_TEST_FAILPOINT": str(self._file)}
 
     def set(self, point: str, when: str, action: str) -> None:
         """point: `module:function`, one of those that are wrapped; when: before or after the call."""
@@ -26,7 +29,7 @@ class Failpoint:
         part.rename(self._file)
 
     def wait_until_hit(self, seconds: float = 30) -> int:
-        """The pid of the process that failed there."""
+        """Wait until a process has failed there, and return its pid."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for hit in self._file.parent.glob("failpoint.[0-9]*"):

@@ -1,4 +1,4 @@
-"""What must hold of a record at rest, whatever happened to the processes that wrote it."""
+"""What must be true of a finished record, whatever happened to the processes that wrote it."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from worker.records.blobs import read_blob
 from worker.records.curves import read_curve
-from worker.records.holding import FINAL
 from worker.records.sessions import Database
+from worker.records.states import FINAL
 from worker.records.tables import Blob, Checkpoint, Epoch, Event, Job, Weights
 
 
@@ -50,7 +50,7 @@ def assert_whole(session: Session, job_id: str) -> None:
     # one end, and it is the last that happened
     assert [event.seq for event in events if event.kind == "end"] == [job.seq]
     assert "nondeterminism" not in {event.kind for event in events}
-    # epochs and events share one run of numbers: nothing is missing, nothing stands twice
+    # epochs and events share one run of numbers: nothing is missing, and nothing is there twice
     assert sorted([event.seq for event in events] + [epoch.seq for epoch in epochs]) == list(range(1, job.seq + 1))
     assert [epoch.epoch for epoch in epochs] == list(range(1, job.epoch + 1))
     # once a later attempt has written, no earlier one has

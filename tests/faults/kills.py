@@ -41,16 +41,16 @@ QUICK = SPEC | {"name": "quick", "training": SPEC["training"] | {"epochs": 60}}
 
 @dataclass
 class Tally:
-    """What a loop of kills came to. rescue_seconds: from each kill to the next attempt."""
+    """The outcome of a loop of faults. seconds: from each fault to the next attempt, or to what was asked for."""
 
     cycles: int = 0
     jobs: int = 0
     wrong_bits: int = 0
-    rescue_seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 def golden(product: Product, database: Database, spec: dict[str, Any] = SPEC) -> Result:
-    """The bits of the job when nobody disturbs it."""
+    """Run the job undisturbed, and return its bits."""
     job = product.wait(product.post("/v1/jobs", spec).raise_for_status().json()["id"], timeout=120)
     assert job["status"] == "succeeded", job["error"]
     assert_invariants(database, [job["id"]])
@@ -58,7 +58,7 @@ def golden(product: Product, database: Database, spec: dict[str, Any] = SPEC) ->
 
 
 def kill_loop(product: Product, database: Database, cycles: int, *, whole_worker: bool, seed: int) -> Tally:
-    """Kill so many times, over as many jobs as that takes; every job must end whole, with the golden bits."""
+    """Kill this many times, over as many jobs as that takes. Every job must end whole, with the golden bits."""
     expected, tally, chance = golden(product, database), Tally(), random.Random(seed)
     while tally.cycles < cycles:
         job_id = product.post("/v1/jobs", SPEC).json()["id"]
@@ -71,7 +71,7 @@ def kill_loop(product: Product, database: Database, cycles: int, *, whole_worker
                 time.sleep(chance.uniform(0, 0.4))
                 if kill(product, database, job_id, whole_worker=whole_worker):
                     tally.cycles += 1
-                    tally.rescue_seconds.append(until_next_attempt(product, job_id, job["attempt"]))
+                    tally.seconds.append(until_next_attempt(product, job_id, job["attempt"]))
             time.sleep(0.01)
             job = read(product, job_id)
         assert job["status"] == "succeeded", job["error"]
@@ -82,7 +82,7 @@ def kill_loop(product: Product, database: Database, cycles: int, *, whole_worker
 
 
 def kill(product: Product, database: Database, job_id: str, *, whole_worker: bool) -> bool:
-    """kill -9 of the process that trains, or of all of its worker's; whether there was one."""
+    """kill -9 the process that trains, or all processes of its worker. Return whether there was one."""
     with database.reading() as session:
         pid = session.get_one(Job, job_id).owner_pid
     if pid is None:
@@ -101,7 +101,7 @@ def read(product: Product, job_id: str) -> dict[str, Any]:
 
 
 def until_next_attempt(product: Product, job_id: str, attempt: int) -> float:
-    """Seconds until the job runs again, or has ended: it may have been about to."""
+    """Return the seconds until the job runs again, or has ended: it may have been about to."""
     began = time.monotonic()
     while time.monotonic() - began < 60:
         job = read(product, job_id)

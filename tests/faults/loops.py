@@ -1,4 +1,4 @@
-"""Faults again and again, at random moments, against workers of a test's own; after each the record must be whole."""
+"""Faults again and again, at random moments, against workers of the test's own. After each the record must be whole."""
 
 import os
 import random
@@ -6,27 +6,16 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 from tests.faults.invariants import Result
-from tests.faults.kills import SPEC
+from tests.faults.kills import SPEC, Tally
 from tests.faults.workers import House, Worker
-from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.transitions import ask
+from worker.records.states import FINAL
+from worker.records.transitions import change_status
 
 Strike = Callable[[Worker, int], None]
-"Done to the worker that holds the job, and the pid of its process that trains."
-
-
-@dataclass
-class Tally:
-    """seconds: from each fault to the next attempt, or to what was asked for."""
-
-    cycles: int = 0
-    jobs: int = 0
-    wrong_bits: int = 0
-    seconds: list[float] = field(default_factory=list)
+"A fault: it is done to the worker that holds the job, or to the pid that trains it."
 
 
 def kill_child(_worker: Worker, pid: int) -> None:
@@ -44,7 +33,7 @@ def freeze(worker: Worker, _pid: int) -> None:
 
 
 def strike_loop(house: House, cycles: int, strike: Strike, *, seed: int = 1) -> Tally:
-    """Two workers: the one that trains is struck at a random moment of each job; the other goes on."""
+    """Strike the one of two workers that trains, at a random moment of each job; the other goes on."""
     tally, chance = Tally(), random.Random(seed)
     with ExitStack() as workers:
         both = [workers.enter_context(house.worker()) for _ in range(2)]
@@ -77,14 +66,14 @@ def _count(tally: Tally, house: House, job_id: str, expected: Result) -> None:
 
 
 def cancel_loop(house: House, cycles: int) -> Tally:
-    """From the answer of a cancel to the job's end."""
+    """Cancel running jobs. Seconds are from the cancel to the job's end."""
     tally = Tally()
     with house.worker():
         for _ in range(cycles):
             # long enough not to end by itself meanwhile
             job_id = house.submit(SPEC | {"training": SPEC["training"] | {"epochs": 100_000}})
             house.wait(job_id, lambda job: job.epoch > 5)
-            house.database.write(lambda session, job_id=job_id: ask(session, DEFAULT_PROJECT, job_id, "cancel"))  # type: ignore[misc]
+            house.database.write(lambda session, j=job_id: change_status(session, DEFAULT_PROJECT, j, "cancel"))  # type: ignore[misc]
             began = time.monotonic()
             job = house.wait(job_id, lambda job: job.status in FINAL)
             tally.seconds.append(time.monotonic() - began)
@@ -95,7 +84,7 @@ def cancel_loop(house: House, cycles: int) -> Tally:
 
 
 def deploy_loop(house: House, cycles: int) -> Tally:
-    """From SIGTERM to a worker's end, its job released with a checkpoint; the next worker goes on. No crash counts."""
+    """Replace workers while a job trains. Seconds are from SIGTERM to the worker's end; no crash may be counted."""
     tally = Tally()
     with house.worker():
         expected = house.result(house.submit(SPEC))

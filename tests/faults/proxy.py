@@ -10,11 +10,11 @@ from typing import Literal
 
 Mode = Literal["pass", "refuse", "reset", "black_hole", "half_open"]
 """refuse: nobody listens. reset: every connection ends at once. black_hole: nothing arrives, and nothing is said of it.
-half_open: what the client sends arrives; no answer comes back."""
+half_open: what the client sends arrives, and no answer comes back."""
 
 
 class Proxy:
-    """Between clients and a server on 127.0.0.1. Its mode may change at any moment, for connections that stand too."""
+    """A proxy in front of a server on 127.0.0.1. Its mode may change at any moment, for open connections too."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
@@ -77,7 +77,7 @@ class Proxy:
             end.close()
 
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, open_in: tuple[Mode, ...]) -> None:
-        """What comes while the way is closed is lost: the connection can't go on, as after a real cut."""
+        """Carry bytes one way. Bytes that come while it is closed are lost, and end the connection."""
         lost = False
         try:
             while content := await source.read(65536):
@@ -93,7 +93,7 @@ class Proxy:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection by RST, not by FIN."""
+    """End a connection by RST instead of FIN."""
     raw = writer.get_extra_info("socket")
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""Servers of a test's own, to restart and to kill: a Redis without a disk, a PostgreSQL with its own cluster."""
+"""Servers of the test's own, to restart and to kill: a Redis without a disk, a PostgreSQL with its own cluster."""
 
 import os
 import pwd
@@ -19,7 +19,7 @@ from tests.products import free_port
 
 
 class RedisServer:
-    """On a TCP port of 127.0.0.1. It keeps nothing on disk: what it knew is gone when it ends."""
+    """A server on a TCP port of 127.0.0.1. It keeps nothing on disk: what it knew is gone when it ends."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -59,7 +59,7 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 class PostgresServer:
-    """A cluster in a folder. A root user's server runs as `postgres`, since it refuses to run as root."""
+    """A cluster in a folder. Under root it runs as the user `postgres`, since it refuses to run as root."""
 
     def __init__(self, folder: Path) -> None:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or sorted(
@@ -95,7 +95,7 @@ class PostgresServer:
         self.start()
 
     def terminate_connections(self) -> int:
-        """As an administrator would, or a failing proxy; how many there were."""
+        """End every connection, as an administrator or a failing proxy would. Return how many there were."""
         with psycopg.connect(self.url.replace("+psycopg", ""), autocommit=True) as connection:
             found = connection.execute(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"

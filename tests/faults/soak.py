@@ -1,4 +1,4 @@
-"""Many small jobs through two workers: what grows, and who waits."""
+"""Many small jobs through two workers: how memory grows, and how long jobs wait."""
 
 import os
 import statistics
@@ -25,7 +25,7 @@ WARM = 500
 
 
 def soak(jobs: int, **environment: str) -> str:
-    """Submit so many, a few at once, and read memory every thousand; one line about it."""
+    """Run this many jobs, a few at once. Return a line about speed, growth of memory and waiting."""
     with (
         tempfile.TemporaryDirectory() as folder,
         start_product(Path(folder) / "data", free_port(), **environment) as product,
@@ -66,7 +66,7 @@ def _count(database: Database, *statuses: str) -> int:
 
 
 def _memory(product: Product) -> dict[str, int]:
-    """Resident bytes of the serving process, of the worker's parent, and of the training processes together."""
+    """Return the resident bytes of the serving process, the worker's parent, and all training processes."""
     everything = product.processes()
     servers = {pid for pid in everything if b"gunicorn" in command_line(pid)}
     return {

@@ -10,7 +10,7 @@ from tests.faults.kills import QUICK, golden
 from tests.faults.proxy import Mode, Proxy, proxied
 from tests.faults.servers import RedisServer, redis_server
 from tests.products import Product, free_port, start_product
-from worker.broker.doorbell import QUEUE
+from worker.broker.app import QUEUE
 from worker.records.sessions import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -50,7 +50,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_a_broker_that_is_killed_and_comes_back_empty_loses_no_job(stage: Stage) -> None:
-    """kill -9 without persistence, under load; and a job that is submitted after it is claimed as well."""
+    """kill -9 of a server without persistence, under load; jobs submitted before and after it all end whole."""
     job_ids = [stage.submit() for _ in range(JOBS)]
     stage.server.kill()
     job_ids += [stage.submit() for _ in range(2)]
@@ -59,6 +59,7 @@ def test_a_broker_that_is_killed_and_comes_back_empty_loses_no_job(stage: Stage)
 
 
 def test_a_broker_that_is_flushed_again_and_again_loses_no_job(stage: Stage) -> None:
+    """Every message is lost right after its submission: each job is rung for again, and ends whole."""
     job_ids = []
     for _ in range(JOBS):
         job_ids.append(stage.submit())
@@ -67,7 +68,7 @@ def test_a_broker_that_is_flushed_again_and_again_loses_no_job(stage: Stage) -> 
 
 
 def test_a_key_of_another_kind_in_the_queues_place_is_cleared_away(stage: Stage) -> None:
-    """Neither publishing nor consuming works on it; rescue deletes it, since the truth is in SQL."""
+    """Nothing can be published to it or consumed from it; rescue deletes it, since the truth is in SQL."""
     stage.server.client.delete(QUEUE)
     stage.server.client.set(QUEUE, "not a list")
     stage.assert_all_end_whole([stage.submit() for _ in range(2)])
@@ -75,12 +76,12 @@ def test_a_key_of_another_kind_in_the_queues_place_is_cleared_away(stage: Stage)
 
 @pytest.mark.parametrize("mode", ["refuse", "reset", "black_hole", "half_open"])
 def test_a_submission_does_not_wait_for_a_broker_that_is_away(stage: Stage, mode: Mode) -> None:
-    """202 all the same, `/readyz` says degraded, and the job runs when the broker can be reached again."""
+    """The answer is 202, `/readyz` says degraded, and the job runs when the broker can be reached again."""
     stage.proxy.set(mode)
     try:
         began = time.monotonic()
         job_ids = [stage.submit() for _ in range(2)]
-        # connecting and publishing are given half a second each
+        # connecting and publishing may take half a second each
         assert (time.monotonic() - began) / len(job_ids) < 1.5
         readiness = stage.product.get("/readyz")
         assert (readiness.status_code, readiness.json()["status"]) == (200, "degraded")
@@ -90,7 +91,7 @@ def test_a_submission_does_not_wait_for_a_broker_that_is_away(stage: Stage, mode
 
 
 def test_a_storm_of_resets_leaves_no_deaf_worker(stage: Stage) -> None:
-    """Three resets in two seconds, after which workers that reconnected have been seen to hear nothing."""
+    """Three resets in two seconds, after which workers that reconnected used to hear nothing."""
     job_ids = []
     for _ in range(3):
         stage.proxy.set("reset")

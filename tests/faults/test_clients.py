@@ -40,7 +40,7 @@ def database(product: Product) -> Iterator[Database]:
 
 
 def serving_process(product: Product) -> int:
-    """The API's one child, once it is there: its parent makes another when it dies."""
+    """Wait for the API's one child, which its parent replaces when it dies, and return its pid."""
     found: list[int] = []
 
     def look() -> list[int]:
@@ -79,7 +79,7 @@ def head(product: Product, length: int) -> bytes:
 
 
 def test_a_client_that_dies_in_the_middle_of_an_upload_leaves_nothing(product: Product, database: Database) -> None:
-    """Its Content-Length was a promise that it did not keep: no table, no bytes, and the next upload works."""
+    """Less arrives than its Content-Length said: no row and no bytes are stored, and the next upload works."""
     before = count(database, Dataset)
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", product.port), timeout=5) as connection:
@@ -94,7 +94,7 @@ def test_a_client_that_dies_in_the_middle_of_an_upload_leaves_nothing(product: P
 def test_an_api_that_is_killed_in_the_middle_of_an_upload_shows_no_half_of_it(
     product: Product, database: Database
 ) -> None:
-    """kill -9 of the process that reads it; it is started again, and the same request works."""
+    """kill -9 of the process that reads it: it is started again, and the same request works."""
     before = count(database, Dataset)
     table = b"b,label\n" + b"1,x\n2,y\n" * 20_000
     with socket.create_connection(("127.0.0.1", product.port), timeout=5) as connection:
@@ -108,7 +108,7 @@ def test_an_api_that_is_killed_in_the_middle_of_an_upload_shows_no_half_of_it(
 
 
 def test_a_stream_is_taken_up_again_after_each_death_of_the_api(product: Product, database: Database) -> None:
-    """By the last number seen: nothing is missed, and nothing comes twice."""
+    """The client goes on after the last number that it saw: nothing is missed, and nothing comes twice."""
     job_id = product.post("/v1/jobs", SPEC).raise_for_status().json()["id"]
     seen: list[int] = []
     deaths = 0
@@ -134,7 +134,7 @@ def test_a_stream_is_taken_up_again_after_each_death_of_the_api(product: Product
 
 
 def test_watchers_that_never_read_cost_little_and_hold_up_nobody(product: Product) -> None:
-    """A hundred of them, with small buffers, while a job speaks to each; their places come free once they are gone."""
+    """A hundred clients with small buffers get a running job's events; once they are gone their places are free."""
     server = psutil.Process(serving_process(product))
     job_id = product.post("/v1/jobs", SPEC | {"training": SPEC["training"] | {"epochs": 4000}}).json()["id"]
     product.wait(job_id, "running")
@@ -145,7 +145,7 @@ def test_watchers_that_never_read_cost_little_and_hold_up_nobody(product: Produc
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             connection.connect(("127.0.0.1", product.port))
             connection.sendall(request.encode())
-        # each has a thread of the server's by then; what comes after that must not pile up
+        # each has a thread of the server by then; later events must not pile up
         until_epoch(product, job_id, 100)
         before = server.memory_info().rss
         until_epoch(product, job_id, 500)
@@ -156,13 +156,13 @@ def test_watchers_that_never_read_cost_little_and_hold_up_nobody(product: Produc
 
 
 def until_epoch(product: Product, job_id: str, more: int) -> None:
-    """Wait for so many more epochs."""
+    """Wait until the job has recorded this many more epochs."""
     epoch = product.get(f"/v1/jobs/{job_id}").json()["progress"]["epoch"]
     until(lambda: product.get(f"/v1/jobs/{job_id}").json()["progress"]["epoch"] > epoch + more)
 
 
 def test_a_repeat_whose_first_answer_was_lost_makes_no_second_job(product: Product, database: Database) -> None:
-    """The answer is swallowed after the commit; the same request with its key gets it, marked as a replay."""
+    """The answer is lost after the commit; the same request with its key gets it again, marked as a replay."""
     before = count(database, Job)
     headers = {"Authorization": f"Bearer {product.key}", "Idempotency-Key": "lost-answer"}
     with proxied(product.port) as proxy, httpx2.Client(headers=headers) as client:

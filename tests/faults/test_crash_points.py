@@ -1,4 +1,4 @@
-"""kill -9 at every system call by which an attempt writes: what stands is what stood before a commit, or after it."""
+"""kill -9 at every system call by which an attempt writes: the record is as before a commit, or as after it."""
 
 import multiprocessing
 import os
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SPEC = QUICK | {"training": QUICK["training"] | {"epochs": 12}}
 CALLS = {"sqlite": ["pwrite64", "fdatasync", "ftruncate"], "postgresql": ["sendto"]}
-# the long form dies at each
+# the long form kills at each of them
 POINTS = 100_000 if os.environ.get("GRADMILL_TEST_LONG") else 10
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.faults.attempts", "worker.processes.child"])
@@ -45,13 +45,13 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> House:
 
 
 def test_a_death_at_any_write_leaves_the_old_or_the_new(house: House) -> None:
-    """Claim, epochs, snapshots, a checkpoint and the release; then another attempt ends it with the golden bits."""
+    """In the claim, epochs, snapshots, a checkpoint and the release; another attempt ends it with the golden bits."""
     expected = finished(house, house.submit(SPEC))
     kind = house.database.engine.dialect.name
     trace = house.folder / "trace"
     assert traced(house, house.submit(SPEC), "-o", str(trace), "-e", f"trace={','.join(CALLS[kind])}") == 0
     found = re.findall(r"^(\d+) +(\w+)\(", trace.read_text(), re.MULTILINE)
-    # strace counts for each thread: those of the one that trains, not of the one that beats
+    # strace counts for each thread; the calls that matter are those of the one that trains
     trains = Counter(thread for thread, _ in found).most_common(1)[0][0]
     made = Counter(call for thread, call in found if thread == trains)
     assert set(made) == set(CALLS[kind])
@@ -61,7 +61,7 @@ def test_a_death_at_any_write_leaves_the_old_or_the_new(house: House) -> None:
     for call, number in chosen:
         job_id = house.submit(SPEC)
         injected = f"inject={call}:signal=SIGKILL:when={number}"
-        # a call or two more or less, as flushes fall: a kill that came too late is no death
+        # flushes make a call or two more or less: a kill that came too late is no death
         deaths += traced(house, job_id, "-o", "/dev/null", "-e", injected) == -signal.SIGKILL
         assert_old_or_new(house, job_id)
         assert finished(house, job_id) == expected
@@ -71,7 +71,7 @@ def test_a_death_at_any_write_leaves_the_old_or_the_new(house: House) -> None:
 
 
 def test_a_sync_that_fails_is_a_commit_that_failed(tmp_path: Path, sqlite_url: str) -> None:
-    """EIO from fdatasync, at a few places: what was to be committed is written again whole, or the attempt ends."""
+    """EIO from fdatasync, at a few places: the commit is repeated whole, or the attempt ends."""
     if shutil.which("strace") is None:
         missing("strace")
     house = House(Database(sqlite_url), Settings(data_dir=tmp_path, database_url=sqlite_url), tmp_path)
@@ -87,7 +87,7 @@ def test_a_sync_that_fails_is_a_commit_that_failed(tmp_path: Path, sqlite_url: s
 
 
 def traced(house: House, job_id: str, *options: str) -> int | None:
-    """Exit code of an attempt that stops after its first epochs, run under strace."""
+    """Run an attempt that stops after its first epochs under strace, and return its exit code."""
     go, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=run_when_told, args=(theirs, attempt_at(house, job_id)))
     process.start()
@@ -106,7 +106,7 @@ def attempt_at(house: House, job_id: str) -> Attempt:
 
 
 def assert_old_or_new(house: House, job_id: str) -> None:
-    """What a dead attempt left: epochs without a gap, and a checkpoint that is whole and covered by them, or none."""
+    """A dead attempt leaves epochs without a gap, and either no checkpoint or a whole one that they cover."""
     with house.database.reading() as session:
         job = session.get_one(Job, job_id)
         epochs = session.scalar(select(func.count()).where(Epoch.job_id == job_id))
@@ -117,7 +117,7 @@ def assert_old_or_new(house: House, job_id: str) -> None:
 
 
 def finished(house: House, job_id: str) -> Result:
-    """Its lease runs out, it is rescued, and another attempt ends it."""
+    """Have the job's lease run out, rescue it, have another attempt end it, and return its bits."""
     job = house.job(job_id)
     if job.status == "running":
         attempt = job.attempt

@@ -1,4 +1,4 @@
-"""A database that restarts, drops connections, vanishes or is busy: workers wait, and clients are told to."""
+"""A database that restarts, drops connections, vanishes or is busy: workers wait, and clients get a Retry-After."""
 
 import sqlite3
 import subprocess
@@ -49,7 +49,7 @@ def database(server: PostgresServer) -> Iterator[Database]:
 
 
 class Client(threading.Thread):
-    """Submits and polls all the while; keeps what it was answered."""
+    """A client that submits and polls all the time, and keeps the answers."""
 
     def __init__(self, product: Product) -> None:
         super().__init__(name="client")
@@ -91,7 +91,7 @@ def client_of(product: Product) -> Iterator[Client]:
 def test_a_database_that_restarts_costs_no_job_and_no_500(
     product: Product, server: PostgresServer, database: Database, mode: str
 ) -> None:
-    """In the middle of writes; `immediate` is a crash. Clients are answered 2xx, or 503 with Retry-After."""
+    """It restarts in the middle of writes; `immediate` is a crash. Clients get 2xx, or 503 with Retry-After."""
     expected = {name: golden(product, database, spec) for name, spec in (("killed", SPEC), ("quick", QUICK))}
     job_id = product.post("/v1/jobs", SPEC).raise_for_status().json()["id"]
     product.wait(job_id, "running")
@@ -130,7 +130,7 @@ def test_a_storm_of_dropped_connections_is_ridden_out(
 
 
 def test_two_writers_that_deadlock_both_get_through(database: Database, product: Product) -> None:
-    """PostgreSQL ends one of them; it is run again."""
+    """PostgreSQL ends one of them, and its transaction is run again."""
     first, second = (golden_job(product) for _ in range(2))
     barrier, runs = threading.Barrier(2, timeout=10), []
 
@@ -162,7 +162,7 @@ def test_a_worker_cut_off_from_the_database_stops_before_another_begins(
     server: PostgresServer, database: Database, product: Product, redis_url: str, tmp_path: Path
 ) -> None:
     """A black hole for twice the lease: the old attempt writes nothing after the new one's first row."""
-    # the product has made the schema; its workers listen to a broker of its own
+    # the product has made the schema; its own workers listen to another broker
     settings = Settings(data_dir=tmp_path, database_url=server.url, redis_url=redis_url, lease_seconds=LEASE_SECONDS)
     house = House(database, settings, tmp_path)
     with proxied(server.port) as proxy:

@@ -38,7 +38,7 @@ def product(disk: Path) -> Iterator[Product]:
 
 
 def fill(disk: Path) -> Path:
-    """A file that takes all that is left."""
+    """Write a file that takes all space that is left."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         for size in (2**20, 4096):
@@ -49,7 +49,7 @@ def fill(disk: Path) -> Path:
 
 
 def test_a_full_disk_delays_jobs_and_corrupts_nothing(disk: Path, product: Product) -> None:
-    """It fills while a job trains, for longer than its lease; then there is space again. An upload meanwhile: 507."""
+    """It is full for longer than the lease while a job trains; then there is space again. Uploads get 507 meanwhile."""
     path = product.folder / "gradmill.db"
     database = Database(f"sqlite:///{path}")
     expected = golden(product, database)

@@ -1,4 +1,4 @@
-"""A process that dies at the worst places: between a claim and its first beat, in a write, between a write and its end.
+"""A process that dies at the worst moments: between a claim and its first beat, or in the middle of a write.
 
 Each job must end whole, with the bits of one that nobody disturbed.
 """
@@ -40,18 +40,19 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 PLACES = [
     ("worker.records.lease:claim_job", "after"),  # claimed, not committed
-    ("worker.running.run:_Attempt.run", "before"),  # committed, and not one sign of life yet
+    ("worker.running.run:JobAttempt.run", "before"),  # committed, and not one sign of life yet
     ("worker.records.lease:guard", "after"),  # the row is locked
     ("worker.records.curves:record_epochs", "after"),  # written, not committed
     ("worker.records.checkpoints:publish_checkpoint", "after"),
-    ("worker.running.run:_Attempt._succeed", "before"),  # trained, and nothing of the end written
+    ("worker.running.run:JobAttempt._succeed", "before"),  # trained, and nothing of the end written
     ("worker.records.transitions:end_attempt", "after"),  # ended, not committed
-    ("worker.running.run:Runner.run_job", "after"),  # ended, and its worker not told
+    ("worker.running.run:Runner.run_job", "after"),  # ended, and its parent does not know yet
 ]
 
 
 @pytest.mark.parametrize(("point", "when"), PLACES)
 def test_a_death_at_a_named_place_costs_no_bit(stage: Stage, point: str, when: str) -> None:
+    """kill -9 there: another attempt ends the job, with the bits of an undisturbed one."""
     product, database, failpoint, expected = stage
     failpoint.set(point, when, "kill")
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
@@ -63,7 +64,7 @@ def test_a_death_at_a_named_place_costs_no_bit(stage: Stage, point: str, when: s
 
 @pytest.mark.parametrize(("point", "when"), PLACES)
 def test_a_cancel_at_a_named_place_has_one_outcome(stage: Stage, point: str, when: str) -> None:
-    """The process stands still there while it is asked for: the job is cancelled, or has succeeded before."""
+    """The process is stopped there while the cancel arrives: the job is cancelled, or had succeeded before."""
     product, database, failpoint, _ = stage
     failpoint.set(point, when, "stop")
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
@@ -79,14 +80,14 @@ def test_a_cancel_at_a_named_place_has_one_outcome(stage: Stage, point: str, whe
 
 
 def test_a_process_that_freezes_in_the_middle_of_a_write_is_given_up(stage: Stage) -> None:
-    """With the row locked, and on SQLite the whole database: it is ended, and the job goes on."""
+    """It holds the row's lock, on SQLite the whole database's; it is killed, and the job goes on."""
     product, database, failpoint, expected = stage
     failpoint.set("worker.records.lease:guard", "after", "stop")
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
     failpoint.wait_until_hit()
     until = time.monotonic() + 60
     while product.get(f"/v1/jobs/{job_id}").json().get("status") != "succeeded":
-        # a reader of SQLite may be told to come back: 503
+        # a reader of SQLite may get a 503 meanwhile
         assert time.monotonic() < until
         time.sleep(0.2)
     assert_invariants(database, [job_id])
@@ -95,7 +96,7 @@ def test_a_process_that_freezes_in_the_middle_of_a_write_is_given_up(stage: Stag
 
 @pytest.mark.parametrize("action", ["hang", "spin"])
 def test_a_job_that_hangs_is_ended_and_goes_on(stage: Stage, action: str) -> None:
-    """In a batch, for ever: with the threads that beat alive, and with the whole interpreter standing still."""
+    """It hangs in a batch, with its other threads alive or with the whole interpreter blocked."""
     product, database, failpoint, expected = stage
     failpoint.set("worker.running.stopping:Stopping.__call__", "before", action)
     job_id = product.post("/v1/jobs", QUICK).raise_for_status().json()["id"]
@@ -107,11 +108,11 @@ def test_a_job_that_hangs_is_ended_and_goes_on(stage: Stage, action: str) -> Non
 
 
 def test_a_poisonous_job_fails_with_its_cause_and_others_go_on(stage: Stage) -> None:
-    """A segmentation fault in each attempt, before any epoch: three, then the job fails and says of what."""
+    """After the third segmentation fault without an epoch the job fails, and its error names the signal."""
     product, database, failpoint, expected = stage
     poison = product.post("/v1/jobs", QUICK | {"name": "poison"}).json()["id"]
     for _ in range(3):
-        failpoint.set("worker.running.run:_Attempt.run", "before", "segv")
+        failpoint.set("worker.running.run:JobAttempt.run", "before", "segv")
         failpoint.wait_until_hit()
     job = product.wait(poison)
     assert (job["status"], job["attempt"], job["error"]["code"]) == ("failed", 3, "crashed")

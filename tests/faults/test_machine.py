@@ -1,4 +1,4 @@
-"""What a machine does to all of it at once: no power, no memory, no file handles."""
+"""What a machine does to the whole product at once: no power, no memory, no file handles."""
 
 import os
 import random
@@ -68,7 +68,7 @@ def test_a_job_that_outgrows_its_memory_fails_alone(product: Product) -> None:
 
 
 def test_an_api_without_file_handles_recovers_by_itself(product: Product) -> None:
-    """Idle connections eat them all; once those are gone every request is answered again."""
+    """Idle connections use up all of them; once those are closed every request is answered again."""
     # the parent listens, its one child serves
     server = max(pid for pid in product.processes() if b"gunicorn" in command_line(pid))
     in_use = len(list(Path(f"/proc/{server}/fd").iterdir()))
@@ -93,7 +93,7 @@ def answers(product: Product) -> bool:
 
 
 def test_idle_connections_hold_no_thread(tmp_path: Path) -> None:
-    """More kept connections than there are threads, each of which has been answered; the next one is answered too."""
+    """There are more idle connections than threads; each was answered, and so is the next one."""
     options = {"GRADMILL_API_THREADS": "8", "GRADMILL_WATCHERS_LIMIT": "4"}
     with start_product(tmp_path / "data", free_port(), **options) as product, ExitStack() as idle:
         for _ in range(24):

@@ -13,11 +13,12 @@ import redis
 
 from tests.faults.kills import QUICK
 from tests.faults.workers import House
-from worker.broker.doorbell import QUEUE, RUN, Doorbell
+from worker.broker.app import QUEUE, RUN
+from worker.broker.doorbell import Doorbell
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
-from worker.records.listing import delete_job
+from worker.records.jobs import delete_job
 from worker.records.sessions import Database
-from worker.records.transitions import ask
+from worker.records.transitions import change_status
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -32,9 +33,9 @@ def house(sqlite_url: str, redis_url: str, tmp_path: Path) -> Iterator[House]:
 
 
 def test_a_message_that_comes_a_hundred_times_starts_one_attempt(house: House) -> None:
-    """In any order, and among them some for a job that was deleted and one that never was."""
+    """They come in any order, among others for a job that was deleted and one that never existed."""
     deleted = house.submit(QUICK)
-    house.database.write(lambda session: ask(session, DEFAULT_PROJECT, deleted, "cancel"))
+    house.database.write(lambda session: change_status(session, DEFAULT_PROJECT, deleted, "cancel"))
     house.database.write(lambda session: delete_job(session, DEFAULT_PROJECT, deleted))
     with house.worker(processes=2):
         expected = house.result(house.submit(QUICK))
@@ -62,7 +63,7 @@ class Bomb:
 
 
 def test_what_others_put_in_the_queue_harms_nothing(house: House, redis_url: str) -> None:
-    """No JSON, no message, no task of ours, a pickle, arguments of all kinds: jobs run, and nothing else does."""
+    """Not JSON, not a message, another task, a pickle, odd arguments: jobs run, and nothing else does."""
     harm = house.folder / "harm"
     body = [[["x"], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]]
     hostile = [
@@ -77,7 +78,7 @@ def test_what_others_put_in_the_queue_harms_nothing(house: House, redis_url: str
         message([["../../etc/passwd"], {}, {}]),
         message([[None], {"job_id": "job_x"}, {}]),
         message(["x" * 100_000, {}, {}]),
-        # read by kombu, and beyond Celery: each would hold a place of the worker's
+        # kombu can read these and Celery can't: each would hold one of the worker's places
         *[message(None), message(5), message(body).replace(b'"id": "1", ', b"")] * 3,
     ]
     with house.worker() as worker:
@@ -94,7 +95,7 @@ def test_what_others_put_in_the_queue_harms_nothing(house: House, redis_url: str
 
 
 def message(body: Any, *, task: str = RUN, encoding: str = "json", content: bytes | None = None) -> bytes:
-    """As kombu puts it in the list."""
+    """Return a message as kombu puts it into the list."""
     content = json.dumps(body).encode() if content is None else content
     return json.dumps(
         {

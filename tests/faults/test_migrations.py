@@ -58,7 +58,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
 
 
 def revisions() -> list[str]:
-    """From the first to the newest."""
+    """Return all revisions, from the first to the newest."""
     scripts = ScriptDirectory(str(Path(__file__).parents[2] / "migrations"))
     return [script.revision for script in scripts.walk_revisions()][::-1]
 
@@ -69,6 +69,7 @@ def to(engine: Engine, revision: str) -> None:
 
 
 def test_four_that_migrate_at_once_do_it_once(empty: Engine) -> None:
+    """They wait for each other: none fails, and the schema and its one project are made once."""
     errors: list[Exception] = []
 
     def migrate() -> None:
@@ -92,7 +93,7 @@ def test_four_that_migrate_at_once_do_it_once(empty: Engine) -> None:
 
 @pytest.mark.parametrize("old", revisions()[:-1])
 def test_what_an_old_worker_writes_is_taken_by_the_newest_schema(empty: Engine, old: str) -> None:
-    """Its rows, with the columns that it knows of: no column has gone, none is demanded that it does not know."""
+    """Rows of the old columns still fit: no column is gone, and no new one is required."""
     to(empty, old)
     known = MetaData()
     known.reflect(empty)
@@ -104,7 +105,7 @@ def test_what_an_old_worker_writes_is_taken_by_the_newest_schema(empty: Engine, 
 
 
 def write_and_read(connection: Connection, table: Table) -> None:
-    """A row of the old columns is inserted where its parents allow, changed, and read as the old code would."""
+    """Insert, update and read a row with the old columns, as the old code would."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL session_replication_role = replica"))
     else:
@@ -125,6 +126,7 @@ def write_and_read(connection: Connection, table: Table) -> None:
 
 
 def test_a_database_of_a_newer_version_is_let_alone(empty: Engine) -> None:
+    """Neither a migration nor a start touches a revision that this code does not know."""
     upgrade(empty)
     with empty.execution_options(writes=True).begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -134,5 +136,5 @@ def test_a_database_of_a_newer_version_is_let_alone(empty: Engine) -> None:
 
 
 def kind_of(column: Column[Any]) -> type:
-    # SQLAlchemy knows no type of SQLite's JSON columns' values, which may be of any
+    # SQLAlchemy gives no Python type for a JSON column, whose values may be of any
     return dict if isinstance(column.type, JSON) else column.type.python_type

@@ -54,7 +54,7 @@ def submit(product: Product) -> str:
 
 
 def wait(product: Product, prediction_id: str, status: str, attempt: int = 1) -> dict[str, Any]:
-    """The prediction, once it has this status and at least so many attempts."""
+    """Wait until the prediction has this status and at least this many attempts, and return it."""
     deadline = time.monotonic() + 90
     while True:
         shown: dict[str, Any] = product.get(f"/v1/predictions/{prediction_id}").raise_for_status().json()
@@ -74,7 +74,7 @@ def result(product: Product, prediction_id: str) -> pa.Table:
 def test_a_killed_prediction_is_taken_up_again_and_written_once(
     product: Product, undisturbed: pa.Table, whole_worker: bool
 ) -> None:
-    """The same bits as when nobody is killed, in one stored object."""
+    """Its result has the same bits as an undisturbed one, in one stored object."""
     stored = set(stored_keys(product))
     prediction_id = submit(product)
     wait(product, prediction_id, "running")

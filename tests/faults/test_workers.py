@@ -1,7 +1,9 @@
-"""Workers that are replaced, frozen, and run by a wrong clock: the job ends whole, with the same bits."""
+"""Workers that are replaced, frozen, slow, deaf, or run by a wrong clock: the job ends whole, with the same bits."""
 
-import shutil
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.conftest import missing
+from tests.faults.failpoints import Failpoint
 from tests.faults.kills import QUICK, SPEC
 from tests.faults.loops import freeze, strike_loop
 from tests.faults.workers import House
@@ -41,8 +44,8 @@ def postgresql_house(postgresql_url: str, redis_url: str, tmp_path: Path) -> Ite
 
 
 def test_a_rolling_deployment_finishes_a_job_that_no_worker_lives_long_enough_for(house: House) -> None:
-    """Each worker is told to stop after two epochs of its own; it exits 0, and no crash is counted."""
-    # two rows a batch make an epoch long enough to be stopped in, and no checkpoint is taken but that of the stop
+    """Each worker gets SIGTERM after two epochs of its own; it exits with code 0, and no crash is counted."""
+    # two rows a batch make an epoch long enough to be stopped in; the only checkpoint is the one of the stop
     training = QUICK["training"] | {"epochs": 6, "batch_size": 2, "checkpoint_seconds": 3600}
     slow = QUICK | {"training": training, "dataset": QUICK["dataset"] | {"rows": 6000}}
     with house.worker() as worker:
@@ -61,7 +64,7 @@ def test_a_rolling_deployment_finishes_a_job_that_no_worker_lives_long_enough_fo
 
 
 def test_a_frozen_worker_that_wakes_up_writes_nothing(house: House) -> None:
-    """SIGSTOP past the lease, another resumes, SIGCONT: nothing of the old attempt stands after the new one's."""
+    """SIGSTOP past the lease, another resumes, SIGCONT: the old attempt writes nothing after that."""
     tally = strike_loop(house, 1, freeze)
     assert (tally.cycles, tally.wrong_bits) == (1, 0)
 
@@ -78,13 +81,43 @@ def test_a_laptop_that_slept_goes_on(house: House) -> None:
         assert house.result(job_id) == expected
 
 
+def test_a_worker_whose_process_is_slow_to_start_comes_up_and_trains(house: House) -> None:
+    """A job waits for longer than a deaf worker may let it wait, and is then trained by the first attempt."""
+    failpoint = Failpoint(house.folder)
+    failpoint.set("worker.running.run:Runner.__init__", "before", "slow")
+    with house.worker(**failpoint.environment, GRADMILL_TEST_DEAF_SECONDS="2") as worker:
+        job_id = house.submit(QUICK)
+        failpoint.wait_until_hit()
+        house.result(job_id)
+        assert worker.process.poll() is None
+    assert (house.job(job_id).attempt, house.job(job_id).crashes) == (1, 0)
+
+
+def test_a_worker_that_hears_no_message_ends_itself(house: House) -> None:
+    """Its consumer is up and its process is ready, a job waits, and it takes none: it exits to be started anew."""
+    environment = Failpoint(house.folder).environment | {"GRADMILL_TEST_DEAF_SECONDS": "2"}
+    with house.worker(options=["--queues", "another"], **environment) as worker:
+        time.sleep(3)
+        assert worker.process.poll() is None
+        job_id = house.submit(QUICK)
+        assert worker.process.wait(timeout=20) == 1
+    assert "worker_is_deaf" in (house.folder / "worker.log").read_text()
+    with house.worker():
+        house.result(job_id)
+
+
 @pytest.mark.parametrize("skew", ["-1h", "+1h"])
 def test_a_worker_with_a_wrong_clock_neither_rescues_early_nor_never(postgresql_house: House, skew: str) -> None:
-    """Leases are decided by the database's clock alone."""
+    """An hour ahead or behind: leases are decided by the database's clock alone."""
     house = postgresql_house
-    if shutil.which("faketime") is None:
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
         missing("faketime")
-    with house.worker() as right, house.worker("faketime", "-f", skew, FAKETIME_DONT_FAKE_MONOTONIC="1") as wrong:
+    # not by the command of that name, whose shared memory would outlive a killed worker
+    faked = {"LD_PRELOAD": str(library), "FAKETIME": skew, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    environment = Failpoint(house.folder).environment | faked
+    with house.worker() as right, house.worker(**environment) as wrong:
+        assert wrong_clock(environment) == pytest.approx(3600 if skew == "+1h" else -3600, abs=60)
         job_id = house.submit(LONG)
         owner = house.wait(job_id, lambda job: job.epoch > 5).owner_pid
         first, other = (right, wrong) if owner in right.pids() else (wrong, right)
@@ -97,3 +130,10 @@ def test_a_worker_with_a_wrong_clock_neither_rescues_early_nor_never(postgresql_
         assert other.process.poll() is None
         with house.database.reading() as session:
             assert min(session.scalars(select(Epoch.seconds).where(Epoch.job_id == job_id))) >= 0
+
+
+def wrong_clock(environment: dict[str, str]) -> float:
+    """Return by how many seconds a Python process of this environment is ahead, which has slept as workers do."""
+    command = [sys.executable, "-c", "import time; time.sleep(0.01); print(time.time())"]
+    said = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True).stdout
+    return float(said) - time.time()

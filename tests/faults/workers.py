@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
 from worker.intake.submission import Intake
-from worker.records.holding import FINAL
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
+from worker.records.states import FINAL
 from worker.records.tables import Job
 from worker.records.workers import list_workers
 from worker.settings import Limits, Settings
@@ -29,7 +29,7 @@ from worker.specs.job import Job as Spec
 
 @dataclass
 class House:
-    """A database, perhaps a broker, and what submits to them. Workers are started with its settings."""
+    """A database, perhaps a broker, and a way to submit to them. Workers are started with its settings."""
 
     database: Database
     settings: Settings
@@ -50,7 +50,7 @@ class House:
             return session.get_one(Job, job_id)
 
     def wait(self, job_id: str, what: Callable[[Job], object], seconds: float = 60) -> Job:
-        """The job, once this is true of it."""
+        """Wait until this is true of the job, and return it."""
         until = time.monotonic() + seconds
         while not what(job := self.job(job_id)):
             assert time.monotonic() < until, (job.status, job.attempt, job.epoch, job.error)
@@ -64,16 +64,16 @@ class House:
             time.sleep(0.02)
 
     def result(self, job_id: str) -> Result:
-        """Of a job that has succeeded, its record whole."""
+        """Wait until the job has succeeded, check its whole record, and return its bits."""
         job = self.wait(job_id, lambda job: job.status in FINAL)
         assert job.status == "succeeded", job.error
         assert_invariants(self.database, [job_id])
         return result_of(self.database, job_id)
 
     @contextmanager
-    def worker(self, *before: str, processes: int = 1, **environment: str) -> Iterator["Worker"]:
-        """One that is ready, and gone at the end. before: a command that is to run it."""
-        worker = Worker(self, before, {"GRADMILL_WORKERS": str(processes)} | environment)
+    def worker(self, *, processes: int = 1, options: Sequence[str] = (), **environment: str) -> Iterator["Worker"]:
+        """A worker that is ready, and gone at the end. options: more words for its command line."""
+        worker = Worker(self, options, {"GRADMILL_WORKERS": str(processes)} | environment)
         try:
             worker.wait_until_ready()
             yield worker
@@ -84,7 +84,9 @@ class House:
 
 
 class Worker:
-    def __init__(self, house: House, before: tuple[str, ...], environment: dict[str, str]) -> None:
+    """A worker's processes, from its parent down."""
+
+    def __init__(self, house: House, options: Sequence[str], environment: dict[str, str]) -> None:
         settings = house.settings
         own = {
             "GRADMILL_DATA_DIR": str(settings.data_dir),
@@ -97,7 +99,7 @@ class Worker:
         with (house.folder / "worker.log").open("ab") as log:
             # a session of its own: what belongs to it can be found, and nothing else is hit
             self.process = subprocess.Popen(
-                [*before, *worker_command(settings)],
+                [*worker_command(settings), *options],
                 env=os.environ | own | environment,
                 stdout=log,
                 stderr=log,
@@ -116,12 +118,12 @@ class Worker:
             return any(row.pid in self.pids() for row, _ in list_workers(session))
 
     def pids(self) -> list[int]:
-        """All that belongs to it: its parent, the fork server, the training processes."""
+        """The pids of its parent, its fork server and its training processes."""
         everything = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
         return [pid for pid in everything if session_of(pid) == self.process.pid]
 
     def signal(self, number: signal.Signals) -> None:
-        """To all that belongs to it."""
+        """Send the signal to all of its processes."""
         for pid in self.pids():
             try:
                 os.kill(pid, number)
@@ -129,9 +131,9 @@ class Worker:
                 continue
 
     def freeze(self) -> None:
-        """SIGSTOP, at a moment when it holds none of SQLite's locks: a holder that sleeps stops everybody.
+        """Send SIGSTOP at a moment when the worker holds none of SQLite's locks.
 
-        That it would is SQLite's nature; nobody can then take the job, so there is nothing to fence.
+        A holder that sleeps would stop every other writer. Nobody could then take the job, so nothing would be tested.
         """
         while True:
             self.signal(signal.SIGSTOP)
@@ -141,13 +143,13 @@ class Worker:
             time.sleep(0.01)
 
     def stop(self) -> int:
-        """SIGTERM to the parent alone, as a deployment does; its exit code."""
+        """Send SIGTERM to the parent alone, as a deployment does, and return its exit code."""
         self.process.terminate()
         return self.process.wait(timeout=30)
 
 
 def is_unlocked(database: Database) -> bool:
-    """Whether nobody reads or writes this SQLite database at this moment."""
+    """Return whether no process reads or writes this SQLite database at this moment."""
     with closing(sqlite3.connect(str(database.engine.url.database), timeout=0, isolation_level=None)) as connection:
         try:
             connection.execute("BEGIN EXCLUSIVE")

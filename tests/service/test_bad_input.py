@@ -16,7 +16,7 @@ JSON = "application/json"
 
 
 def raw(text: str, **changes: Any) -> bytes:
-    """The iris job with one member's value written as this text."""
+    """Return the iris job with this text as the value of one member."""
     name, _ = next(iter(changes.items()), ("metadata", None))
     document = json.dumps({key: value for key, value in SPEC.items() if key != name})
     return f'{document[:-1]}, "{name}": {text}}}'.encode()
@@ -38,6 +38,7 @@ def raw(text: str, **changes: Any) -> bytes:
     ],
 )
 def test_a_malformed_body_is_a_400(client: FlaskClient, body: bytes, said: str) -> None:
+    """A body that is not strict JSON is a 400 that says why."""
     answer = client.post("/v1/jobs", data=body, content_type=JSON)
     assert (answer.status_code, answer.content_type) == (400, "application/problem+json")
     assert said in answer.get_json()["detail"]
@@ -87,6 +88,8 @@ def test_a_malformed_body_is_a_400(client: FlaskClient, body: bytes, said: str) 
         (raw('"nothing"', target=0), "/target"),
         (raw('["a/b"]', features=0), "/features/0"),
         (raw('{"a/b": {"type": "ignore"}}', columns=0), "/columns/a~1b"),
+        (raw('{"a~/b": {"type": "ignore"}}', columns=0), "/columns/a~0~1b"),
+        (raw('{"a~/b": {"type": 7}}', columns=0), "/columns/a~0~1b/type"),
         (raw('{"source": "stored", "id": "dst_%s"}' % ("0" * 32), dataset=0), "/dataset/id"),
         (raw('{"source": "inline", "columns": ["x", "label"], "rows": [[1, "a"], [2]]}', dataset=0), "/dataset/rows/1"),
         (
@@ -97,6 +100,7 @@ def test_a_malformed_body_is_a_400(client: FlaskClient, body: bytes, said: str) 
     ],
 )
 def test_an_invalid_member_is_a_422_with_its_pointer(client: FlaskClient, body: bytes, pointer: str) -> None:
+    """Each member that is not valid is a 422 with its JSON Pointer."""
     answer = client.post("/v1/jobs", data=body, content_type=JSON)
     assert answer.status_code == 422, answer.get_json()
     problem = answer.get_json()
@@ -106,23 +110,26 @@ def test_an_invalid_member_is_a_422_with_its_pointer(client: FlaskClient, body: 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json; charset=utf-16", "", "application/xml"])
 def test_another_content_type_is_a_415(client: FlaskClient, content_type: str) -> None:
+    """A body of another media type or charset is a 415."""
     assert client.post("/v1/jobs", data=b"{}", content_type=content_type).status_code == 415
 
 
 def test_every_fault_is_told_at_once_but_no_more_than_twenty(client: FlaskClient) -> None:
+    """One answer lists all faults, up to twenty."""
     layers = [{"type": "dense", "units": 0}] * 30
     errors = client.post("/v1/jobs", json=SPEC | {"network": {"layers": layers}}).get_json()["errors"]
     assert [error["pointer"] for error in errors] == [f"/network/layers/{n}/units" for n in range(20)]
 
 
 def test_a_body_over_the_limit_is_a_413(client: FlaskClient, app: Any) -> None:
+    """A body that is longer than the limit is a 413."""
     app.config["MAX_CONTENT_LENGTH"] = 1000
     answer = client.post("/v1/jobs", json=SPEC | {"metadata": {"x": "y" * 2000}})
     assert (answer.status_code, answer.get_json()["code"]) == (413, "too_large")
 
 
 def test_hostile_text_is_data(client: FlaskClient) -> None:
-    """SQL, markup and templates in names come back as they are."""
+    """SQL, markup, templates and paths in names come back as they are."""
     for name in ("'; DROP TABLE jobs; --", "<img src=x onerror=alert(1)>", "{{ 7*7 }}", "../../etc/passwd"):
         job = client.post("/v1/jobs", json=SPEC | {"name": name}).get_json()
         assert client.get(job["links"]["self"]).get_json()["name"] == name
@@ -130,6 +137,7 @@ def test_hostile_text_is_data(client: FlaskClient) -> None:
 
 
 def test_metadata_comes_back_in_its_order(client: FlaskClient) -> None:
+    """Metadata keep their values and the order of their members."""
     metadata = {"z": 1, "a": {"y": None, "b": [True, 0.1, "\u0000"]}}
     # as text: the client's own json= would sort the members
     body = json.dumps(SPEC | {"metadata": metadata})
@@ -142,7 +150,7 @@ def test_metadata_comes_back_in_its_order(client: FlaskClient) -> None:
 def test_a_nul_in_an_address_is_not_found_on_postgresql(
     settings: ServiceSettings, postgresql_url: str, path: str
 ) -> None:
-    """PostgreSQL takes no such text where SQLite does."""
+    """A NUL in an address is a 404 on PostgreSQL too, which can't store such text."""
     app = create_app(settings.model_copy(update={"database_url": postgresql_url}))
     parts: Parts = app.extensions[EXTENSION]
     answer = app.test_client().get(path, headers={"Authorization": f"Bearer {KEY}"})

@@ -248,7 +248,7 @@ def test_what_would_cost_too_much_is_refused_before_anything_is_read(
     """By arithmetic alone: neither the weights nor the table are touched."""
     job_id = succeeded(**XOR, training={"epochs": 1})
     monkeypatch.setattr(bounds, limit, 16)
-    monkeypatch.setattr("worker.insight.subject.read_weights", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr("worker.insight.subject.read_published", lambda *_: pytest.fail("was read"))
     problem = ask(job_id, dataset_row=0)
     assert (problem["http"], problem["code"]) == (422, "too_costly")
     assert "the limit is 16" in problem["errors"][0]["detail"]

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from worker.data.storage import Storage
+from worker.errors import MissingBytesError
 
 CSV = "age,city,label\n" + "".join(
     f"{20 + n % 30},{'Bonn' if n % 3 else 'Ulm'},{'yes' if n % 2 else 'no'}\n" for n in range(60)
@@ -20,6 +21,7 @@ def upload(client: FlaskClient, text: str = CSV) -> TestResponse:
 
 
 def test_an_upload_is_profiled_and_the_same_bytes_have_the_same_id(client: FlaskClient) -> None:
+    """An upload is described by its columns, and uploading its bytes again, in any way, gives the same dataset."""
     first = upload(client)
     dataset = first.get_json()
     assert (first.status_code, first.headers["Location"]) == (201, f"/v1/datasets/{dataset['id']}")
@@ -39,7 +41,7 @@ def test_an_upload_is_profiled_and_the_same_bytes_have_the_same_id(client: Flask
 def test_a_job_trains_on_an_upload_and_predicts_its_raw_values(
     client: FlaskClient, succeeded: Callable[..., str]
 ) -> None:
-    """Missing cells are imputed, a category that training never saw is refused by name."""
+    """Missing cells are imputed; a category that training never saw is refused by its column."""
     dataset_id = upload(client, CSV + ",Ulm,no\n33,,yes\n").get_json()["id"]
     job_id = succeeded(dataset={"source": "stored", "id": dataset_id})
     rows = [{"age": 30, "city": "Bonn"}, {"age": None, "city": None}]
@@ -67,6 +69,7 @@ def test_a_job_trains_on_an_upload_and_predicts_its_raw_values(
 def test_a_bad_upload_is_refused_with_its_place_and_leaves_nothing(
     client: FlaskClient, text: str, row: int | None, column: str | None, tmp_path: Path
 ) -> None:
+    """A table that can't be read is refused with its row and column, and no bytes are kept."""
     answer = upload(client, text)
     assert answer.status_code == 422
     error = answer.get_json()["errors"][0]
@@ -75,6 +78,8 @@ def test_a_bad_upload_is_refused_with_its_place_and_leaves_nothing(
 
 
 def test_a_repeated_upload_with_a_key_gets_the_same_answer(client: FlaskClient) -> None:
+    """The same Idempotency-Key and body get the same answer; another body with that key is a 422."""
+
     def send(text: str) -> TestResponse:
         return client.post("/v1/datasets", data=text, content_type="text/csv", headers={"Idempotency-Key": "k"})
 
@@ -85,6 +90,7 @@ def test_a_repeated_upload_with_a_key_gets_the_same_answer(client: FlaskClient) 
 
 
 def test_other_types_are_not_taken(client: FlaskClient) -> None:
+    """Other media types, charsets, multipart names and dataset names are refused."""
     assert client.post("/v1/datasets", data=b"x", content_type="application/zip").status_code == 415
     assert client.post("/v1/datasets", data=b"x", content_type="text/csv; charset=latin-1").status_code == 415
     assert client.post("/v1/datasets", data={"other": (io.BytesIO(b"a\n1\n"), "x")}).status_code == 400
@@ -92,11 +98,12 @@ def test_other_types_are_not_taken(client: FlaskClient) -> None:
 
 
 def test_storage_keeps_bytes_in_a_folder_or_in_memory(tmp_path: Path) -> None:
+    """Every kind of storage reads back what it wrote, and deleting twice is harmless."""
     for url in (str(tmp_path / "a" / "b"), "memory://bucket"):
         storage = Storage(url)
         storage.write("dst_1", b"content")
         assert Storage(url).read("dst_1") == b"content"
         storage.delete("dst_1")
         storage.delete("dst_1")
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(MissingBytesError):
             storage.read("dst_1")

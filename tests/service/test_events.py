@@ -32,7 +32,7 @@ def frames(text: str) -> list[tuple[int | None, str, Any]]:
 
 
 def test_a_finished_job_is_replayed_from_any_number(succeeded: Callable[..., str], client: FlaskClient) -> None:
-    """Ids are 1, 2, 3, ...; status and end carry the job, epochs their point; after the end with nothing newer: 204."""
+    """Ids are 1, 2, 3, ...; status and end carry the job, and epochs their point. After the end the answer is 204."""
     job_id = succeeded()
     answer = client.get(f"/v1/jobs/{job_id}/events")
     assert answer.content_type.startswith("text/event-stream")
@@ -58,6 +58,7 @@ def test_a_finished_job_is_replayed_from_any_number(succeeded: Callable[..., str
 
 
 def test_lines_say_the_same_as_frames(succeeded: Callable[..., str], client: FlaskClient) -> None:
+    """NDJSON has the ids, kinds and data of the server-sent events."""
     job_id = succeeded()
     answer = client.get(f"/v1/jobs/{job_id}/events", headers={"Accept": "application/x-ndjson"})
     lines = [json.loads(line) for line in answer.get_data(as_text=True).splitlines()]
@@ -69,12 +70,13 @@ def test_lines_say_the_same_as_frames(succeeded: Callable[..., str], client: Fla
 def test_a_last_event_id_that_is_no_number_is_refused(
     succeeded: Callable[..., str], client: FlaskClient, number: str
 ) -> None:
+    """Digits of another script and a number that is too long are refused too."""
     headers = {"Last-Event-ID": number.encode().decode("latin-1")}
     assert client.get(f"/v1/jobs/{succeeded()}/events", headers=headers).status_code == 400
 
 
 def test_a_watcher_sees_a_job_as_it_happens(post: Post, run: Run, client: FlaskClient, later: Later) -> None:
-    """Heartbeats without ids while it waits, then everything in order, and the stream ends with the job."""
+    """It gets heartbeats without ids while the job waits, then everything in order up to the end of the job."""
     job_id = post().get_json()["id"]
     later(0.7, run, job_id)
     found = frames(client.get(f"/v1/jobs/{job_id}/events").get_data(as_text=True))
@@ -87,6 +89,7 @@ def test_a_watcher_sees_a_job_as_it_happens(post: Post, run: Run, client: FlaskC
 
 
 def test_past_the_limit_a_watcher_is_asked_to_come_back(post: Post, client: FlaskClient, parts: Parts) -> None:
+    """The answer is 503 with Retry-After; a watcher that leaves makes room."""
     job_id = post().get_json()["id"]
     parts.live._limit = 1
     with parts.live.watching(job_id) as watch:
@@ -101,7 +104,7 @@ def test_past_the_limit_a_watcher_is_asked_to_come_back(post: Post, client: Flas
 
 
 def test_a_deleted_job_ends_its_streams(post: Post, client: FlaskClient, later: Later) -> None:
-    """A watcher is not left with heartbeats for ever, nor a waiting request until its time is over."""
+    """A watcher does not get heartbeats for ever, and a waiting request does not wait until its time is over."""
     job_id = post().get_json()["id"]
     later(0.3, client.delete, f"/v1/jobs/{job_id}")
     began = time.monotonic()
@@ -114,7 +117,7 @@ def test_a_deleted_job_ends_its_streams(post: Post, client: FlaskClient, later: 
 
 
 def test_a_database_that_is_away_takes_no_watchers_place(post: Post, parts: Parts) -> None:
-    """After any number of failed attempts to watch, there is room for as many watchers as before."""
+    """However many attempts to watch have failed, there is room for as many watchers as before."""
     job_id = post().get_json()["id"]
     live = Live(Database("postgresql+psycopg://nobody@127.0.0.1:9/none"), "redis://127.0.0.1:9/0", watchers_limit=1)
     for _ in range(3):
@@ -127,11 +130,13 @@ def test_a_database_that_is_away_takes_no_watchers_place(post: Post, parts: Part
 
 
 def test_a_number_beyond_the_newest_is_refused_while_the_job_lives(post: Post, client: FlaskClient) -> None:
+    """A client that waits for it would wait for ever."""
     job_id = post().get_json()["id"]
     assert client.get(f"/v1/jobs/{job_id}/events?after=1000").status_code == 400
 
 
 def test_a_stop_ends_the_streams(post: Post, client: FlaskClient, parts: Parts, later: Later) -> None:
+    """They end within seconds, so that the process can stop."""
     job_id = post().get_json()["id"]
     later(0.3, parts.live.close)
     began = time.monotonic()
@@ -140,7 +145,7 @@ def test_a_stop_ends_the_streams(post: Post, client: FlaskClient, parts: Parts, 
 
 
 def test_without_redis_a_watcher_misses_nothing(post: Post, run: Run, parts: Parts, later: Later) -> None:
-    """The reader looks once a second: later, but every happening once."""
+    """The reader looks once a second: events come later, but each comes once."""
     live = Live(parts.database, "redis://127.0.0.1:9/0", watchers_limit=5)
     job_id = post().get_json()["id"]
     seen: list[Happening] = []
@@ -155,7 +160,7 @@ def test_without_redis_a_watcher_misses_nothing(post: Post, run: Run, parts: Par
 
 
 def test_a_slow_watcher_reads_what_left_the_ring_from_sql(succeeded: Callable[..., str], parts: Parts) -> None:
-    """A watcher further behind than the ring is long still gets everything."""
+    """A watcher that is further behind than the ring is long still gets everything."""
     job_id = succeeded()
     with parts.live.watching(job_id) as watch:
         assert watch is not None
@@ -167,6 +172,7 @@ def test_a_slow_watcher_reads_what_left_the_ring_from_sql(succeeded: Callable[..
 
 
 def test_a_ring_knows_how_far_back_it_reaches() -> None:
+    """Its floor rises only when an event is dropped."""
     channel = Channel(10)
     channel.push([Happening(11, "epoch", {})])
     assert (channel.floor, channel.newest) == (10, 11)

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from service.context import Parts
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.models import register_version
+from worker.records.versions import register_version
 from worker.records.weights import newest_weights_id
 
 NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
@@ -33,7 +33,7 @@ def version(job_id: str, parts: Parts) -> str:
 
 
 def test_the_onnx_file_serves_what_predict_serves(version: str, job_id: str, client: FlaskClient) -> None:
-    """Raw columns in, the same labels and probabilities out."""
+    """From raw columns the file gives the labels and probabilities that the service answers."""
     answer = client.get(f"{version}/export?format=onnx")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="iris-1.onnx"'
     rows = load_iris().data
@@ -46,6 +46,7 @@ def test_the_onnx_file_serves_what_predict_serves(version: str, job_id: str, cli
 
 
 def test_an_export_is_answered_once_to_who_has_it(version: str, job_id: str, client: FlaskClient) -> None:
+    """Each format has an ETag, and a client that sends it back gets 304."""
     for address in (version, f"/v1/jobs/{job_id}"):
         for kind in ("safetensors", "onnx", "pytorch"):
             first = client.get(f"{address}/export?format={kind}")
@@ -55,6 +56,7 @@ def test_an_export_is_answered_once_to_who_has_it(version: str, job_id: str, cli
 
 
 def test_the_safetensors_export_is_the_weights_file(version: str, job_id: str, client: FlaskClient) -> None:
+    """A version's export has the arrays that its job's weights have."""
     exported = safetensors.load(client.get(f"{version}/export?format=safetensors").data)
     weights = safetensors.load(client.get(f"/v1/jobs/{job_id}/weights").data)
     assert exported.keys() == weights.keys()
@@ -62,7 +64,7 @@ def test_the_safetensors_export_is_the_weights_file(version: str, job_id: str, c
 
 
 def test_the_pytorch_export_is_a_program(version: str, client: FlaskClient) -> None:
-    """Fit to be saved under its name; that it predicts the same is tested where it is made."""
+    """It compiles, and has a name to be saved under. Other tests check that it predicts the same."""
     answer = client.get(f"{version}/export?format=pytorch")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="iris-1.py"'
     assert answer.mimetype == "text/x-python"
@@ -70,6 +72,7 @@ def test_the_pytorch_export_is_a_program(version: str, client: FlaskClient) -> N
 
 
 def test_a_jobs_export_is_of_the_epoch_that_was_asked_for(job_id: str, client: FlaskClient) -> None:
+    """The file's name says which epoch it is of."""
     answer = client.get(f"/v1/jobs/{job_id}/export?format=safetensors&checkpoint=1")
     assert f'"{job_id}-1.safetensors"' in answer.headers["Content-Disposition"]
 
@@ -88,11 +91,13 @@ def test_a_jobs_export_is_of_the_epoch_that_was_asked_for(job_id: str, client: F
 def test_what_is_not_there_or_not_known_is_refused(
     version: str, client: FlaskClient, address: str, status: int
 ) -> None:
+    """An unknown format is 422, an unknown version or job 404."""
     answer = client.get(address)
     assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
 
 
 def test_a_job_without_weights_has_no_export(post: Callable[..., TestResponse], client: FlaskClient) -> None:
+    """A job that waits is 409 not_ready."""
     job_id = post().get_json()["id"]
     answer = client.get(f"/v1/jobs/{job_id}/export?format=onnx")
     assert (answer.status_code, answer.get_json()["code"]) == (409, "not_ready")

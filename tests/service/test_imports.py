@@ -21,7 +21,7 @@ ROW = [0.5, -1.0, 2.0]
 
 
 def send(client: FlaskClient, content: bytes, description: Any = None, name: str = "mine", **more: Any) -> TestResponse:
-    """A state_dict as a form, with what is said of it."""
+    """Send a state_dict as a form, with its description."""
     form: dict[str, Any] = {"file": (io.BytesIO(content), "../weights")}
     if description is not None:
         form["description"] = description if isinstance(description, str) else json.dumps(description)
@@ -31,23 +31,32 @@ def send(client: FlaskClient, content: bytes, description: Any = None, name: str
 TOLD = ACTIVE.model_dump(mode="json", exclude_none=True)
 
 
-def test_an_export_comes_back_and_predicts_the_same(client: FlaskClient, succeeded: Callable[..., str]) -> None:
-    """From a job's export to a version without a job: the same answers, and an ONNX file again."""
+@pytest.mark.parametrize("kind", ["safetensors", "onnx"])
+def test_an_export_comes_back_and_predicts_the_same(
+    client: FlaskClient, succeeded: Callable[..., str], kind: str
+) -> None:
+    """A job's export becomes a version without a job, which gives the same answers and the same files again."""
     job_id = succeeded()
-    exported = client.get(f"/v1/jobs/{job_id}/export?format=safetensors").data
-    answer = client.post("/v1/models/back/versions?format=safetensors", data=exported, content_type=BINARY)
+    exported = client.get(f"/v1/jobs/{job_id}/export?format={kind}").data
+    answer = client.post(f"/v1/models/back/versions?format={kind}", data=exported, content_type=BINARY)
     assert answer.status_code == 201, answer.get_json()
     version = answer.get_json()
     assert answer.headers["Location"] == "/v1/models/back/versions/1"
     assert (version["name"], version["version"], version["job_id"]) == ("back", 1, None)
     again = client.get("/v1/models/back/versions/1/export?format=safetensors").data
-    ours, theirs = safetensors.load(exported), safetensors.load(again)
+    ours, theirs = safetensors.load(client.get(f"/v1/jobs/{job_id}/weights").data), safetensors.load(again)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    rows = {"rows": [[5.1, 3.5, 1.4, 0.2], [6.0, 3.0, 4.8, 1.8]]}
+    by_job, by_version = (
+        client.post(f"{address}/predict", json=rows).get_json()["probabilities"]
+        for address in (f"/v1/jobs/{job_id}", "/v1/models/back/versions/1")
+    )
+    assert by_job == by_version
     assert client.get("/v1/models/back/versions/1/export?format=onnx").status_code == 200
 
 
 def test_a_state_dict_becomes_a_version_that_is_served(client: FlaskClient, parts: Parts) -> None:
-    """Its numbers are what its own arithmetic gives; one that follows is version 2."""
+    """It predicts what its own arithmetic gives; the next import is version 2."""
     answer = send(client, safetensors.save(STATE), TOLD | {"classes": ["no", "yes"], "features": ["a", "b", "c"]})
     assert answer.status_code == 201, answer.get_json()
     assert answer.get_json()["classes"] == ["no", "yes"]
@@ -62,6 +71,7 @@ def test_a_state_dict_becomes_a_version_that_is_served(client: FlaskClient, part
 
 
 def test_an_onnx_file_becomes_a_version(client: FlaskClient) -> None:
+    """A foreign ONNX file is imported, and its features get names."""
     content = model_of(then("Tanh"), {"w": W1})
     answer = client.post("/v1/models/net/versions?format=onnx", data=content, content_type=BINARY)
     assert answer.status_code == 201, answer.get_json()
@@ -72,11 +82,11 @@ def test_an_onnx_file_becomes_a_version(client: FlaskClient) -> None:
 def test_an_import_can_be_trained_further(
     client: FlaskClient, run: Callable[[str], str | None], post: Callable[..., TestResponse]
 ) -> None:
-    """Its layers are the job's; while that waits the version can't be deleted."""
+    """A job starts from its layers; while the job waits, the version can't be deleted."""
     state = {"0.weight": np.ones((6, 4), np.float32), "1.weight": np.ones((3, 6), np.float32)}
     features = ["sepal length", "sepal width", "petal length", "petal width"]
-    told = {"activations": ["tanh", "softmax"], "features": features}
-    assert send(client, safetensors.save(state), told, "start").status_code == 201
+    description = {"activations": ["tanh", "softmax"], "features": features}
+    assert send(client, safetensors.save(state), description, "start").status_code == 201
     job = {"dataset": {"source": "builtin", "name": "iris"}, "target": "label", "training": {"epochs": 2}}
     job_id = client.post("/v1/jobs", json=job | {"start_from": {"model": "start", "freeze": 1}}).get_json()["id"]
     assert client.delete("/v1/models/start/versions/1").status_code == 409
@@ -88,7 +98,7 @@ def test_an_import_can_be_trained_further(
 
 
 def test_an_imports_weights_go_with_its_last_version(client: FlaskClient, parts: Parts) -> None:
-    """And a large file is written in several pieces, none of which stays."""
+    """A large file is stored in several chunks, and none of them stays."""
     content = model_of(then("Relu"), {"w": np.ones((1500, 1000), np.float32)})
     assert client.post("/v1/models/wide/versions?format=onnx", data=content, content_type=BINARY).status_code == 201
 
@@ -129,6 +139,7 @@ def test_the_same_key_imports_once(client: FlaskClient) -> None:
 def test_a_bad_description_is_refused_by_pointer(
     client: FlaskClient, description: Any, pointer: str, said: str
 ) -> None:
+    """The problem points at the member of the description that does not fit."""
     answer = send(client, safetensors.save(STATE), description)
     assert answer.status_code == 422
     assert answer.get_json()["errors"][0]["pointer"] == pointer
@@ -136,7 +147,7 @@ def test_a_bad_description_is_refused_by_pointer(
 
 
 def test_a_file_that_can_not_be_taken_is_refused_with_its_reason(client: FlaskClient, parts: Parts) -> None:
-    """And leaves nothing behind."""
+    """The problem names the node, and nothing is stored."""
     content = model_of(then("Conv", "w"), {"w": W1})
     answer = client.post("/v1/models/bad/versions?format=onnx", data=content, content_type=BINARY)
     assert answer.status_code == 422
@@ -147,6 +158,7 @@ def test_a_file_that_can_not_be_taken_is_refused_with_its_reason(client: FlaskCl
 
 
 def test_a_bad_request_is_refused(client: FlaskClient) -> None:
+    """A wrong format, media type, form, name or description has its status and a problem document."""
     address, content = "/v1/models/mine/versions", safetensors.save(STATE)
     fine = model_of(then("Relu"), {"w": W1})
     for refused, status in (
@@ -163,7 +175,7 @@ def test_a_bad_request_is_refused(client: FlaskClient) -> None:
 
 
 def test_the_document_says_what_a_description_is(client: FlaskClient) -> None:
-    """The form's parts: the file, and JSON by the validator's own model."""
+    """The OpenAPI document lists the form's parts: the file, and a description with the validator's schema."""
     document = client.get("/v1/openapi.json").get_json()
     sent = document["paths"]["/v1/models/{name}/versions"]["post"]["requestBody"]["content"]
     form = sent["multipart/form-data"]["schema"]["properties"]

@@ -17,6 +17,7 @@ Run = Callable[[str], str | None]
 
 
 def test_a_job_is_accepted_with_its_defaults_filled_in(post: Post, client: FlaskClient) -> None:
+    """The 202 has what a later GET has: defaults, features, classes, parameters and the place in the queue."""
     answer = post(tags=["demo"], metadata={"owner": "me"})
     assert answer.status_code == 202
     job = answer.get_json()
@@ -32,6 +33,7 @@ def test_a_job_is_accepted_with_its_defaults_filled_in(post: Post, client: Flask
 
 
 def test_a_dry_run_stores_nothing(post: Post, client: FlaskClient) -> None:
+    """It answers sizes and costs, and leaves neither a job nor a dataset."""
     plan = post(query="?dry_run=true", training={"test": {"fraction": 0.1}}).get_json()
     assert (plan["inputs"], plan["outputs"], plan["parameters"]) == (4, 3, 67)
     assert plan["rows"] == {"train": 105, "validation": 30, "test": 15}
@@ -44,6 +46,7 @@ def test_a_dry_run_stores_nothing(post: Post, client: FlaskClient) -> None:
 
 
 def test_inline_rows_become_a_dataset_that_the_spec_names(post: Post, run: Run, client: FlaskClient) -> None:
+    """The same rows are stored once, can be read back, and are not deleted while a job names them."""
     inline = {"source": "inline", "columns": ["x", "y"], "rows": [[n, 2 * n] for n in range(40)]}
     job = post(dataset=inline, target="y").get_json()
     again = post(dataset=inline, target="y").get_json()
@@ -58,7 +61,7 @@ def test_inline_rows_become_a_dataset_that_the_spec_names(post: Post, run: Run, 
 
 
 def test_polling_costs_nothing_while_nothing_changes(post: Post, run: Run, client: FlaskClient) -> None:
-    """Job, list and curve have ETags; 304 until the job changes, 200 after."""
+    """Job, list and curve have ETags: the answer is 304 until the job changes, and 200 after."""
     job_id = post().get_json()["id"]
     paths = [f"/v1/jobs/{job_id}", "/v1/jobs", f"/v1/jobs/{job_id}/curve"]
     tags = {path: client.get(path).headers["ETag"] for path in paths}
@@ -71,7 +74,7 @@ def test_polling_costs_nothing_while_nothing_changes(post: Post, run: Run, clien
 
 
 def test_prefer_wait_answers_at_the_next_change(post: Post, client: FlaskClient, later: Callable[..., None]) -> None:
-    """Within a moment of the change, long before the twenty seconds; and after the time with the job as it is."""
+    """The answer comes within a moment of the change, or after the given time with the job as it is."""
     job_id = post().get_json()["id"]
     later(0.3, client.post, f"/v1/jobs/{job_id}/cancel")
     began = time.monotonic()
@@ -86,6 +89,7 @@ def test_prefer_wait_answers_at_the_next_change(post: Post, client: FlaskClient,
 
 
 def test_the_curve_is_columns_or_csv(succeeded: Callable[..., str], client: FlaskClient) -> None:
+    """Both have the same figures; the columns can start after an epoch and be thinned."""
     job_id = succeeded()
     curve = client.get(f"/v1/jobs/{job_id}/curve").get_json()
     assert curve["epochs"] == [1, 2, 3, 4, 5]
@@ -102,6 +106,7 @@ def test_the_curve_is_columns_or_csv(succeeded: Callable[..., str], client: Flas
 
 
 def test_lists_go_on_by_cursor_and_link(post: Post, client: FlaskClient) -> None:
+    """Newest first, without the specification; the Link leads to the next page."""
     ids = [post(name=f"job {n}").get_json()["id"] for n in range(5)]
     first = client.get("/v1/jobs?limit=2")
     page = first.get_json()
@@ -117,12 +122,14 @@ def test_lists_go_on_by_cursor_and_link(post: Post, client: FlaskClient) -> None
     "query", ["limit=0", "limit=1000000000", "cursor=../x", "status=x", "bogus=1", "limit=1&limit=2"]
 )
 def test_a_bad_parameter_is_named(client: FlaskClient, query: str) -> None:
+    """The 422 names the parameter that is out of range, malformed, unknown or repeated."""
     answer = client.get(f"/v1/jobs?{query}")
     assert answer.status_code == 422
     assert answer.get_json()["errors"][0]["parameter"] == query.split("=", maxsplit=1)[0]
 
 
 def test_a_repeated_submission_gets_the_same_answer(post: Post, client: FlaskClient) -> None:
+    """The Idempotency-Key marks the repeat; the same key with another body is a 422, and a malformed key a 400."""
     key = {"Idempotency-Key": "abc-1"}
     first = post(headers=key)
     again = post(headers=key)
@@ -137,6 +144,7 @@ def test_a_repeated_submission_gets_the_same_answer(post: Post, client: FlaskCli
 
 
 def test_changes_are_idempotent_and_refused_from_a_final_state(post: Post, run: Run, client: FlaskClient) -> None:
+    """A repeated pause is no error; a cancelled job can not be resumed."""
     job_id = post().get_json()["id"]
     for change, status in (("pause", "paused"), ("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
         assert client.post(f"/v1/jobs/{job_id}/{change}").get_json()["status"] == status
@@ -162,6 +170,7 @@ def test_a_retry_is_a_new_job_with_members_overridden(post: Post, client: FlaskC
 
 
 def test_the_evaluation_shows_where_the_network_errs(succeeded: Callable[..., str], client: FlaskClient) -> None:
+    """It has the test part's confusion matrix and metrics, which the job shows too."""
     job_id = succeeded(training={"test": {"fraction": 0.2}})
     found = client.get(f"/v1/jobs/{job_id}/evaluation").get_json()
     assert found["test"]["rows"] == 30
@@ -170,6 +179,7 @@ def test_the_evaluation_shows_where_the_network_errs(succeeded: Callable[..., st
 
 
 def test_a_deleted_job_is_gone(succeeded: Callable[..., str], client: FlaskClient, parts: Parts) -> None:
+    """Every address below it answers 404, and its row does not exist."""
     job_id = succeeded()
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
     for path in ("", "/curve", "/events", "/weights", "/evaluation"):
@@ -179,7 +189,7 @@ def test_a_deleted_job_is_gone(succeeded: Callable[..., str], client: FlaskClien
 
 
 def test_ids_that_are_not_there_all_look_the_same(client: FlaskClient) -> None:
-    """Unknown, malformed and hostile ids: the same bytes but for the request id."""
+    """Unknown, malformed and hostile ids get the same bytes, apart from the request id."""
     bodies = set()
     for job_id in ("job_" + "0" * 32, "job_x", "..%2f..%2fetc", "1;DROP TABLE jobs"):
         answer = client.get(f"/v1/jobs/{job_id}", headers={"X-Request-Id": "same"})
@@ -189,6 +199,7 @@ def test_ids_that_are_not_there_all_look_the_same(client: FlaskClient) -> None:
 
 
 def test_a_media_type_that_is_not_answered_is_a_406(succeeded: Callable[..., str], client: FlaskClient) -> None:
+    """The refusal is a problem document; a wildcard is answered."""
     job_id = succeeded()
     for path in ("", "/curve", "/events", "/evaluation"):
         answer = client.get(f"/v1/jobs/{job_id}{path}", headers={"Accept": "image/png"})
@@ -197,7 +208,7 @@ def test_a_media_type_that_is_not_answered_is_a_406(succeeded: Callable[..., str
 
 
 def test_fractions_that_leave_nothing_are_refused_at_submission(post: Post) -> None:
-    """Both parts together are the whole table: a dry run and a submission say so alike."""
+    """Both parts together are the whole table, which a dry run and a submission refuse in the same way."""
     training = {"validation": {"fraction": 0.6}, "test": {"fraction": 0.6}}
     for query in ("?dry_run=true", ""):
         answer = post(query=query, training=training)
@@ -206,7 +217,7 @@ def test_fractions_that_leave_nothing_are_refused_at_submission(post: Post) -> N
 
 
 def test_a_broker_that_is_away_still_accepts_jobs(parts: Parts, post: Post, client: FlaskClient) -> None:
-    """202 within a second; /readyz says degraded."""
+    """The 202 comes within a second, and /readyz says degraded."""
     parts.doorbell._redis.connection_pool.disconnect()
     from worker.broker.doorbell import Doorbell
     from worker.settings import Settings

@@ -15,17 +15,18 @@ from service.context import Parts
 
 @pytest.fixture
 def versions(succeeded: Callable[..., str]) -> list[str]:
-    """The jobs of versions 1 and 2 of the model iris."""
+    """Train versions 1 and 2 of the model iris, and return their jobs."""
     return [succeeded(model="iris", training={"epochs": epochs, "test": {"fraction": 0.1}}) for epochs in (1, 2)]
 
 
 def problem(response: TestResponse) -> tuple[int, list[str]]:
-    """Its status, and what its errors point at."""
+    """Return the status, and what the errors point at."""
     document = response.get_json()
     return document["status"], [error.get("pointer", error.get("parameter")) for error in document.get("errors", [])]
 
 
 def test_a_job_that_names_a_model_makes_its_versions(versions: list[str], client: FlaskClient) -> None:
+    """Each job that names a model becomes its next version, and the job shows which."""
     model = client.get("/v1/models/iris").get_json()
     assert (model["name"], model["latest_version"], model["description"]) == ("iris", 2, "")
     listed = client.get("/v1/models/iris/versions").get_json()["data"]
@@ -35,6 +36,7 @@ def test_a_job_that_names_a_model_makes_its_versions(versions: list[str], client
 
 
 def test_a_version_tells_where_it_came_from_and_how_good_it_is(versions: list[str], client: FlaskClient) -> None:
+    """A version shows its job's evaluation, parameters, data, classes and input columns."""
     version = client.get("/v1/models/iris/versions/2").get_json()
     job = client.get(f"/v1/jobs/{versions[1]}").get_json()
     evaluation = client.get(f"/v1/jobs/{versions[1]}/evaluation").get_json()
@@ -47,6 +49,7 @@ def test_a_version_tells_where_it_came_from_and_how_good_it_is(versions: list[st
 
 
 def test_a_version_names_the_very_bytes_it_was_trained_on(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """A version names the id, name, hash and rows of its uploaded table."""
     table = "x,label\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(30))
     dataset = client.post("/v1/datasets?name=letters", data=table, content_type="text/csv").get_json()
     succeeded(model="letters", dataset={"source": "stored", "id": dataset["id"]})
@@ -57,6 +60,7 @@ def test_a_version_names_the_very_bytes_it_was_trained_on(client: FlaskClient, s
 def test_a_finished_job_is_registered_later_and_its_watchers_see_it(
     client: FlaskClient, succeeded: Callable[..., str]
 ) -> None:
+    """A finished job can become a version later; repeating that changes nothing, and the job's ETag changes."""
     job_id = succeeded()
     before = client.get(f"/v1/jobs/{job_id}")
     assert before.get_json()["model"] is None
@@ -71,6 +75,7 @@ def test_a_finished_job_is_registered_later_and_its_watchers_see_it(
 
 
 def test_a_registration_with_a_key_is_answered_alike(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """The same Idempotency-Key and body get the same answer; another body with that key is a 422."""
     first, second = succeeded(), succeeded()
     key = {"Idempotency-Key": "once"}
     made = client.post("/v1/models", json={"name": "m", "job_id": first}, headers=key)
@@ -82,6 +87,7 @@ def test_a_registration_with_a_key_is_answered_alike(client: FlaskClient, succee
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", ".a", "-a", "a b", "a\0", "é", "a" * 129, "a\n", 7, None])
 def test_a_name_that_is_no_slug_is_refused(client: FlaskClient, post: Callable[..., TestResponse], name: Any) -> None:
+    """A name of other characters, or too long, is refused when registering and in a job."""
     body = {"name": name, "job_id": "job_" + "0" * 32}
     assert problem(client.post("/v1/models", json=body)) == (422, ["/name"])
     if name is not None:
@@ -89,6 +95,7 @@ def test_a_name_that_is_no_slug_is_refused(client: FlaskClient, post: Callable[.
 
 
 def test_what_can_not_be_registered_is_refused(client: FlaskClient, post: Callable[..., TestResponse]) -> None:
+    """A waiting job, an unknown job and an unknown member are refused, and no model is created."""
     waiting = post().get_json()["id"]
     refused = client.post("/v1/models", json={"name": "m", "job_id": waiting})
     assert (refused.status_code, refused.get_json()["code"]) == (409, "not_ready")
@@ -99,6 +106,7 @@ def test_what_can_not_be_registered_is_refused(client: FlaskClient, post: Callab
 
 
 def test_an_alias_is_moved_and_rolled_back_with_its_history(versions: list[str], client: FlaskClient) -> None:
+    """An alias can be moved forth and back and removed, and its history keeps every move."""
     path = "/v1/models/iris/aliases/production"
     for version in (1, 2, 1):
         moved = client.put(path, json={"version": version})
@@ -129,11 +137,13 @@ def test_an_alias_is_moved_and_rolled_back_with_its_history(versions: list[str],
     ],
 )
 def test_a_move_to_nowhere_is_refused(versions: list[str], client: FlaskClient, body: Any, pointer: str) -> None:
+    """A move to a version that does not exist is a 422 with its pointer, and creates no alias."""
     assert problem(client.put("/v1/models/iris/aliases/production", json=body)) == (422, [pointer])
     assert client.get("/v1/models/iris/aliases/production").status_code == 404
 
 
 def test_an_alias_that_is_no_slug_is_refused(versions: list[str], client: FlaskClient) -> None:
+    """An alias of other characters can't be set, and is a 404 to read."""
     for alias in ("%C2%85", "a%20b", "-a", "a" * 129):
         path = f"/v1/models/iris/aliases/{alias}"
         assert client.put(path, json={"version": 1}).status_code == 422
@@ -142,6 +152,7 @@ def test_an_alias_that_is_no_slug_is_refused(versions: list[str], client: FlaskC
 
 
 def test_what_an_alias_points_at_stays(versions: list[str], client: FlaskClient) -> None:
+    """A version with an alias can't be deleted, nor its model, nor its job."""
     client.put("/v1/models/iris/aliases/production", json={"version": 2})
     for path in ("/v1/models/iris", "/v1/models/iris/versions/2"):
         assert client.delete(path).status_code == 409
@@ -156,6 +167,7 @@ def test_what_an_alias_points_at_stays(versions: list[str], client: FlaskClient)
 
 
 def test_a_description_is_changed_and_nothing_else(versions: list[str], client: FlaskClient) -> None:
+    """PATCH changes the description only, and refuses text that can't be stored and other members."""
     changed = client.patch("/v1/models/iris", json={"description": "Three species.\nBy petals."}).get_json()
     assert changed["description"] == "Three species.\nBy petals."
     assert client.get("/v1/models/iris").get_json() == changed
@@ -165,7 +177,7 @@ def test_a_description_is_changed_and_nothing_else(versions: list[str], client: 
 
 
 def test_versions_are_compared(versions: list[str], client: FlaskClient) -> None:
-    """Figures side by side with b - a, and the members of the specification that differ; the job's name is none."""
+    """Figures come in pairs with b - a, specifications with the members that differ; the job's name is not compared."""
     compared = client.get("/v1/models/iris/compare?a=1&b=2").get_json()
     one, two = (client.get(f"/v1/models/iris/versions/{n}").get_json()["metrics"] for n in (1, 2))
     for part in ("validation", "test"):
@@ -180,6 +192,7 @@ def test_versions_are_compared(versions: list[str], client: FlaskClient) -> None
 
 
 def test_lists_have_pages_and_answers_have_tags(versions: list[str], client: FlaskClient) -> None:
+    """Following the links of a list gives the whole list, and an ETag gives a 304."""
     for n in (1, 2):
         for alias in ("a", "b", "a"):
             client.put(f"/v1/models/iris/aliases/{alias}", json={"version": n})
@@ -214,7 +227,7 @@ def test_lists_have_pages_and_answers_have_tags(versions: list[str], client: Fla
 
 @pytest.mark.parametrize("name", ["a%00b", "x" * 300, "%F0%9F%8C%B8", "..%2Fx"])
 def test_addresses_of_nothing_are_not_found(client: FlaskClient, name: str) -> None:
-    """No text of an address reaches the database in a form that it does not take."""
+    """Text and numbers that no database takes are a 404 in an address."""
     big = 10**30
     for path in (name, f"{name}/versions", f"{name}/versions/1", f"iris/versions/{big}", f"{name}/aliases/x"):
         assert client.get(f"/v1/models/{path}").status_code == 404, path
@@ -222,7 +235,7 @@ def test_addresses_of_nothing_are_not_found(client: FlaskClient, name: str) -> N
 
 
 def test_the_input_schema_accepts_what_predict_accepts(client: FlaskClient, succeeded: Callable[..., str]) -> None:
-    """Each kind of cell in each column, by an independent validator."""
+    """For each kind of cell in each column, an independent validator and predict agree."""
     cells = [1.5, 2, -7, None, "", "a", "true", "3", 3, 3.0, True, False, "01", 1, "2.5", 2.5, "zz"]
     rows = [[n / 2, ("a", "true", None)[n % 3], ("3", "01", "2.5")[n % 3], "ab"[n % 2]] for n in range(30)]
     table = {"source": "inline", "columns": ["x", "with", "without", "label"], "rows": rows}
@@ -248,7 +261,7 @@ def test_the_input_schema_accepts_what_predict_accepts(client: FlaskClient, succ
 
 
 def test_a_list_of_versions_is_four_statements(versions: list[str], client: FlaskClient, parts: Parts) -> None:
-    """Whatever their number: the model, the numbers, the rows and their aliases."""
+    """Listing any number of versions reads the model, the numbers, the rows and their aliases: four statements."""
     statements: list[str] = []
     event.listen(parts.database.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     client.get("/v1/models/iris/versions")
@@ -256,6 +269,7 @@ def test_a_list_of_versions_is_four_statements(versions: list[str], client: Flas
 
 
 def test_a_number_past_any_database_is_not_found(versions: list[str], client: FlaskClient) -> None:
+    """A version number that no database can hold is a 404 in an address and a 422 in a query."""
     for number in (2**31, 2**63, 10**30):
         path = f"/v1/models/iris/versions/{number}"
         assert [client.get(path).status_code, client.delete(path).status_code] == [404, 404]
@@ -264,7 +278,7 @@ def test_a_number_past_any_database_is_not_found(versions: list[str], client: Fl
 
 
 def test_a_repeat_of_what_was_deleted_makes_another(client: FlaskClient, succeeded: Callable[..., str]) -> None:
-    """The key of an import goes with the version that it made: the same request later is answered by a new one."""
+    """Deleting an imported version also deletes its idempotency key: the same request then makes a new version."""
     content = own_weights(client, succeeded())
     key = {"Idempotency-Key": "import-1"}
     address = "/v1/models/again/versions?format=safetensors"
@@ -285,6 +299,6 @@ def own_weights(client: FlaskClient, job_id: str) -> bytes:
 
 
 def test_an_unknown_parameter_is_refused_everywhere(client: FlaskClient, succeeded: Callable[..., str]) -> None:
-    """Also where none is known: an answer that left it out would be an answer to another question."""
+    """A route without parameters refuses one too: to ignore it would be to answer another question."""
     answer = client.get(f"/v1/jobs/{succeeded()}/certificate?checkpoint=999")
     assert (answer.status_code, answer.get_json()["errors"][0]["parameter"]) == (422, "checkpoint")

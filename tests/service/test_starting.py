@@ -1,4 +1,4 @@
-"""start_from over HTTP: what is answered, what is kept, and what is refused."""
+"""start_from over HTTP: what is answered, what is stored, and what is refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from werkzeug.test import TestResponse
 
 from service.context import Parts
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.models import register_version
+from worker.records.versions import register_version
 from worker.records.weights import newest_weights_id
 
 ABSENT = "job_" + "0" * 32
@@ -22,7 +22,7 @@ def source_id(succeeded: Callable[..., str]) -> str:
 
 @pytest.fixture
 def post_started(client: FlaskClient) -> Callable[..., TestResponse]:
-    """Post a job that says no more than it must."""
+    """Post a job with only the members that it must have."""
 
     def post(start_from: Any, query: str = "", **changes: Any) -> TestResponse:
         job = {"dataset": {"source": "builtin", "name": "iris"}, "target": "label", "start_from": start_from}
@@ -34,7 +34,7 @@ def post_started(client: FlaskClient) -> Callable[..., TestResponse]:
 def test_a_job_takes_the_sources_layers(
     source_id: str, post_started: Callable[..., TestResponse], run: Callable[[str], str | None], client: FlaskClient
 ) -> None:
-    """The dry run and the job show them; a frozen job trains, and its retry starts from the same."""
+    """The dry run and the job show the source's layers; a frozen job trains, and its retry has the same source."""
     start = {"job": source_id, "freeze": 1}
     source = client.get(f"/v1/jobs/{source_id}").get_json()
     dry = post_started(start, "?dry_run=true")
@@ -50,6 +50,7 @@ def test_a_job_takes_the_sources_layers(
 def test_a_source_in_use_is_not_deleted(
     source_id: str, post_started: Callable[..., TestResponse], run: Callable[[str], str | None], client: FlaskClient
 ) -> None:
+    """A job can't be deleted while another that starts from it waits."""
     job_id = post_started({"job": source_id}).get_json()["id"]
     assert client.delete(f"/v1/jobs/{source_id}").status_code == 409
     assert client.post(f"/v1/jobs/{job_id}/cancel").status_code == 200
@@ -57,7 +58,7 @@ def test_a_source_in_use_is_not_deleted(
 
 
 def test_a_version_is_a_source(source_id: str, parts: Parts, post_started: Callable[..., TestResponse]) -> None:
-    """The newest, where none is named; the specification keeps its number."""
+    """Without a number the newest version is the source, and the specification keeps its number."""
     parts.database.write(
         lambda session: register_version(session, DEFAULT_PROJECT, "iris", newest_weights_id(session, source_id))
     )
@@ -91,7 +92,10 @@ def test_what_can_not_be_started_is_named(
     pointer: str,
     said: str,
 ) -> None:
-    """At submission, by a pointer into the body. OWN: the job that succeeded."""
+    """A source that can't be used is refused at submission, with a pointer into the body.
+
+    OWN: the job that succeeded.
+    """
     if start == "OWN":
         start = {"job": source_id} | {name: changes[name] for name in ("freeze",) if name in changes}
         changes = {name: value for name, value in changes.items() if name != "freeze"}
@@ -105,6 +109,7 @@ def test_what_can_not_be_started_is_named(
 def test_a_job_that_has_not_succeeded_is_no_source(
     post: Callable[..., TestResponse], post_started: Callable[..., TestResponse]
 ) -> None:
+    """A waiting job is refused as a source."""
     waiting = post().get_json()["id"]
     answer = post_started({"job": waiting})
     assert answer.status_code == 422

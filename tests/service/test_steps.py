@@ -1,4 +1,4 @@
-"""Kept steps over HTTP."""
+"""Kept training steps over HTTP."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from safetensors import numpy as safetensors
 
 
 def test_a_kept_step_is_listed_and_fetched(client: FlaskClient, succeeded: Callable[..., str]) -> None:
-    """And its numbers follow from one another: z = x w + b, dL/dw = x^T dL/dz, w after = w before + update."""
+    """Its numbers follow from one another: z = x w + b, dL/dw = x^T dL/dz, w after = w before + update."""
     job = client.get(f"/v1/jobs/{succeeded(training={'replay_steps': [3]})}").get_json()
     (listed,) = client.get(job["links"]["steps"]).get_json()["data"]
     assert (listed["step"], listed["epoch"], len(listed["weights_sha256"])) == (3, 1, 64)
@@ -28,10 +28,12 @@ def test_a_kept_step_is_listed_and_fetched(client: FlaskClient, succeeded: Calla
 
 @pytest.mark.parametrize("step", ["2", "0", "-1", "x", "9" * 30, "%C2%B2"])
 def test_a_step_that_is_not_kept_is_a_404(client: FlaskClient, succeeded: Callable[..., str], step: str) -> None:
+    """A step that was not kept, or is not a number, is a 404."""
     job_id = succeeded(training={"epochs": 1, "replay_steps": [1]})
     assert client.get(f"/v1/jobs/{job_id}/steps/{step}").status_code == 404
     assert client.get("/v1/jobs/job_none/steps").status_code == 404
 
 
 def test_a_job_that_did_not_ask_keeps_none(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """Without replay_steps the list of steps is empty."""
     assert client.get(f"/v1/jobs/{succeeded()}/steps").get_json() == {"data": []}

@@ -1,4 +1,4 @@
-"""Health, figures, and a document that says what the routes do."""
+"""Health, figures, and the OpenAPI document, which agrees with the routes."""
 
 import re
 from collections.abc import Callable
@@ -19,6 +19,7 @@ WEIGHT = {"weight": {"layer": 1, "from": 0, "to": 1}}
 
 
 def test_alive_and_ready(client: FlaskClient, parts: Parts) -> None:
+    """The API is ready until the schema is not this version's."""
     assert client.get("/healthz").get_json() == {"status": "alive"}
     assert client.get("/readyz").get_json()["status"] == "ready"
     with parts.database.engine.begin() as connection:
@@ -27,6 +28,7 @@ def test_alive_and_ready(client: FlaskClient, parts: Parts) -> None:
 
 
 def test_figures_of_the_queue(client: FlaskClient, post: Callable[..., TestResponse]) -> None:
+    """A waiting job is counted in /v1/system and in /metrics."""
     post()
     system = client.get("/v1/system").get_json()
     assert system["queue"]["depth"] == 1
@@ -39,6 +41,7 @@ def test_figures_of_the_queue(client: FlaskClient, post: Callable[..., TestRespo
 
 
 def test_the_document_is_valid_and_names_every_route(client: FlaskClient, app: Flask) -> None:
+    """The OpenAPI document is valid and has exactly the routes of the app."""
     document = client.get("/v1/openapi.json").get_json()
     OpenAPIV31SpecValidator(document).validate()
     described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
@@ -52,7 +55,7 @@ def test_the_document_is_valid_and_names_every_route(client: FlaskClient, app: F
 
 
 def answers_about_models(client: FlaskClient, job_id: str) -> list[tuple[str, str, Any]]:
-    """(method, path of the document, answer), of the only version of iris."""
+    """Return method, path in the document, and answer, for the only version of iris."""
     model, rows = "/v1/models/{name}", {"rows": [[1, 2, 3, 90]]}
     alias = f"{model}/aliases/{{alias}}"
     asked = [
@@ -129,6 +132,8 @@ def test_answers_are_what_the_document_says(client: FlaskClient, succeeded: Call
 def test_an_error_of_ours_leaks_nothing(
     client: FlaskClient, parts: Parts, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
+    """An internal error shows no stack trace, path or SQL."""
+
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("SELECT secret FROM /site-packages/sqlalchemy")
 
@@ -141,6 +146,7 @@ def test_an_error_of_ours_leaks_nothing(
 def test_a_database_that_is_away_is_a_503_with_a_time_to_come_back(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch, parts: Parts
 ) -> None:
+    """Without its database the API answers 503 with Retry-After, and is not ready."""
     parts.database.close()
     path = parts.database.engine.url.database
     assert path is not None

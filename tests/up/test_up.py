@@ -31,7 +31,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_a_job_goes_all_the_way(gradmill: Product) -> None:
-    """Submit over HTTP, watch the stream, see the curve, predict: broker, API, worker and database are real."""
+    """Submit over HTTP, watch the stream, read the curve, predict; every part is real."""
     job = gradmill.post("/v1/jobs", SPEC).raise_for_status().json()
     events = gradmill.get(job["links"]["events"], headers={"Accept": "application/x-ndjson"})
     lines = [json.loads(line) for line in events.text.splitlines()]
@@ -79,7 +79,7 @@ def product(tmp_path: Path) -> Iterator[Product]:
 
 
 def test_ctrl_c_releases_running_jobs_and_leaves_no_process(product: Product) -> None:
-    """Within ten seconds, with a stream open; the next start finds the job and goes on from where it was."""
+    """It ends within ten seconds though a stream is open, and the next start continues the job."""
     job = product.post("/v1/jobs", LONG).json()
     while product.get(job["links"]["self"]).json()["progress"]["epoch"] < 50:
         time.sleep(0.05)
@@ -103,7 +103,7 @@ def test_ctrl_c_releases_running_jobs_and_leaves_no_process(product: Product) ->
 
 
 def test_after_kill_9_a_second_start_takes_over(product: Product) -> None:
-    """The supervisor dies without a word; its children follow, and the next start finishes the job."""
+    """The supervisor is killed, its children end with it, and the next start finishes the job."""
     job = product.post("/v1/jobs", SPEC | {"training": {"epochs": 2000}}).json()
     product.wait(job["id"], "running")
     product.client.close()
@@ -114,7 +114,7 @@ def test_after_kill_9_a_second_start_takes_over(product: Product) -> None:
 
 
 def test_a_worker_child_that_is_killed_loses_no_job(product: Product) -> None:
-    """kill -9 of the process that trains: the lease runs out, another attempt resumes, every epoch stands once."""
+    """kill -9 of the process that trains: the lease runs out, another attempt resumes, every epoch is there once."""
     job = product.post("/v1/jobs", SPEC | {"training": {"epochs": 12_000, "checkpoint_seconds": 0.2}}).json()
     while product.get(job["links"]["self"]).json()["progress"]["epoch"] < 200:
         time.sleep(0.02)
@@ -128,7 +128,7 @@ def test_a_worker_child_that_is_killed_loses_no_job(product: Product) -> None:
 
 
 def test_a_child_that_dies_is_missed_at_once(tmp_path: Path) -> None:
-    """Its parent lives, so nobody waits for the lease, which lasts a minute: the job runs again long before."""
+    """The worker sees its process die: the job runs again long before its lease of a minute ends."""
     with start_product(tmp_path / "data", port=free_port(), GRADMILL_LEASE_SECONDS="60") as product:
         job = product.post("/v1/jobs", SPEC | {"training": {"epochs": 200_000, "checkpoint_seconds": 0.2}}).json()
         while product.get(job["links"]["self"]).json()["progress"]["epoch"] < 100:
@@ -144,12 +144,14 @@ def test_a_child_that_dies_is_missed_at_once(tmp_path: Path) -> None:
 
 
 def test_the_key_is_its_owners_only(gradmill: Product) -> None:
+    """Nobody else may read the key's file, or open the broker's folder."""
     mode = stat.S_IMODE((gradmill.folder / "api_key").stat().st_mode)
     assert oct(mode) == "0o600"
     assert stat.S_IMODE((gradmill.folder / "broker").stat().st_mode) == 0o700
 
 
 def test_a_second_instance_on_the_folder_is_refused(gradmill: Product) -> None:
+    """One sentence says that another instance runs, and exit code 1."""
     finished = command("up", "--data-dir", str(gradmill.folder), "--port", str(free_port()))
     assert (finished.returncode, finished.stdout) == (1, "")
     assert finished.stderr.startswith("Another gradmill runs on the data folder")
@@ -157,6 +159,7 @@ def test_a_second_instance_on_the_folder_is_refused(gradmill: Product) -> None:
 
 
 def test_a_busy_port_is_refused(tmp_path: Path) -> None:
+    """One sentence says that the port is in use, and exit code 1."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -167,7 +170,7 @@ def test_a_busy_port_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_broker_of_ones_own_that_is_away_is_not_replaced(tmp_path: Path) -> None:
-    """A URL that was given is used as it is: the product comes up degraded, and starts no server at that address."""
+    """The product comes up degraded, and starts no server of its own at that address."""
     socket_of_user = tmp_path / "own.sock"
     with start_product(tmp_path / "data", free_port(), GRADMILL_REDIS_URL=f"unix://{socket_of_user}") as product:
         assert product.get("/readyz").json()["broker"] == "away"
@@ -175,6 +178,7 @@ def test_a_broker_of_ones_own_that_is_away_is_not_replaced(tmp_path: Path) -> No
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """One sentence says why the folder can't be written, and exit code 1."""
     blocked = tmp_path / "file"
     blocked.write_text("")
     finished = command("up", "--data-dir", str(blocked / "data"), "--port", str(free_port()))
@@ -184,6 +188,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """`migrate` says in one sentence which setting to check, without the URL, which may hold a password."""
     url = "postgresql://postgres@127.0.0.1:9/none"
     finished = command("migrate", GRADMILL_DATABASE_URL=url, GRADMILL_DATA_DIR=str(tmp_path))
     assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)

@@ -1,4 +1,6 @@
-"""Activations a = f(z), and the factor da/dz of the chain rule: see `activation.py` for what each must give."""
+"""The activations a = f(z), each with the factor da/dz of the chain rule. `activation.py` says what each must give."""
+
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,16 +12,27 @@ from worker.backprop.relu import Relu
 class Identity(Activation):
     """da/dz = 1."""
 
+    name = "identity"
+    initializer = "glorot_uniform"
+    kinks = ()
+    couples_units = False
+    probabilities = None
+
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         return z if out is None or out is z else np.positive(z, out=out)
 
     def grad_z(self, grad: Floats, z: Floats, a: Floats) -> None:
-        """dL/dz is dL/da."""
+        """Leave dL/da as it is: it equals dL/dz."""
 
 
 class LeakyRelu(Activation):
     """z where z > 0, else slope z. Source: Maas et al. (2013)."""
 
+    name = "leaky_relu"
+    initializer = "he_normal"
+    kinks = (0.0,)
+    couples_units = False
+    probabilities = None
     slope = 0.01
 
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
@@ -33,6 +46,11 @@ class LeakyRelu(Activation):
 class Elu(Activation):
     """z where z > 0, else alpha (e^z - 1). da/dz = 1, or a + alpha. Source: Clevert et al. (2016), section 3."""
 
+    name = "elu"
+    initializer = "he_normal"
+    kinks: ClassVar[tuple[float, ...]] = ()
+    couples_units = False
+    probabilities = None
     alpha = 1.0
     scale = 1.0
 
@@ -55,16 +73,24 @@ class Selu(Elu):
     Source: Klambauer et al. (2017), equation 2.
     """
 
+    name = "selu"
+    initializer = "lecun_normal"
+    kinks = (0.0,)
     alpha = 1.6732632423543772
     scale = 1.0507009873554805
 
 
 class Gelu(Activation):
-    """z times the normal distribution function, in its tanh form: NumPy has no erf.
+    """z times the normal distribution function, in its tanh form, since NumPy has no erf.
 
     a = z (1 + tanh(u)) / 2, u = sqrt(2/pi) (z + 0.044715 z^3). Source: Hendrycks and Gimpel (2016), section 2.
     """
 
+    name = "gelu"
+    initializer = "he_normal"
+    kinks = ()
+    couples_units = False
+    probabilities = None
     keeps_z = True
     root = float(np.sqrt(2 / np.pi))
     cubic = 0.044715
@@ -92,6 +118,11 @@ class Gelu(Activation):
 class Silu(Activation):
     """z sigmoid(z), also called swish. da/dz = s + a (1 - s). Source: Elfwing et al. (2018)."""
 
+    name = "silu"
+    initializer = "he_normal"
+    kinks = ()
+    couples_units = False
+    probabilities = None
     keeps_z = True
 
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
@@ -105,6 +136,12 @@ class Silu(Activation):
 class Softplus(Activation):
     """log(1 + e^z). da/dz = sigmoid(z) = 1 - e^-a. Source: Dugas et al. (2001)."""
 
+    name = "softplus"
+    initializer = "he_normal"
+    kinks = ()
+    couples_units = False
+    probabilities = None
+
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         return np.logaddexp(z, z.dtype.type(0), out=out)
 
@@ -115,6 +152,12 @@ class Softplus(Activation):
 
 class Tanh(Activation):
     """da/dz = 1 - a^2."""
+
+    name = "tanh"
+    initializer = "glorot_uniform"
+    kinks = ()
+    couples_units = False
+    probabilities = None
 
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         return np.tanh(z, out=out)
@@ -127,6 +170,12 @@ class Tanh(Activation):
 class Sigmoid(Activation):
     """1 / (1 + e^-z). da/dz = a (1 - a)."""
 
+    name = "sigmoid"
+    initializer = "glorot_uniform"
+    kinks = ()
+    couples_units = False
+    probabilities = "each"
+
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         return sigmoid(z, out)
 
@@ -137,6 +186,12 @@ class Sigmoid(Activation):
 
 class HardSigmoid(Activation):
     """z/6 + 1/2, cut at 0 and 1. da/dz = 1/6 between the cuts, else 0. Source: Howard et al. (2019), section 5.2."""
+
+    name = "hard_sigmoid"
+    initializer = "glorot_uniform"
+    kinks = (0.0, 1.0)
+    couples_units = False
+    probabilities = None
 
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         a = np.divide(z, 6, out=out)
@@ -150,6 +205,12 @@ class HardSigmoid(Activation):
 class Exponential(Activation):
     """e^z, the inverse of the log link: for counts. da/dz = a. Source: McCullagh and Nelder (1989), chapter 6."""
 
+    name = "exponential"
+    initializer = "glorot_uniform"
+    kinks = ()
+    couples_units = False
+    probabilities = None
+
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         return np.exp(z, out=out)
 
@@ -159,6 +220,12 @@ class Exponential(Activation):
 
 class Softmax(Activation):
     """e^z_k / sum_j e^z_j down each column. da_k/dz_j = a_k (delta_kj - a_j). Source: Bishop (2006), equation 4.106."""
+
+    name = "softmax"
+    initializer = "glorot_uniform"
+    kinks = ()
+    couples_units = True
+    probabilities = "classes"
 
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         # shift by the largest: exp cannot overflow and softmax is unchanged
@@ -173,9 +240,12 @@ class Softmax(Activation):
         a *= grad.sum(axis=-2, keepdims=True)
         grad -= a
 
+    def along(self, z: Floats, a: Floats, direction: Floats) -> Floats:
+        return a * (direction - a @ direction)
+
 
 def sigmoid(z: Floats, out: Floats | None = None) -> Floats:
-    """1 / (1 + e^-z) as (1 + tanh(z/2)) / 2, which has no exponential that could overflow."""
+    """Return 1 / (1 + e^-z) as (1 + tanh(z/2)) / 2, which has no exponential that could overflow."""
     a = np.multiply(z, 0.5, out=out)
     np.tanh(a, out=a)
     a += 1
@@ -184,17 +254,21 @@ def sigmoid(z: Floats, out: Floats | None = None) -> Floats:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "identity": Identity(),
-    "relu": Relu(),
-    "leaky_relu": LeakyRelu(),
-    "elu": Elu(),
-    "selu": Selu(),
-    "gelu": Gelu(),
-    "silu": Silu(),
-    "softplus": Softplus(),
-    "tanh": Tanh(),
-    "sigmoid": Sigmoid(),
-    "hard_sigmoid": HardSigmoid(),
-    "exponential": Exponential(),
-    "softmax": Softmax(),
+    activation.name: activation
+    for activation in (
+        Identity(),
+        Relu(),
+        LeakyRelu(),
+        Elu(),
+        Selu(),
+        Gelu(),
+        Silu(),
+        Softplus(),
+        Tanh(),
+        Sigmoid(),
+        HardSigmoid(),
+        Exponential(),
+        Softmax(),
+    )
 }
+"Every activation by its name in a specification."

@@ -1,4 +1,4 @@
-"""The best epoch so far, its weights, and whether patience has run out; of a stack, each member's own."""
+"""The best epoch so far, its weights, and whether patience has run out, for each member of a stack by itself."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,11 @@ from worker.backprop.plan import Plan
 
 
 class Best:
-    """value: the monitored figure at its best, sign changed where higher is better, so that lower always is.
+    """Remembers the best epoch. All arrays are (...), with one number for each member.
 
-    parameters: those of the best epoch, or None where they are not to be restored. All arrays are (...), one number a
-    member. mean: of a stack's members, which tells the best epoch of the whole.
+    value: the monitored figure at its best, negated if higher is better, so that lower is always better.
+    over: whether patience has run out. mean: the mean over a stack's members at its best, which decides the best epoch
+    of the whole. parameters: those of the best epoch, or None if they are not to be restored.
     """
 
     def __init__(self, plan: Plan, parameters: Parameters) -> None:
@@ -29,7 +30,7 @@ class Best:
             self.parameters.flat[...] = parameters.flat
 
     def note(self, epoch: int, values: Floats, parameters: Parameters) -> bool:
-        """Take in an epoch's figure; whether it is the best of the whole. NaN is never the best."""
+        """Record an epoch's figure. Return whether the epoch is the best of the whole; NaN never is."""
         needed = self.patience.minimum_delta if self.patience else 0.0
         improved = (values < self.value - needed) & ~self.over
         if improved.any():

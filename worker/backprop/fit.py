@@ -1,4 +1,4 @@
-"""A training run that yields one Epoch at a time, can be stopped at any step, and resumes to the bit."""
+"""A training run that yields one Epoch at a time, can stop at any step, and resumes to the bit."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ from worker.errors import FigureError
 
 
 class Training:
-    """One run. `run` may be called again after it stopped; `state` and `restore` move it to another process."""
+    """One run. `run` may be called again after a stop; `state` and `restore` move the run to another process."""
 
     def __init__(
         self,
@@ -39,9 +39,9 @@ class Training:
         start: Mapping[str, Floats] | None = None,
         replay: Replay | None = None,
     ) -> None:
-        """start: arrays by their names in a weights file, which the first weights have in place of random ones.
+        """start: arrays by their names in a weights file, which replace the random first weights.
 
-        replay: keeps every tensor of the steps that it wants; of a single network.
+        replay: keeps every tensor of the steps that it wants; for a single network only.
         """
         self.replay = replay
         self.network, self.objective, self.schedule, self.plan = network, objective, schedule, plan
@@ -51,7 +51,8 @@ class Training:
         self._initialize()
         self.parameters.overwrite(start or {})
         self.gradients = self.parameters.like()
-        self.updates = Updates(plan, optimizer, self.parameters, self.gradients)
+        penalised = [layer.penalised for layer in network.layers]
+        self.updates = Updates(plan, optimizer, self.parameters, self.gradients, penalised)
         self.best = Best(plan, self.parameters)
         self.epoch = 0
         self._step = 0
@@ -61,7 +62,7 @@ class Training:
         self._dropout = np.random.default_rng((plan.seed, DROPOUT))
         size = min(plan.batch_size, train.rows)
         self._batches = self._batches_of(size, train.rows // size)
-        # what is left over makes a smaller last batch
+        # the rows that are left over make a smaller last batch
         self._rest = self._batches_of(train.rows % size, 1) if train.rows % size else None
         self.steps = train.rows // size + (self._rest is not None)
 
@@ -81,25 +82,25 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """No epoch is left, or patience has run out."""
+        """Whether no epoch is left, or patience has run out."""
         return self.epoch >= self.plan.epochs or (self.plan.patience is not None and bool(self.best.over.all()))
 
     @property
     def final(self) -> Parameters:
-        """The parameters to keep: the best epoch's where asked for, else the last's."""
+        """The resulting parameters: the best epoch's if they are to be restored, else the last epoch's."""
         return self.parameters if self.best.parameters is None else self.best.parameters
 
     @property
     def final_epoch(self) -> int:
-        """The epoch whose parameters `final` has; of a stack, the last of its members' best."""
+        """The epoch whose parameters `final` has; for a stack, the last of its members' best epochs."""
         return self.epoch if self.best.parameters is None else int(self.best.epoch.max())
 
     def run(self, should_stop: Callable[[], bool]) -> Iterator[Epoch]:
-        """Yield epochs until finished. `should_stop` is asked after each step; on True the run returns at once.
+        """Yield epochs until finished. `should_stop` is called after each step; if it returns True, return at once.
 
-        After an epoch's last step it yields that epoch first, and goes on if it is called on.
-        Raises DivergedError when an epoch's training or measured loss, or a weight after it, is not finite; NumPy's
-        own warnings of an overflow are off, since it ends in that. Raises FigureError if the monitored figure is none.
+        After an epoch's last step the epoch is yielded first.
+        Raises DivergedError when a loss of an epoch, or a weight after it, is not finite; NumPy's own overflow warnings
+        are off, since an overflow ends in that error. Raises FigureError if the monitored figure does not exist.
         """
         while not self.finished:
             epoch = self._one_epoch(should_stop)
@@ -109,32 +110,32 @@ class Training:
 
     @np.errstate(all="ignore")
     def _one_epoch(self, should_stop: Callable[[], bool]) -> Epoch | None:
-        """The rest of the epoch under way, or None if it was stopped before its last step."""
+        """Run the rest of the current epoch; return None if it was stopped before its last step."""
         order = self._orders.current()
-        kept = self._kept()
+        kept = self._weights_of_done()
         ended = self._train_epoch(order, should_stop)
         if kept is not None:
             self.parameters.flat[self.best.over] = kept
             if self.updates.before is not None:
-                # what is taken back is no update
+                # restored weights count as no update
                 self.updates.before[self.best.over] = kept
         if not ended:
             return None
         epoch = self._end_epoch(order)
         if self.validation is None and self.finished:
-            # the result's own loss, which nothing has measured yet
+            # nothing has measured the loss of the resulting weights yet
             check_finite({"train_loss": self.evaluate(self.final, self.train)[0]}, self.final, self.epoch)
         return epoch
 
-    def _kept(self) -> Floats | None:
-        """The parameters of the members that are done: batch_norm's running figures move without a gradient."""
+    def _weights_of_done(self) -> Floats | None:
+        """Return the parameters of the members that are done, whose running figures still move in a forward pass."""
         has_done = self.plan.seeds is not None and self.best.over.any()
         return self.parameters.flat[self.best.over] if has_done else None
 
     def _train_epoch(self, order: Integers, should_stop: Callable[[], bool]) -> bool:
-        rates, dropout, take, watch = self._rates(), self._dropout, self.updates.take, self._watch()
+        rates, dropout, apply, watch = self._rates(), self._dropout, self.updates.apply, self._watch()
         if watch is not None:
-            take = watch.take
+            apply = watch.apply
         has_figures = (self.epoch + 1) % self.plan.figures_every == 0
         for batches, each_pass, first in self._from_step(self._step):
             training_pass = each_pass if watch is None else watch.passing(each_pass)
@@ -143,21 +144,21 @@ class Training:
                 training_pass(*batch, dropout)
                 self._step += 1
                 last = self._step == self.steps
-                take(rows, rates[self._step - 1], last=last, layers=has_figures)
+                apply(rows, rates[self._step - 1], last=last, layers=has_figures)
                 if should_stop() and not last:
                     return False
         self._learning_rate = rates[-1]
         return True
 
     def _watch(self) -> Watch | None:
-        """Over this epoch, if a step that is left of it is wanted."""
+        """Return a watcher for this epoch if one of its remaining steps is wanted."""
         done = self.epoch * self.steps + self._step
         if self.replay is None or not self.replay.wants_any(done + 1, self.steps - self._step):
             return None
         return self.replay.watch(self.updates, epoch=self.epoch + 1, number=done + 1)
 
     def _from_step(self, step: int) -> Iterator[tuple[Batches, TrainingPass, int]]:
-        """The batches that are left in this epoch, with the number of the first."""
+        """Yield the batches that are left in this epoch, with the number of the first one."""
         batches, training_pass = self._batches
         if step < batches.steps:
             yield batches, training_pass, step
@@ -165,12 +166,12 @@ class Training:
             yield *self._rest, 0
 
     def _part_of(self, order: Integers, batches: Batches) -> Integers:
-        """The rows of the full batches, or of the smaller last one."""
+        """Return the part of an order that belongs to the full batches, or to the smaller last one."""
         whole = batches.steps * batches.rows
         return order[..., :whole] if batches is self._batches[0] else order[..., -whole:]
 
     def _rates(self) -> list[float | Floats]:
-        """The learning rate of each step; a member of a stack whose patience has run out stays as it is."""
+        """Return the learning rate of each step, which is 0 for a member whose patience has run out."""
         factors = self.schedule.factors(self.epoch, self.steps)
         if self.plan.seeds is None:
             return [self.plan.learning_rate * factor for factor in factors]
@@ -203,7 +204,7 @@ class Training:
         )
 
     def _train_figures(self, order: Integers) -> dict[str, Floats]:
-        """The loss and the metrics of the epoch's batches, as they were met."""
+        """Return the loss and the metrics of the epoch's batches, each at its own step's weights."""
         losses, sums = [], []
         for batches, _, _ in self._from_step(0):
             losses.append(batches.losses(self._part_of(order, batches)))
@@ -218,11 +219,14 @@ class Training:
         return figures
 
     def evaluate(self, parameters: Parameters, part: Part) -> tuple[Floats, dict[str, Floats]]:
-        """The mean loss and the metrics of these parameters on a part, in inference mode; one number a member."""
+        """Return the mean loss and the metrics of these parameters on a part, in inference mode, for each member."""
         return evaluate(self.network, self.objective, self.metrics, parameters, part)
 
     def _monitored(self, figures: Mapping[str, Floats]) -> Floats:
-        """The figure that tells the best epoch; lower is better."""
+        """Return the figure that decides the best epoch, negated if higher is better.
+
+        Raises FigureError if it is NaN.
+        """
         name = self.plan.monitor
         if name not in figures:
             name = name.replace("validation_", "train_")
@@ -235,20 +239,20 @@ class Training:
         if updates.before is None:
             return None
         moved = distances(self.parameters, updates.before)
-        # a copy of all weights makes room for the activations of some rows
+        # free the copy of all weights before the activations of some rows are allocated
         updates.before = None
         dead = dead_units(self.network, self.parameters, (self.validation or self.train).x)
         return layer_figures(self.network, self.parameters, updates.layer_norms, moved, dead)
 
     def state(self) -> State:
-        """A copy of all that the next step depends on."""
+        """Return a copy of everything that the next step depends on."""
         arrays = {"parameters": self.parameters.flat.copy()}
         if self.best.parameters is not None:
             arrays["best"] = self.best.parameters.flat.copy()
         if self.updates.accumulated is not None:
             arrays["accumulated"] = self.updates.accumulated.flat.copy()
         if self._step:
-            # what the epoch's figures are made of
+            # the epoch's figures are computed from these
             arrays["z"] = self._batches[0].z[: self._step].copy()
         arrays |= {f"optimizer.{name}": slot.copy() for name, slot in self.updates.optimizer.slots.items()}
         values = {
@@ -264,7 +268,7 @@ class Training:
         return State(arrays, values)
 
     def restore(self, state: State) -> None:
-        """Go on from a state that `state` gave, in this or another process."""
+        """Continue from a state that `state` returned, in this or another process."""
         arrays, values = state
         self.parameters.flat[...] = arrays["parameters"]
         if self.best.parameters is not None:

@@ -1,4 +1,4 @@
-"""The weights before the first step: (inputs, units) arrays from a generator."""
+"""The weights before the first step: each initialiser draws an array of (inputs, units) from a generator."""
 
 import math
 from collections.abc import Callable
@@ -11,45 +11,45 @@ Initializer = Callable[[np.random.Generator, int, int], Floats]
 
 
 def he_normal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
-    """Normal with variance 2 / inputs. Source: He et al. (2015), equation 10."""
+    """Draw normal numbers of variance 2 / inputs. Source: He et al. (2015), equation 10."""
     return _normal(generator, inputs, units, 2 / inputs)
 
 
 def he_uniform(generator: np.random.Generator, inputs: int, units: int) -> Floats:
-    """Uniform with variance 2 / inputs."""
+    """Draw uniform numbers of variance 2 / inputs."""
     return _uniform(generator, inputs, units, 2 / inputs)
 
 
 def glorot_normal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
-    """Normal with variance 2 / (inputs + units). Source: Glorot and Bengio (2010), equation 12."""
+    """Draw normal numbers of variance 2 / (inputs + units). Source: Glorot and Bengio (2010), equation 12."""
     return _normal(generator, inputs, units, 2 / (inputs + units))
 
 
 def glorot_uniform(generator: np.random.Generator, inputs: int, units: int) -> Floats:
-    """Uniform with variance 2 / (inputs + units). Source: Glorot and Bengio (2010), equation 16."""
+    """Draw uniform numbers of variance 2 / (inputs + units). Source: Glorot and Bengio (2010), equation 16."""
     return _uniform(generator, inputs, units, 2 / (inputs + units))
 
 
 def lecun_normal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
-    """Normal with variance 1 / inputs, which selu needs. Source: LeCun et al. (1998), equation 16."""
+    """Draw normal numbers of variance 1 / inputs, which selu needs. Source: LeCun et al. (1998), equation 16."""
     return _normal(generator, inputs, units, 1 / inputs)
 
 
 def lecun_uniform(generator: np.random.Generator, inputs: int, units: int) -> Floats:
-    """Uniform with variance 1 / inputs."""
+    """Draw uniform numbers of variance 1 / inputs."""
     return _uniform(generator, inputs, units, 1 / inputs)
 
 
 def orthogonal(generator: np.random.Generator, inputs: int, units: int) -> Floats:
-    """Orthonormal columns, or rows where there are more columns than rows. Source: Saxe et al. (2014)."""
+    """Draw orthonormal columns, or rows if there are more columns than rows. Source: Saxe et al. (2014)."""
     q, r = np.linalg.qr(generator.normal(size=(max(inputs, units), min(inputs, units))))
-    # of the two signs that each column of q may have, the one that makes the draw uniform: Mezzadri (2007), section 5
+    # each column of q may have either sign; this one makes the draw uniform: Mezzadri (2007), section 5
     q *= np.sign(np.diag(r))
     return q if inputs >= units else q.T
 
 
 def zeros(generator: np.random.Generator, inputs: int, units: int) -> Floats:  # noqa: ARG001 - nothing is drawn
-    """All zero: every unit of a layer learns the same. For demonstration, and for linear models."""
+    """Return zeros, with which every unit of a layer learns the same. For demonstrations and for linear models."""
     return np.zeros((inputs, units))
 
 

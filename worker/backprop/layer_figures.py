@@ -1,4 +1,4 @@
-"""Figures of each layer: is it learning, and how much of it is dead?"""
+"""The figures of each layer, which show whether it learns and how many of its units are dead."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from worker.backprop.parameters import Parameters
 from worker.backprop.plan import LayerFigures
 from worker.backprop.updates import norm
 
-# enough rows to tell a unit that is dead from one that has little to say
+# enough rows to tell a dead unit from one that varies little
 DEAD_ROWS = 256
 BLOCK = 65_536
 
@@ -16,7 +16,7 @@ BLOCK = 65_536
 def layer_figures(
     network: Network, parameters: Parameters, gradients: list[Floats], moved: list[Floats], dead: list[Floats | None]
 ) -> list[LayerFigures]:
-    """Of each layer. gradients, moved, dead: each layer's norms and counts, one number a member."""
+    """Return the figures of each layer. gradients, moved, dead: its norms and counts, one number for each member."""
     found = []
     each = zip(network.layers, parameters.views, gradients, moved, dead, strict=True)
     for layer, weights, gradient, distance, count in each:
@@ -32,7 +32,7 @@ def layer_figures(
 
 
 def distances(parameters: Parameters, before: Floats) -> list[Floats]:
-    """How far each layer's weights have moved, (...), in blocks: a difference of all would be one more copy of them."""
+    """Return how far each layer's weights moved, (...). Works in blocks, since a whole difference is one more copy."""
     found, start = [], 0
     for views in parameters.views:
         size = views.flat.shape[-1]
@@ -47,15 +47,15 @@ def distances(parameters: Parameters, before: Floats) -> list[Floats]:
 
 
 def dead_units(network: Network, parameters: Parameters, x: Floats) -> list[Floats | None]:
-    """How many units of each layer with an activation give the same for every one of some rows, (...).
+    """Return how many units of each layer with an activation have the same output for every one of some rows, (...).
 
-    None of other layers, and where there is a single row.
+    None for other layers, and for all if there is a single row. x: (rows, inputs).
     """
     if len(x) < 2:
         return [None] * len(network.layers)
     # evenly spaced: a table may be sorted
     activities = network.activities(parameters, x[:: -(-len(x) // DEAD_ROWS)])
     return [
-        (np.ptp(activity.a, axis=-1) == 0).sum(axis=-1) if hasattr(layer, "activation") else None
+        (np.ptp(activity.a, axis=-1) == 0).sum(axis=-1) if layer.activation is not None else None
         for layer, activity in zip(network.layers, activities, strict=True)
     ]

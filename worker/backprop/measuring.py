@@ -1,4 +1,4 @@
-"""Loss and metrics of a network's outputs, one number a member of a stack."""
+"""The loss and the metrics of a network's outputs, with one number for each member of a stack."""
 
 import math
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ import numpy as np
 from worker.backprop.arrays import Floats, Targets, mean
 from worker.backprop.batches import Part
 from worker.backprop.losses.objective import Objective
-from worker.backprop.metrics import OF_Z, Metric
+from worker.backprop.metrics import Metric
 from worker.backprop.network import Network
 from worker.backprop.parameters import Parameters
 from worker.errors import DivergedError
 
-# rows of a forward pass outside training: enough for the product to run at full speed, few enough to stay small
+# rows of a forward pass outside training: enough to run at full speed, few enough to take little memory
 EVALUATION_ROWS = 512
 
 LOSSES = {"train_loss": "loss", "validation_loss": "validation loss"}
@@ -22,7 +22,7 @@ LOSSES = {"train_loss": "loss", "validation_loss": "validation loss"}
 def evaluate(
     network: Network, objective: Objective, metrics: Mapping[str, Metric], parameters: Parameters, part: Part
 ) -> tuple[Floats, dict[str, Floats]]:
-    """The mean loss and the metrics of these parameters on a part, in inference mode."""
+    """Return the mean loss and the metrics of these parameters on a part, in inference mode."""
     x = part.x
     starts = range(0, len(x), EVALUATION_ROWS)
     z = np.concatenate([network.last_z(parameters, x[n : n + EVALUATION_ROWS]) for n in starts], axis=-1)
@@ -33,10 +33,13 @@ def evaluate(
 def measure(
     metrics: Mapping[str, Metric], objective: Objective, z: Floats, y: Targets | list[Targets], *, stacked: bool
 ) -> dict[str, Floats]:
-    """Each metric of the last z, (..., units, rows). y: one for all members of a stack, or a list of each one's own."""
+    """Return each metric of the last z, (..., units, rows).
+
+    y: the targets that all members of a stack share, or a list of each member's own.
+    """
     a, found = objective.activation.value(z), {}
     for name, metric in metrics.items():
-        outputs = z if name in OF_Z else a
+        outputs = z if metric.takes_z else a
         if stacked:
             own = y if isinstance(y, list) else [y] * len(outputs)
             found[name] = np.array([metric(*member) for member in zip(outputs, own, strict=True)])
@@ -46,9 +49,9 @@ def measure(
 
 
 def check_finite(figures: Mapping[str, Floats], parameters: Parameters, epoch: int) -> None:
-    """Raise DivergedError for a loss, or a weight after the last step, which the training loss has not met yet."""
+    """Raise DivergedError for a loss, or for a weight: the training loss was taken before the last step moved it."""
     losses = [(figures[name], what) for name, what in LOSSES.items() if name in figures]
-    # a sum is finite only if all that is summed is
+    # a sum is finite only if every term is
     if math.isfinite(sum(mean(loss) for loss, _ in losses) + float(np.add.reduce(parameters.flat, axis=None))):
         return
     for values, what in (*losses, (parameters.flat.sum(axis=-1, dtype=np.float64), "weight")):

@@ -1,67 +1,104 @@
-"""The figures that are recorded each epoch beside the loss. scikit-learn's are the oracle in tests.
+"""The figures that are recorded each epoch beside the loss. The tests compare them with scikit-learn's.
 
 A metric takes the outputs a, (units, rows), and the targets y: labels, integers (rows,), or numbers (rows, outputs),
-each 0 or 1 where they are labels that are there or not. Those of OF_Z take z instead: where a is rounded to 0 or 1, z
-still tells how far off it is, and which of two is the larger. A figure that these rows don't have is NaN.
+each 0 or 1 if they are labels that each apply or not. A metric that `takes_z` gets z instead: where a is rounded to 0
+or 1, z still says how far off it is, and which of two is the larger. A figure that does not exist for these rows is
+NaN.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from worker.backprop.arrays import Floats, Integers, Targets
 from worker.backprop.losses.classes import BinaryCrossEntropy, SoftmaxCrossEntropy
+from worker.backprop.losses.objective import Kind
 
-Metric = Callable[[Floats, Targets], float]
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure, and what must be known of it.
+
+    kinds: the targets that have it. takes_z: it is computed from z, not from a. needs_probabilities: of a category, the
+    outputs must be probabilities. above_classes: a category has the figure if it has more classes than this.
+    has_units: it is in units of the target, for which its function takes `scales`.
+    """
+
+    function: Callable[..., float]
+    kinds: tuple[Kind, ...]
+    higher_is_better: bool
+    takes_z: bool = False
+    needs_probabilities: bool = False
+    above_classes: int = 1
+    has_units: bool = False
+
+    def __call__(self, outputs: Floats, y: Targets) -> float:
+        """Return the figure. outputs: a, or z if the metric takes z, (units, rows)."""
+        return self.function(outputs, y)
+
+    def in_units(self, scales: Sequence[float]) -> "Metric":
+        """Return the metric in the user's own units. scales: one factor for each output, from standardised numbers."""
+        return replace(self, function=partial(self.function, scales=scales)) if self.has_units else self
 
 
+@partial(Metric, kinds=("classes", "labels"), higher_is_better=True)
 def accuracy(a: Floats, y: Targets) -> float:
-    """Share of rows whose label is the predicted one; of several labels, the share of all that are told right."""
+    """Return the share of rows whose label is the predicted one; for several labels, the share that are right."""
     right = _predicted(a, y) == _labels(y)
     return np.count_nonzero(right) / right.size
 
 
-def top_k(z: Floats, y: Targets, k: int) -> float:
-    """Share of rows whose label is among the k largest outputs."""
-    of_label = np.take_along_axis(z, y[None, :], axis=0)
-    return float(((z > of_label).sum(axis=0) < k).mean())
+def top(k: int) -> Metric:
+    """Return the share of rows whose label is among the k largest outputs. It is always 1 of k classes."""
+
+    def share(z: Floats, y: Targets) -> float:
+        of_label = np.take_along_axis(z, y[None, :], axis=0)
+        return float(((z > of_label).sum(axis=0) < k).mean())
+
+    return Metric(share, kinds=("classes",), higher_is_better=True, takes_z=True, above_classes=k)
 
 
+@partial(Metric, kinds=("classes",), higher_is_better=True)
 def balanced_accuracy(a: Floats, y: Targets) -> float:
-    """The mean over the classes of the share of their rows that is told right; classes without rows are left out."""
+    """Return the mean over the classes of the share of their rows that is right, without classes that have no rows."""
     right, _, actual = _counts(a, y)
     return float((right[actual > 0] / actual[actual > 0]).mean())
 
 
+@partial(Metric, kinds=("classes", "labels"), higher_is_better=True)
 def macro_f1(a: Floats, y: Targets) -> float:
-    """The mean over the classes, or labels, of 2 right / (predicted + actual), 0 where both are 0."""
+    """Return the mean over the classes, or labels, of 2 right / (predicted + actual), 0 where both are 0."""
     right, predicted, actual = _counts(a, y)
     total = predicted + actual
     return float((2 * right / np.where(total > 0, total, 1)).mean())
 
 
+@partial(Metric, kinds=("classes", "labels"), higher_is_better=True, needs_probabilities=True)
 def roc_auc(a: Floats, y: Targets) -> float:
-    """The chance that a row of the class is ranked above one of another: the mean over classes, one against the rest.
+    """Return the chance that a row of a class is ranked above a row of the rest, averaged over the classes.
 
-    NaN unless each class has rows and is not all rows. Source: Hanley and McNeil (1982).
+    NaN unless every class has rows and none has all rows. Source: Hanley and McNeil (1982).
     """
     truth = _one_row_a_class(_labels(y), max(2, len(a)) if y.ndim == 1 else None)
     scores = np.stack([1 - a[0], a[0]]) if len(a) == 1 and y.ndim == 1 else a
     return float(np.mean([_ranked_above(score, wanted) for score, wanted in zip(scores, truth, strict=True)]))
 
 
+@partial(Metric, kinds=("classes", "labels"), higher_is_better=False, takes_z=True, needs_probabilities=True)
 def log_loss(z: Floats, y: Targets) -> float:
-    """The cross-entropy in nats, without smoothing and weights."""
+    """Return the cross-entropy in nats, without smoothing and weights."""
     objective = SoftmaxCrossEntropy() if y.ndim == 1 and len(z) > 1 else BinaryCrossEntropy()
     # plus 0: the mean of a perfect answer is -0.0
     return float(objective.losses(z, y).mean(dtype=np.float64)) + 0.0
 
 
+@partial(Metric, kinds=("numbers",), higher_is_better=True)
 def r2(a: Floats, y: Targets) -> float:
-    """Coefficient of determination, the mean over the outputs. 1 is perfect, 0 is the mean's.
+    """Return the coefficient of determination, averaged over the outputs. 1 is perfect; predicting the mean gives 0.
 
-    A target that does not vary counts 1 if it is met exactly and 0 if not, as in scikit-learn.
+    A target that does not vary gives 1 if it is predicted exactly and 0 if not, as in scikit-learn.
     """
     error = y.T - a
     spread = y.T - y.T.sum(axis=1, keepdims=True) / len(y)
@@ -72,19 +109,21 @@ def r2(a: Floats, y: Targets) -> float:
     return 1 - float((residual / total).sum()) / len(total)
 
 
+@partial(Metric, kinds=("numbers",), higher_is_better=False, has_units=True)
 def rmse(a: Floats, y: Targets, scales: Sequence[float] = (1.0,)) -> float:
-    """Root of the mean squared error. scales: of each output, from standardised to the user's units."""
+    """Return the root of the mean squared error. scales: one factor for each output, from standardised numbers."""
     error = (a - y.T) * np.array(scales)[:, None]
     return float(np.sqrt((error * error).mean(dtype=np.float64)))
 
 
+@partial(Metric, kinds=("numbers",), higher_is_better=False, has_units=True)
 def mae(a: Floats, y: Targets, scales: Sequence[float] = (1.0,)) -> float:
-    """Mean absolute error. scales: of each output, from standardised to the user's units."""
+    """Return the mean absolute error. scales: one factor for each output, from standardised numbers."""
     return float((np.abs(a - y.T) * np.array(scales)[:, None]).mean(dtype=np.float64))
 
 
 def _predicted(a: Floats, y: Targets) -> Integers:
-    """Labels (rows,), or of several labels (labels, rows) of 0 and 1."""
+    """Return the predicted labels, (rows,), or 0 and 1 for several labels, (labels, rows)."""
     if y.ndim > 1:
         return (a > 0.5).astype(np.intp)
     return a.argmax(axis=0) if len(a) > 1 else (a[0] > 0.5).astype(np.intp)
@@ -95,11 +134,11 @@ def _labels(y: Targets) -> Integers:
 
 
 def _counts(a: Floats, y: Targets) -> tuple[Integers, Integers, Integers]:
-    """Rows that are rightly called, called, and truly of each class or label."""
+    """Return how many rows are rightly predicted, predicted, and truly of each class or label."""
     classes = max(2, len(a)) if y.ndim == 1 else None
-    called = _one_row_a_class(_predicted(a, y), classes)
+    predicted = _one_row_a_class(_predicted(a, y), classes)
     truth = _one_row_a_class(_labels(y), classes)
-    return (called & truth).sum(axis=1), called.sum(axis=1), truth.sum(axis=1)
+    return (predicted & truth).sum(axis=1), predicted.sum(axis=1), truth.sum(axis=1)
 
 
 def _one_row_a_class(labels: Integers, classes: int | None) -> Integers:
@@ -107,7 +146,7 @@ def _one_row_a_class(labels: Integers, classes: int | None) -> Integers:
 
 
 def _ranked_above(score: Floats, wanted: Integers) -> float:
-    """Mann and Whitney's U as a share; rows of equal score share the mean of their ranks."""
+    """Return Mann and Whitney's U as a share; rows of equal score get the mean of their ranks."""
     positive = int(wanted.sum())
     if positive in (0, len(wanted)):
         return float("nan")
@@ -117,18 +156,17 @@ def _ranked_above(score: Floats, wanted: Integers) -> float:
     return float(above / (positive * (len(wanted) - positive)))
 
 
-OF_Z = frozenset({"log_loss", "top_2", "top_3", "top_5"})
-HIGHER_IS_BETTER = frozenset({"accuracy", "top_2", "top_3", "top_5", "balanced_accuracy", "macro_f1", "roc_auc", "r2"})
-
-OF_CLASSES: dict[str, Metric] = {
+METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
-    "top_2": partial(top_k, k=2),
-    "top_3": partial(top_k, k=3),
-    "top_5": partial(top_k, k=5),
+    "top_2": top(2),
+    "top_3": top(3),
+    "top_5": top(5),
     "balanced_accuracy": balanced_accuracy,
     "macro_f1": macro_f1,
     "roc_auc": roc_auc,
     "log_loss": log_loss,
+    "r2": r2,
+    "rmse": rmse,
+    "mae": mae,
 }
-OF_LABELS: dict[str, Metric] = {name: OF_CLASSES[name] for name in ("accuracy", "macro_f1", "roc_auc", "log_loss")}
-OF_NUMBERS: dict[str, Metric] = {"r2": r2, "rmse": rmse, "mae": mae}
+"Every metric by its name in a specification."

@@ -1,65 +1,13 @@
-"""Optimizers: one step in place on flat arrays. Their `slots` are what a checkpoint must keep.
+"""The optimizers, each with the step that the engine makes and the lines of its paper."""
 
-They differ in one method, `_update`: what is taken from the weights, given dL/dw. All work through the flat arrays in
-blocks that stay in the cache between the operations on them: 10 to 18 % of Adam above a million parameters. Numbers
-stand as arrays without axes, or with one number a member of a stack: NumPy takes 0.2 us with such an array on a tiny
-one, and 0.5 with a Python number.
-"""
-
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 
 from worker.backprop.arrays import Floats
-
-BLOCK_BYTES = 64 * 1024
-
-Number = float | Floats
-
-
-class Optimizer:
-    """w <- w - learning_rate x (what the optimizer makes of dL/dw). weights and gradient: flat, or (members, size)."""
-
-    slot_names: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, weights: Floats, gradient: Floats) -> None:
-        self.steps = 0
-        self.slots: Mapping[str, Floats] = {name: np.zeros_like(weights) for name in self.slot_names}
-        self._dtype = weights.dtype
-        size = weights.shape[-1]
-        members = weights.size // max(1, size)
-        # a stack's blocks are columns, which only all together are one piece of memory
-        block_bytes = BLOCK_BYTES if weights.ndim == 1 else 8 * BLOCK_BYTES
-        block = max(64, block_bytes // weights.itemsize // members)
-        scratch = np.empty((*weights.shape[:-1], min(block, size)), weights.dtype)
-        self._blocks = []
-        for start in range(0, size, block):
-            part = slice(start, start + block)
-            arrays = [array[..., part] for array in (weights, gradient, *self.slots.values())]
-            self._blocks.append((*arrays, scratch[..., : arrays[0].shape[-1]]))
-        self._rate = self._number(0.0, weights.shape[:-1])
-
-    def _number(self, value: Number, members: tuple[int, ...] = ()) -> Floats:
-        """An array that broadcasts over a block: without axes, or (members, 1)."""
-        array = np.array(value, self._dtype)
-        if members and array.ndim == 0:
-            array = np.full(members, array)
-        return array[:, None] if array.ndim else array
-
-    def step(self, learning_rate: Number) -> None:
-        """Take one step. learning_rate: a number, or (members, 1)."""
-        self.steps += 1
-        self._prepare(learning_rate)
-        for block in self._blocks:
-            self._update(*block)
-
-    def _prepare(self, learning_rate: Number) -> None:
-        """Whatever is the same for all blocks of this step."""
-        self._rate[...] = learning_rate
-
-    def _update(self, w: Floats, grad_w: Floats, *slots_and_scratch: Floats) -> None:
-        raise NotImplementedError
+from worker.backprop.optimizer import Line, Number, Optimizer, column, scaled_by_root
 
 
 class Sgd(Optimizer):
@@ -70,13 +18,15 @@ class Sgd(Optimizer):
         np.multiply(grad_w, self._rate, update)
         np.subtract(w, update, w)
 
+    def lines(self, w: float, g: float, learning_rate: float) -> Iterator[Line]:
+        yield Line("w", "w - learning_rate g", w - learning_rate * g)
+
 
 class Momentum(Optimizer):
-    """velocity <- momentum velocity + dL/dw; w <- w - learning_rate velocity. As PyTorch and Optax have it.
+    """velocity <- momentum velocity + dL/dw; w <- w - learning_rate velocity, as in PyTorch and Optax.
 
-    Sutskever et al. (2013) put the rate into the velocity: the same for a constant rate.
-
-    nesterov: w <- w - learning_rate (dL/dw + momentum velocity), its look ahead likewise.
+    Sutskever et al. (2013) put the rate into the velocity, which is the same for a constant rate.
+    nesterov: look ahead along the velocity: w <- w - learning_rate (dL/dw + momentum velocity).
     """
 
     slot_names = ("velocity",)
@@ -97,6 +47,17 @@ class Momentum(Optimizer):
             np.multiply(velocity, self._rate, update)
         np.subtract(w, update, w)
 
+    def lines(self, w: float, g: float, learning_rate: float) -> Iterator[Line]:
+        momentum = float(self.momentum)
+        velocity = momentum * self._slot("velocity") + g
+        yield Line("velocity", "momentum velocity + g", velocity)
+        if self.nesterov:
+            ahead = g + momentum * velocity
+            yield Line("ahead", "g + momentum velocity", ahead)
+            yield Line("w", "w - learning_rate ahead", w - learning_rate * ahead)
+        else:
+            yield Line("w", "w - learning_rate velocity", w - learning_rate * velocity)
+
 
 class Adagrad(Optimizer):
     """sum <- sum + (dL/dw)^2; w <- w - learning_rate dL/dw / (sqrt(sum) + epsilon). Source: Duchi et al. (2011)."""
@@ -111,8 +72,14 @@ class Adagrad(Optimizer):
         total, update = slots_and_scratch
         np.multiply(grad_w, grad_w, update)
         np.add(total, update, total)
-        _scaled_by_root(grad_w, total, self.epsilon, self._rate, update)
+        scaled_by_root(grad_w, total, self.epsilon, self._rate, update)
         np.subtract(w, update, w)
+
+    def lines(self, w: float, g: float, learning_rate: float) -> Iterator[Line]:
+        total = self._slot("sum") + g * g
+        yield Line("sum", "sum + g^2", total)
+        w -= learning_rate * g / (sqrt(total) + float(self.epsilon))
+        yield Line("w", "w - learning_rate g / (sqrt(sum) + epsilon)", w)
 
 
 class RmsProp(Optimizer):
@@ -134,8 +101,15 @@ class RmsProp(Optimizer):
         np.multiply(grad_w, grad_w, update)
         np.multiply(update, self.rest, update)
         np.add(mean, update, mean)
-        _scaled_by_root(grad_w, mean, self.epsilon, self._rate, update)
+        scaled_by_root(grad_w, mean, self.epsilon, self._rate, update)
         np.subtract(w, update, w)
+
+    def lines(self, w: float, g: float, learning_rate: float) -> Iterator[Line]:
+        decay = float(self.decay)
+        mean = decay * self._slot("mean") + (1 - decay) * g * g
+        yield Line("mean", "decay mean + (1 - decay) g^2", mean)
+        w -= learning_rate * g / (sqrt(mean) + float(self.epsilon))
+        yield Line("w", "w - learning_rate g / (sqrt(mean) + epsilon)", w)
 
 
 class Adam(Optimizer):
@@ -143,7 +117,7 @@ class Adam(Optimizer):
 
     w <- w - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon).
     Source: Kingma and Ba (2015), algorithm 1. The slots are m / (1 - beta1) and v / (1 - beta2), which saves two of
-    twelve passes, and all corrections are folded into two numbers a step, as in its section 2.
+    twelve passes, and all corrections are folded into two numbers for each step, as in section 2 of the paper.
     """
 
     slot_names = ("m", "v")
@@ -158,7 +132,7 @@ class Adam(Optimizer):
         epsilon: Number = 1e-8,
     ) -> None:
         super().__init__(weights, gradient)
-        self._exact = tuple(_column(number) for number in (beta1, beta2, epsilon))
+        self._exact = tuple(column(number) for number in (beta1, beta2, epsilon))
         self.beta1, self.beta2 = self._number(beta1), self._number(beta2)
         self.epsilon = self._number(0.0, weights.shape[:-1])
 
@@ -176,12 +150,30 @@ class Adam(Optimizer):
         np.multiply(v, self.beta2, v)
         np.multiply(grad_w, grad_w, update)
         np.add(v, update, v)
-        _scaled_by_root(m, v, self.epsilon, self._rate, update)
+        scaled_by_root(m, v, self.epsilon, self._rate, update)
         np.subtract(w, update, w)
+
+    def lines(self, w: float, g: float, learning_rate: float) -> Iterator[Line]:
+        (beta1, beta2, epsilon), t = map(float, self._exact), self.steps + 1
+        # the slots are m / (1 - beta1) and v / (1 - beta2)
+        m = beta1 * (1 - beta1) * self._slot("m") + (1 - beta1) * g
+        v = beta2 * (1 - beta2) * self._slot("v") + (1 - beta2) * g * g
+        yield Line("t", "t + 1", t)
+        yield Line("m", "beta1 m + (1 - beta1) g", m)
+        yield Line("v", "beta2 v + (1 - beta2) g^2", v)
+        m_hat = self._m_hat(m, g, beta1, t)
+        yield m_hat
+        v_hat = v / (1 - beta2**t)
+        yield Line("v_hat", "v / (1 - beta2^t)", v_hat)
+        w -= learning_rate * m_hat.value / (sqrt(v_hat) + epsilon)
+        yield Line("w", "w - learning_rate m_hat / (sqrt(v_hat) + epsilon)", w)
+
+    def _m_hat(self, m: float, g: float, beta1: float, t: int) -> Line:
+        return Line("m_hat", "m / (1 - beta1^t)", m / (1 - beta1**t))
 
 
 class Nadam(Adam):
-    """Adam with Nesterov's look ahead: m's own next step stands in the place of m.
+    """Adam with Nesterov's look ahead: m is replaced by its own next value.
 
     beta1 m / (1 - beta1^(t+1)) + (1 - beta1) dL/dw / (1 - beta1^t) replaces Adam's m / (1 - beta1^t).
     Source: Dozat (2016), algorithm 2, with a constant momentum.
@@ -194,7 +186,7 @@ class Nadam(Adam):
     def _prepare(self, learning_rate: Number) -> None:
         super()._prepare(learning_rate)
         beta1, t = self._exact[0], self.steps
-        # Adam's rate has the factor of dL/dw; this is the factor of m relative to it
+        # Adam's rate includes the factor of dL/dw; this is the factor of m relative to it
         self.of_m[...] = beta1 * (1 - beta1**t) / (1 - beta1 ** (t + 1))
 
     def _update(self, w: Floats, grad_w: Floats, *slots_and_scratch: Floats) -> None:
@@ -204,11 +196,15 @@ class Nadam(Adam):
         np.add(v, update, v)
         np.multiply(m, self.beta1, m)
         np.add(m, grad_w, m)
-        # the gradient's array is free now
+        # the gradient has been read, so its array is free
         np.multiply(m, self.of_m, update)
         np.add(grad_w, update, grad_w)
-        _scaled_by_root(grad_w, v, self.epsilon, self._rate, update)
+        scaled_by_root(grad_w, v, self.epsilon, self._rate, update)
         np.subtract(w, update, w)
+
+    def _m_hat(self, m: float, g: float, beta1: float, t: int) -> Line:
+        value = beta1 * m / (1 - beta1 ** (t + 1)) + (1 - beta1) * g / (1 - beta1**t)
+        return Line("m_hat", "beta1 m / (1 - beta1^(t + 1)) + (1 - beta1) g / (1 - beta1^t)", value)
 
 
 class Lion(Optimizer):
@@ -235,15 +231,37 @@ class Lion(Optimizer):
         np.multiply(grad_w, self.rest2, update)
         np.add(m, update, m)
 
+    def lines(self, w: float, g: float, learning_rate: float) -> Iterator[Line]:
+        beta1, beta2, m = float(self.beta1), float(self.beta2), self._slot("m")
+        mixed = beta1 * m + (1 - beta1) * g
+        yield Line("c", "beta1 m + (1 - beta1) g", mixed)
+        yield Line("m", "beta2 m + (1 - beta2) g", beta2 * m + (1 - beta2) * g)
+        yield Line("w", "w - learning_rate sign(c)", w - learning_rate * ((mixed > 0) - (mixed < 0)))
 
-def _column(number: Number) -> Number:
-    """A number, or one a member as (members, 1)."""
-    return number[:, None] if isinstance(number, np.ndarray) else number
+
+class OptimizerKind(NamedTuple):
+    """What a name in a specification means.
+
+    make: builds the optimizer of flat weights and their gradient, with the specification's own numbers as keywords.
+    slot_names: the arrays that it keeps, each as large as the weights.
+    """
+
+    make: Callable[..., Optimizer]
+    slot_names: tuple[str, ...]
 
 
-def _scaled_by_root(top: Floats, square: Floats, epsilon: Floats, rate: Floats, out: Floats) -> None:
-    """out = rate top / (sqrt(square) + epsilon)."""
-    np.sqrt(square, out)
-    np.add(out, epsilon, out)
-    np.divide(top, out, out)
-    np.multiply(out, rate, out)
+def _sgd(weights: Floats, gradient: Floats, *, momentum: float, nesterov: bool) -> Optimizer:
+    """Build plain descent, without a slot, unless there is momentum."""
+    return Momentum(weights, gradient, momentum=momentum, nesterov=nesterov) if momentum else Sgd(weights, gradient)
+
+
+OPTIMIZERS: dict[str, OptimizerKind] = {
+    "sgd": OptimizerKind(_sgd, Momentum.slot_names),
+    "adagrad": OptimizerKind(Adagrad, Adagrad.slot_names),
+    "rmsprop": OptimizerKind(RmsProp, RmsProp.slot_names),
+    "adam": OptimizerKind(Adam, Adam.slot_names),
+    # weight decay is the plan's, and decoupled for every optimizer
+    "adamw": OptimizerKind(Adam, Adam.slot_names),
+    "nadam": OptimizerKind(Nadam, Nadam.slot_names),
+    "lion": OptimizerKind(Lion, Lion.slot_names),
+}

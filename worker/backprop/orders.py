@@ -1,4 +1,4 @@
-"""In which order each epoch meets the rows."""
+"""The order of the rows in each epoch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,14 +7,14 @@ import numpy as np
 
 from worker.backprop.arrays import Integers
 
-# what a generator is for: no order of use of one can disturb another
+# each purpose has a generator of its own, so that using one more often does not change another's numbers
 INITIAL_WEIGHTS, SHUFFLE, DROPOUT = range(3)
 
 GeneratorState = dict[str, Any]
 
 
 class Orders:
-    """A generator a seed, and the order of the epoch under way: (rows,), or (members, rows) of a stack."""
+    """Draws the order of each epoch, (rows,), or (members, rows) of a stack, by one generator for each seed."""
 
     def __init__(self, seeds: Sequence[int], rows: int, *, stacked: bool) -> None:
         self._generators = [np.random.default_rng((seed, SHUFFLE)) for seed in seeds]
@@ -23,7 +23,7 @@ class Orders:
         self._drawn_from: list[GeneratorState] = []
 
     def current(self) -> Integers:
-        """The order of this epoch, drawn when it is first asked for."""
+        """Return the order of this epoch, drawn at the first call."""
         if self._current is None:
             self._drawn_from = self._states()
             orders = [generator.permutation(self._rows) for generator in self._generators]
@@ -34,7 +34,7 @@ class Orders:
         self._current = None
 
     def state(self) -> list[GeneratorState]:
-        """From which the order under way, or the next, is drawn."""
+        """Return the generators' states from which the current order, or the next, is drawn."""
         return self._states() if self._current is None else self._drawn_from
 
     def restore(self, states: Sequence[GeneratorState]) -> None:

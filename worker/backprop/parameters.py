@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import DTypeLike
 
+from worker.backprop.array_names import name_in_layer, name_in_member
 from worker.backprop.arrays import Floats
 from worker.errors import ShapeError
 
@@ -13,7 +14,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class Views(dict[str, Floats]):
-    """Named windows on one layer's part of a flat array. flat: (..., size), that part itself."""
+    """Named views of one layer's part of a flat array. flat: that part itself, (..., size)."""
 
     def __init__(self, flat: Floats, shapes: Shapes) -> None:
         self.flat = flat
@@ -25,7 +26,7 @@ class Views(dict[str, Floats]):
 
 
 def windows(flat: Floats, shapes: Sequence[Shapes]) -> list[Views]:
-    """The flat array cut into one part a layer, in order."""
+    """Return the parts of a flat array, one for each layer, in order."""
     parts, start = [], 0
     for layer in shapes:
         stop = start + sum(map(prod, layer.values()))
@@ -35,11 +36,11 @@ def windows(flat: Floats, shapes: Sequence[Shapes]) -> list[Views]:
 
 
 class Parameters:
-    """A flat array and, for each layer, named windows on it: `views[1]["w"]` is layer 1's weights.
+    """A flat array and, for each layer, named views of it: `views[1]["w"]` is the weights of layer 1.
 
-    One array makes an optimizer a handful of calls, whatever the depth: a step of the smallest benchmark network
-    fell from 90 to 54 us by it. Gradients and moments use the same layout. members: of a stack, else None; a stack's
-    flat array has a row a member.
+    With one array an optimizer makes a handful of calls, however deep the network: that cut a step of the smallest
+    benchmark network from 90 to 54 us. Gradients and moments use the same layout. members: how many networks a stack
+    has, else None; a stack's flat array has one row for each member.
     """
 
     def __init__(self, shapes: Sequence[Shapes], dtype: DTypeLike, members: int | None = None) -> None:
@@ -49,21 +50,21 @@ class Parameters:
         self.views = windows(self.flat, shapes)
 
     def like(self) -> "Parameters":
-        """Zeros in the same layout."""
+        """Return zeros in the same layout."""
         return Parameters(self.shapes, self.flat.dtype, self.members)
 
     def named(self) -> dict[str, Floats]:
-        """The arrays under their names in a weights file: `layers.0.w`, or of a stack `members.3.layers.0.w`."""
+        """Return the arrays by their names in a weights file: `layers.0.w`, or `members.3.layers.0.w` of a stack."""
         if self.members is not None:
             return {
-                f"members.{member}.{name}": array
+                name_in_member(member, name): array
                 for member in range(self.members)
                 for name, array in self.member(member).named().items()
             }
-        return {f"layers.{n}.{name}": view for n, layer in enumerate(self.views) for name, view in layer.items()}
+        return {name_in_layer(n, name): view for n, layer in enumerate(self.views) for name, view in layer.items()}
 
     def member(self, position: int) -> "Parameters":
-        """One member of a stack, as a window."""
+        """Return a view of one member of a stack."""
         one = Parameters.__new__(Parameters)
         one.shapes, one.members = self.shapes, None
         one.flat = self.flat[position]
@@ -71,18 +72,21 @@ class Parameters:
         return one
 
     def size_of_first(self, layers: int) -> int:
-        """How many numbers the first so many layers have, of one network or member."""
+        """Return how many numbers the first `layers` layers of one network or member have."""
         return sum(prod(shape) for layer in self.shapes[:layers] for shape in layer.values())
 
     def load(self, arrays: Mapping[str, Floats]) -> None:
-        """Copy in a weights file's arrays. Raises ShapeError if one is missing, unknown or of another shape."""
+        """Copy in the arrays of a weights file. Raises ShapeError if one is missing, unknown or of another shape."""
         names = self.named().keys()
         if names != arrays.keys():
             raise ShapeError(f"arrays must be {sorted(names)}, got {sorted(arrays)}")
         self.overwrite(arrays)
 
     def overwrite(self, arrays: Mapping[str, Floats]) -> None:
-        """Copy in some arrays under their names, and leave the others. Raises ShapeError likewise."""
+        """Copy in some arrays by their names and leave the others.
+
+        Raises ShapeError if one is unknown or of another shape.
+        """
         own = self.named()
         for name, array in arrays.items():
             if name not in own or own[name].shape != array.shape:

@@ -1,4 +1,4 @@
-"""What a run is asked for, and what it yields."""
+"""What a training run is asked for, and what it yields."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from worker.backprop.arrays import Floats
 
 @dataclass(frozen=True)
 class Patience:
-    """When to give up: after `epochs` epochs that did not improve by more than `minimum_delta`."""
+    """When to stop early: after `epochs` epochs without an improvement by more than `minimum_delta`."""
 
     epochs: int
     minimum_delta: float = 0.0
@@ -19,13 +19,14 @@ class Patience:
 class Plan:
     """The numbers of a run.
 
-    seeds: of a stack, one a member, each of which trains as a run of its own seed would, but for dropout, whose masks
-    are drawn for all members together; else None.
-    learning_rate, l1, l2 and decay may be arrays, one number a member. l1 and l2 add l1 |w| and l2/2 |w|^2 to what is
-    minimised; decay takes the share learning_rate x decay from the weights at each step; none of them touches biases.
-    clip_norm bounds the gradient's length, clip_value each of its elements. accumulate: batches to one step. frozen: so
-    many of the first layers keep their weights. monitor: the figure that tells the best epoch. figures_every: epochs
-    between those with figures of each layer.
+    seeds: one for each member of a stack, else None. A member trains as a run with its seed would, except for dropout,
+    whose masks are drawn for all members together.
+    learning_rate, l1, l2, decay: numbers, or arrays with one number for each member. l1 and l2 add l1 |w| and
+    l2/2 |w|^2 to what is minimised. decay: each step multiplies the weights by 1 - learning_rate x decay. None of the
+    three acts on biases.
+    clip_norm: the largest norm of a gradient. clip_value: the largest magnitude of its elements.
+    accumulate: how many batches make one step. frozen: how many of the first layers keep their weights.
+    monitor: the figure that decides the best epoch. figures_every: in epochs, how often each layer's figures are taken.
     """
 
     epochs: int
@@ -47,17 +48,17 @@ class Plan:
 
     @property
     def members(self) -> tuple[int, ...]:
-        """The axes before all others: none, or the members of a stack."""
+        """The axes before all others: none, or one for the members of a stack."""
         return () if self.seeds is None else (len(self.seeds),)
 
 
 class LayerFigures(NamedTuple):
-    """Of one layer at the end of an epoch. Norms are Euclidean, over all its weights and biases, and batch_norm's
-    running figures among them.
+    """One layer at the end of an epoch. Of a stack, each figure is the mean over its members.
 
-    units: how many. gradient_norm: of the last step, before clipping; update_norm: what that step moved. dead_units:
-    how many give the same for every row; such a unit tells nothing and learns little. None where a layer has no such
-    figure; of a stack the mean over its members.
+    Norms are Euclidean, over all weights, biases and running figures of the layer. units: how many it has.
+    gradient_norm: the last step's gradient, before clipping. update_norm: how far that step moved the weights.
+    dead_units: how many units have the same output for every row; such a unit carries no information and learns little.
+    A figure that a layer does not have is None.
     """
 
     units: int
@@ -68,12 +69,13 @@ class LayerFigures(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """One point of the curve. train_loss: mean over the epoch's batches, as they were met, without penalties.
+    """One point of the curve. Of a stack, each figure is the mean over its members.
 
-    metrics: `train_...` as they were met likewise, `validation_...` with the weights after the last step.
-    learning_rate, gradient_norm: of the epoch's last step, the norm before clipping. layers: in some epochs. Of a
-    stack, each figure is the mean over the members, the rate of a member that is done being 0, and `members` has the
-    monitored figure of each.
+    train_loss: the mean over the epoch's batches, each at its own step's weights, without penalties.
+    metrics: `train_...` are taken like train_loss, `validation_...` with the weights after the last step.
+    learning_rate: the last step's; a stack's member that is done counts as 0.
+    gradient_norm: the last step's, before clipping. layers: None in epochs without figures of the layers.
+    members: the monitored figure of each member of a stack.
     """
 
     epoch: int
@@ -88,7 +90,7 @@ class Epoch(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything that a run needs to go on: arrays, and values that JSON keeps exactly."""
+    """Everything that a run needs to continue: arrays, and values that survive JSON exactly."""
 
     arrays: dict[str, Floats]
     values: dict[str, Any]

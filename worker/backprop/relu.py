@@ -1,4 +1,4 @@
-"""The rectifier, whose speed is a third of that of a small network."""
+"""The rectifier, which takes a third of a training step of a small network."""
 
 from weakref import WeakValueDictionary
 
@@ -10,6 +10,12 @@ from worker.backprop.arrays import Floats
 
 class Relu(Activation):
     """max(0, z). da/dz = 1 where z > 0, else 0; at the kink z = 0 it is taken as 0."""
+
+    name = "relu"
+    initializer = "he_normal"
+    kinks = (0.0,)
+    couples_units = False
+    probabilities = None
 
     def value(self, z: Floats, out: Floats | None = None) -> Floats:
         # (|z| + z) / 2 in 0.6 us for a few numbers; np.maximum takes 0.9, and fmax would make a 0 of a NaN
@@ -25,13 +31,14 @@ class Relu(Activation):
 
 
 class BoundRelu(Relu):
-    """Relu on one array, again and again: four times as fast, since NumPy's plain ways are the slow ones here.
+    """Relu on one array that is used again and again: four times as fast as NumPy's usual operations.
 
-    The value: fmax against an array of zeros takes 0.35 us for 64 x 64, against the number 0 1.5, and maximum 0.9 more.
-    It makes a 0 of a NaN, which comes of weights or activations that are not finite; such a run ends by its loss.
-    The derivative: the sign bit of -a is set where a > 0 (fmax gives no -0.0 where z is a sum that cancelled); drawn
-    over the whole word it masks the gradient's bits. These three integer operations take 1.0 us, multiplying by a > 0
-    takes 1.7, and by sign(a) 1.9.
+    Value: for 64 x 64, fmax against an array of zeros takes 0.35 us, against the number 0 it takes 1.5, and maximum
+    takes 0.9 more. fmax turns a NaN into 0; NaNs come from weights or activations that are not finite, and the loss of
+    such a run ends it.
+    Derivative: the sign bit of -a is set where a > 0 (fmax gives no -0.0 for a sum that cancelled). Shifted over the
+    whole word, it masks the gradient's bits. These three integer operations take 1.0 us; multiplying by a > 0 takes
+    1.7, and by sign(a) 1.9.
     """
 
     def __init__(self, a: Floats) -> None:
@@ -54,7 +61,7 @@ _shared: WeakValueDictionary[tuple[tuple[int, ...], str], Floats] = WeakValueDic
 
 
 def _zeros(shape: tuple[int, ...], dtype: str) -> Floats:
-    """Zeros that nobody writes to: one array for all layers of a shape, gone with the last of them."""
+    """Return zeros that are never written to: one array for all layers of a shape, freed with the last of them."""
     zeros = _shared.get((shape, dtype))
     if zeros is None:
         zeros = np.zeros(shape, dtype)

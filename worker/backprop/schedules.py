@@ -1,6 +1,6 @@
-"""Learning-rate schedules: by which factor the learning rate of each step differs from the optimizer's.
+"""Learning-rate schedules: the factor by which each step multiplies the optimizer's learning rate.
 
-A schedule is a function of where in the run a step stands, but for the plateau, which also looks at how the run goes.
+The factor depends on the step's position in the run. A plateau also depends on the figures of the run.
 """
 
 import math
@@ -15,25 +15,25 @@ Factor = float | Floats
 
 
 class Schedule:
-    """Base: no change."""
+    """The constant schedule, and the base of the others."""
 
     def factors(self, epoch: int, steps: int) -> list[Factor]:
-        """Of an epoch's steps. epoch: counted from 0. A factor is a number, or one a member of a stack."""
+        """Return the factor of each step of an epoch: a number, or one for each member. epoch: counted from 0."""
         return [1.0] * steps
 
     def observe(self, values: Floats) -> None:
-        """Take in the monitored figure of an epoch, lower being better: a number, or one a member."""
+        """Record the monitored figure of an epoch, negated if higher is better: a number, or one for each member."""
 
     def state(self) -> dict[str, Any]:
-        """What `factors` depends on besides its arguments, as JSON keeps it."""
+        """Return what `factors` depends on besides its arguments, as JSON values."""
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
 
 
 class Step(Schedule):
-    """The rate falls by `factor` every so many epochs."""
+    """The rate is multiplied by `factor` once in `every` epochs."""
 
     def __init__(self, every: int, factor: float) -> None:
         self.every, self.factor = every, factor
@@ -43,17 +43,16 @@ class Step(Schedule):
 
 
 class Exponential(Step):
-    """The rate falls by `factor` every epoch."""
+    """The rate is multiplied by `factor` every epoch."""
 
     def __init__(self, factor: float) -> None:
         super().__init__(1, factor)
 
 
 class Cosine(Schedule):
-    """Up from `start` in a straight line over the warm-up, then down half a cosine towards `end`.
+    """Rises from `start` in a straight line over the warm-up, then falls along half a cosine towards `end`.
 
-    `end` would be reached by the step after the last.
-
+    The step after the last would have `end`. epochs, warmup: in epochs. start, end: as factors.
     Source: Loshchilov and Hutter (2017), equation 5; the warm-up: Goyal et al. (2017), section 2.2.
     """
 
@@ -70,9 +69,11 @@ class Cosine(Schedule):
 
 
 class OneCycle(Schedule):
-    """Half a cosine up from 1 / divide over the first share of all steps, then half a cosine down towards nothing.
+    """Rises along half a cosine from 1 / divide over the share `rise` of all steps, then falls along half a cosine.
 
-    The optimizer's rate is the peak. Momentum stays as it is. Source: Smith and Topin (2018), with cosines for lines.
+    The optimizer's rate is the peak, and 1 / (divide x final_divide) the end. Momentum does not change.
+
+    Source: Smith and Topin (2018), with cosines instead of lines.
     """
 
     def __init__(self, epochs: int, *, rise: float = 0.3, divide: float = 25.0, final_divide: float = 1e4) -> None:
@@ -91,9 +92,10 @@ class OneCycle(Schedule):
 
 
 class Plateau(Schedule):
-    """The rate falls by `factor` when the monitored figure has not improved for more than `patience` epochs.
+    """The rate is multiplied by `factor` when the monitored figure has not improved for more than `patience` epochs.
 
-    An improvement is one by more than the share `threshold` of the best value.
+    A change counts as an improvement if it is larger than the share `threshold` of the best value.
+    floor: the smallest factor.
     """
 
     def __init__(self, factor: float, patience: int, *, threshold: float = 1e-4, floor: float = 0.0) -> None:
@@ -115,7 +117,7 @@ class Plateau(Schedule):
         self.waited = np.where(falls, 0, self.waited)
 
     def state(self) -> dict[str, Any]:
-        # JSON has no infinity; float's own words for it are exact, as for every number
+        # JSON has no infinity; float.hex writes it, and every number exactly
         best = [float(value).hex() for value in self.best.flat]
         return {"current": self.current.tolist(), "best": best, "waited": self.waited.tolist()}
 
@@ -126,5 +128,5 @@ class Plateau(Schedule):
 
 
 def _between(first: float, last: float, share: float) -> float:
-    """Half a cosine from the first value to the last."""
+    """Return the value at a share of the way along half a cosine, from the first value to the last."""
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2

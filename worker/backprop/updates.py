@@ -1,12 +1,12 @@
-"""From a batch's gradient to new weights: accumulation, penalties, clipping, decay, and the optimizer's step."""
+"""From the gradient of a batch to new weights: accumulation, penalties, clipping, decay, and the optimizer's step."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
 from worker.backprop.arrays import Floats, mean
-from worker.backprop.optimizers import Optimizer
+from worker.backprop.optimizer import Optimizer
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Plan
 
@@ -14,14 +14,23 @@ MakeOptimizer = Callable[[Floats, Floats], Optimizer]
 
 
 class Updates:
-    """gradient_norm: of the last step for which it was asked, before clipping; one number a member.
+    """Turns gradients into steps of the weights.
 
-    layer_norms: likewise of each layer's gradient; before: the weights before that step.
+    gradient_norm: the norm of the last step's gradient before clipping, if it was computed; one number for each member.
+    layer_norms: the same for each layer's gradient. before: the weights before that step.
     """
 
-    def __init__(self, plan: Plan, make: MakeOptimizer, parameters: Parameters, gradients: Parameters) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        make: MakeOptimizer,
+        parameters: Parameters,
+        gradients: Parameters,
+        penalised: Sequence[Collection[str]],
+    ) -> None:
+        """penalised: the names of the arrays that penalties and decay act on, for each layer."""
         self.plan, self.parameters, self.gradients = plan, parameters, gradients
-        # frozen layers are the first, so that what is trained is one piece of the flat arrays, and a step costs less
+        # frozen layers come first, so what is trained is one piece of the flat arrays, and a step costs less
         trained = slice(parameters.size_of_first(plan.frozen), None)
         self.optimizer = make(parameters.flat[..., trained], gradients.flat[..., trained])
         self.gradient_norm: Floats = np.zeros(plan.members)
@@ -29,23 +38,19 @@ class Updates:
         self.before: Floats | None = None
         self.accumulated = gradients.like() if plan.accumulate > 1 else None
         self.accumulated_batches = self.accumulated_rows = 0
-        # the weights that are trained, without biases, with their gradients
-        self._weights = [
-            (w[name], grad[name])
-            for w, grad in zip(parameters.views[plan.frozen :], gradients.views[plan.frozen :], strict=True)
-            for name in w
-            if name.rpartition(".")[2] == "w"
-        ]
+        # the trained weights that penalties and decay act on, with their gradients
+        each = list(zip(parameters.views, gradients.views, penalised, strict=True))
+        self._weights = [(w[name], grad[name]) for w, grad, names in each[plan.frozen :] for name in names]
         self._penalised = bool(np.any(plan.l1) or np.any(plan.l2))
         self._decays = bool(np.any(plan.decay))
         clips = plan.clip_norm is not None or plan.clip_value is not None
         self._plain = not (self._penalised or self._decays or clips or self.accumulated is not None)
 
-    def take(self, rows: int, learning_rate: float | Floats, *, last: bool = True, layers: bool = False) -> None:
-        """Take in the gradient of a batch of so many rows, and make a step of it if one is due.
+    def apply(self, rows: int, learning_rate: float | Floats, *, last: bool = True, layers: bool = False) -> None:
+        """Apply the gradient of a batch: take a step, or add the gradient to others until a step is due.
 
-        learning_rate: a number, or (members, 1). last: of the epoch, which leaves `gradient_norm`; layers: and the
-        other figures of this step.
+        rows: how many the batch has. learning_rate: a number, or (members, 1). last: this is the epoch's last batch, so
+        record the gradient norm. layers: also record each layer's norms.
         """
         if self._plain and not last:
             self.optimizer.step(learning_rate)
@@ -62,16 +67,16 @@ class Updates:
         if self.plan.clip_norm is not None or self.plan.clip_value is not None:
             self._clip()
         if self._decays:
-            # as in PyTorch and Optax: times the whole rate, where the paper (Loshchilov and Hutter (2019), algorithm 2)
-            # takes the schedule's factor alone
+            # multiplied by the whole rate, as in PyTorch and Optax; the paper (Loshchilov and Hutter (2019),
+            # algorithm 2) multiplies by the schedule's factor alone
             for w, _ in self._weights:
-                np.multiply(w, _of(1 - np.ravel(learning_rate) * self.plan.decay, w), out=w)
+                np.multiply(w, _broadcast(1 - np.ravel(learning_rate) * self.plan.decay, w), out=w)
         self.optimizer.step(learning_rate)
 
     def _complete(self, rows: int, *, last: bool) -> bool:
-        """Add a batch's gradient to those before it; whether a step is due, with their mean in the gradients."""
+        """Add a batch's gradient to those before it. Return whether a step is due, with their mean in the gradients."""
         accumulated = self.accumulated
-        assert accumulated is not None  # noqa: S101 - `take` has seen to it
+        assert accumulated is not None  # noqa: S101 - checked by `apply`
         self.accumulated_batches += 1
         self.accumulated_rows += rows
         accumulated.flat += rows * self.gradients.flat
@@ -86,12 +91,12 @@ class Updates:
         # d(l2/2 |w|^2)/dw = l2 w, d(l1 |w|)/dw = l1 sign(w)
         for w, grad_w in self._weights:
             if np.any(self.plan.l2):
-                np.add(grad_w, _of(self.plan.l2, w) * w, out=grad_w)
+                np.add(grad_w, _broadcast(self.plan.l2, w) * w, out=grad_w)
             if np.any(self.plan.l1):
-                np.add(grad_w, _of(self.plan.l1, w) * np.sign(w), out=grad_w)
+                np.add(grad_w, _broadcast(self.plan.l1, w) * np.sign(w), out=grad_w)
 
     def _clip(self) -> None:
-        # by value, then what is left of it by norm
+        # first by value, then by norm
         gradient = self.gradients.flat
         if self.plan.clip_value is not None:
             np.clip(gradient, -self.plan.clip_value, self.plan.clip_value, out=gradient)
@@ -101,15 +106,15 @@ class Updates:
 
 
 def norm(flat: Floats) -> Floats:
-    """The Euclidean norm of each member's flat array, (...)."""
+    """Return the Euclidean norm of each member's flat array, (...)."""
     square = np.dot(flat, flat) if flat.ndim == 1 else np.einsum("kp,kp->k", flat, flat)
     if not math.isfinite(mean(square)) and flat.dtype != np.float64:
-        # squares past 3e38, though the norm itself may be finite
+        # the squares are past 3e38, though the norm itself may be finite
         return norm(flat.astype(np.float64))
     return np.sqrt(square, dtype=np.float64)
 
 
-def _of(number: float | Floats, w: Floats) -> Floats:
-    """A number, or one a member, in the shape that broadcasts over w."""
+def _broadcast(number: float | Floats, w: Floats) -> Floats:
+    """Return one number, or one for each member, in the shape that broadcasts over w."""
     array = np.asarray(number, w.dtype)
     return array.reshape(-1, *[1] * (w.ndim - 1)) if array.ndim else array

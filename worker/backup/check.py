@@ -15,9 +15,9 @@ from worker.backup.objects import Named, named_objects, read_object, still_named
 from worker.backup.restore import write_database
 from worker.data.storage import Storage
 from worker.records.sessions import Database
+from worker.records.states import FINAL
 from worker.records.tables import Base, Blob, Checkpoint, Chunk, Epoch, Event, Job, KeptStep, Weights
 
-ENDED = ("succeeded", "failed", "cancelled")
 OWNERS = (Weights, Checkpoint, KeptStep)
 "The tables whose rows name a blob."
 SHOWN = 20
@@ -177,7 +177,7 @@ def _endings(connection: Connection) -> Iterator[Finding]:
     """A job that has ended has one end event; one that succeeded has one set of final weights, and no other has any."""
     final = select(func.count()).where(Weights.job_id == Job.id, Weights.kind == "final").scalar_subquery()
     ends = select(func.count()).where(Event.job_id == Job.id, Event.kind == "end").scalar_subquery()
-    has_ended = Job.status.in_(ENDED)
+    has_ended = Job.status.in_(FINAL)
     for number, expected, what in (
         (final, case((Job.status == "succeeded", 1), else_=0), "sets of final weights"),
         (ends, case((has_ended, 1), else_=0), "end events"),

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, delete, inspect, literal, select, text, update
+from sqlalchemy import Connection, delete, inspect, literal, select, text
 from sqlalchemy.orm import Session
 
 from migrations.schema import ADVISORY_LOCK, configuration
@@ -17,18 +16,16 @@ from worker.backup.objects import has_object, put_object
 from worker.backup.rows import insert_rows
 from worker.data.storage import Storage
 from worker.errors import StartError
-from worker.records.clock import now, seconds_since
+from worker.records.clock import seconds_since
+from worker.records.holding import release_row
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import release_job
 from worker.records.sessions import Database
+from worker.records.states import HELD, MOVES
 from worker.records.tables import Base, Job, LoginToken, Prediction, Project, Worker
 
-RELEASED: dict[str, Literal["queued", "paused", "cancelled"]] = {
-    "running": "queued",
-    "pausing": "paused",
-    "cancelling": "cancelled",
-}
-"What a job becomes whose worker is not here: the same as when its lease expires, but no crash is counted."
+RELEASED = {status: moves.expired for status, moves in MOVES.items() if moves.expired is not None}
+"The status of a row whose worker is not here: as when its lease expires, but no crash is counted."
 
 
 @dataclass(frozen=True)
@@ -139,11 +136,10 @@ def _release(connection: Connection) -> int:
     The attempt numbers stay: the next claim raises them.
     """
     with Session(connection) as session:
-        jobs = session.scalars(select(Job).where(Job.status.in_(RELEASED))).all()
+        jobs = session.scalars(select(Job).where(Job.status.in_(HELD))).all()
         for job in jobs:
             release_job(session, job, RELEASED[job.status])
-        free = {"status": "queued", "owner": None, "owner_pid": None, "lease_until": None, "dispatched_at": now()}
-        released = update(Prediction).where(Prediction.status == "running").values(free)
-        predictions = session.scalars(released.returning(Prediction.id)).all()
-        session.flush()
+        predictions = session.scalars(select(Prediction).where(Prediction.status.in_(HELD))).all()
+        for prediction in predictions:
+            release_row(session, prediction, RELEASED[prediction.status])
         return len(jobs) + len(predictions)

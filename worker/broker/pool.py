@@ -1,4 +1,4 @@
-"""Celery's thread pool: each thread has a training process run its job."""
+"""Celery's thread pool, whose worker takes the next message as soon as a thread is free."""
 
 import os
 from contextlib import suppress
@@ -8,9 +8,9 @@ from celery.concurrency import thread
 
 
 class TaskPool(thread.TaskPool):
-    """Wakes the worker's event loop when a thread has become free.
+    """Wakes the worker's event loop when a thread becomes free.
 
-    Celery itself looks whether it may take the next message once a second: a queue of short jobs would crawl.
+    Celery's own looks only once a second whether it may take the next message: a queue of short jobs would crawl.
     """
 
     def register_with_event_loop(self, loop: Any) -> None:

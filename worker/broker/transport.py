@@ -1,4 +1,4 @@
-"""kombu's Redis transport, but for one thing: it outlives what is no message, or none of ours."""
+"""kombu's Redis transport, with one difference: messages that it can't read are dropped and logged."""
 
 from typing import Any
 
@@ -11,9 +11,10 @@ UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 
 
 class Channel(redis.Channel):
-    """kombu's own lets the whole worker fall when something in the queue is not what kombu and Celery write.
+    """A channel whose consumer keeps running when the queue holds something that kombu and Celery did not write.
 
-    Whatever it was, it has left the queue, and a job that waits is rung for again.
+    kombu's own lets the whole worker fall. The message has left the queue by then; if it meant a job, the job is rung
+    for again.
     """
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -28,7 +29,7 @@ class Channel(redis.Channel):
             try:
                 callback(message)
             except UNREADABLE as error:
-                # taken already: without an answer it would hold one of the worker's places for ever
+                # it has been taken: without an answer it would hold one of the worker's places for ever
                 log.warning("not_our_message", error=type(error).__name__)
                 message.reject()
 
@@ -40,6 +41,6 @@ class Transport(redis.Transport):
 
 
 def register() -> None:
-    """Make it the one that redis:// URLs of all kinds mean."""
+    """Have all redis:// and rediss:// URLs use this transport."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = "worker.broker.transport:Transport"

@@ -1,4 +1,4 @@
-"""Bytes of an Arrow IPC stream -> a table of numbers and text, and back. Refused: what could grow when it is read."""
+"""Bytes of an Arrow IPC stream <-> a table of numbers and text. A stream that could grow when it is read is refused."""
 
 import struct
 from collections.abc import Callable, Collection
@@ -19,10 +19,11 @@ HEADER, COMPRESSION = 2, 3
 
 
 def read_arrow_stream(content: bytes, limits: Limits, *, text: Collection[str] = ()) -> pa.Table:
-    """Its columns as float64, missing cells and NaN as nulls, or text. Raises DataError.
+    """Return the stream's columns as float64, with missing cells and NaN as nulls, or as text. Raises DataError.
 
-    text: columns that are text whatever their type, as a model's categories are. Flat numbers, truth values and
-    strings only; no compression and no dictionaries: a few bytes of those may stand for any number of cells.
+    text: columns to read as text whatever their type, such as a model's categories. Only flat numbers, truth values and
+    strings are taken. Compression and dictionaries are refused, since a few bytes of them may expand to any number of
+    cells.
     """
     source = pa.py_buffer(content)
     try:
@@ -52,10 +53,10 @@ def _check_messages(source: pa.Buffer) -> None:
 
 
 def _is_compressed(metadata: bytes) -> bool:
-    """Whether a record batch's message names a compression, which pyarrow would undo unasked and without a bound.
+    """Whether a record batch is compressed. pyarrow would decompress it by itself, without a limit.
 
-    Only the presence of a field is read, by the rule of FlatBuffers: a table begins with the distance back to its
-    vtable, which has for each field its offset, 0 for one that is absent. Arrow has verified the message before.
+    This reads only whether a field is present. A FlatBuffers table begins with the distance back to its vtable, which
+    has the offset of each field, 0 for an absent one. Arrow has verified the message before this is called.
     Source: the FlatBuffers project, "Internals", Tables.
     """
     (root,) = struct.unpack_from("<I", metadata)
@@ -65,7 +66,7 @@ def _is_compressed(metadata: bytes) -> bool:
 
 
 def _offsets(metadata: bytes, table: int) -> Callable[[int], int]:
-    """Of a table's fields by their position, from the table's beginning; 0 for one that is absent."""
+    """Return a function from a field's position to its offset in bytes from the table's beginning; 0 if absent."""
     (distance,) = struct.unpack_from("<i", metadata, table)
     vtable = table - distance
     (size,) = struct.unpack_from("<H", metadata, vtable)
@@ -88,7 +89,7 @@ def _plain(column: pa.ChunkedArray, name: str, *, text: bool) -> pa.ChunkedArray
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), pa.string() if text else pa.float64())])
     if text or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        # a truth value as true or false, a number as it is written: 3.0 is the category 3
+        # a truth value becomes true or false, a number its digits: 3.0 is the category 3
         filled = pa.compute.cast(column, pa.string())
         return pa.compute.if_else(pa.compute.equal(filled, ""), pa.scalar(None, pa.string()), filled)
     numbers = pa.compute.cast(column, pa.float64(), safe=False)

@@ -1,7 +1,7 @@
-"""What fitting learns of each column, and the matrix it makes of a table or of rows to predict.
+"""Encoders of columns: what fitting learns about each, and the matrix that they make of a table or of rows to predict.
 
-A numeric column is imputed with its median and standardised; a category becomes one indicator a value, or its number
-where an embedding takes it. All of it is fitted on the training part only, and kept as JSON beside the weights.
+A numeric column is imputed with its median and standardised. A category becomes one indicator for each value, or its
+number if an embedding takes it. Encoders are fitted on the training part only, and kept as JSON beside the weights.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from worker.errors import DataError
 from worker.specs.base import Spec
 
 Matrix = NDArray[np.floating[Any]]
-"float32 or float64, as the network is"
+"(rows, width), float32 or float64 like the network."
 
 
 class NumericCode(Spec):
     """(value - mean) / scale; a missing cell counts as the median. A constant column has scale 1.
 
-    minimum, maximum: of the values that training saw; None if it saw none, and of weights from before these were kept.
+    minimum, maximum: of the values that training saw; None if it saw none, or if the weights are older than this field.
     """
 
     type: Literal["numeric"] = "numeric"
@@ -38,9 +38,9 @@ class NumericCode(Spec):
 
 
 class CategoricalCode(Spec):
-    """One indicator a category, and one for a missing cell if training had any; else such a cell is `most_frequent`.
+    """One indicator for each category. A missing cell has its own if training had any, else it is `most_frequent`.
 
-    embedded: the number of the category in their place; the number after the last is a category never seen.
+    embedded: the column is the number of the category instead. The number after the last is a category never seen.
     """
 
     type: Literal["categorical"] = "categorical"
@@ -53,11 +53,12 @@ class CategoricalCode(Spec):
 
     @property
     def numbers(self) -> int:
-        """How many categories it tells apart, missing cells included."""
+        """How many categories it distinguishes, missing cells included."""
         return len(self.categories) + self.missing
 
     @property
     def width(self) -> int:
+        """How many columns of the matrix it takes."""
         return 1 if self.embedded else self.numbers
 
 
@@ -68,7 +69,7 @@ class ClassTarget(Spec):
 
 
 class LabelsTarget(Spec):
-    """Columns of 0 and 1: labels that are each there or not."""
+    """Columns of 0 and 1: each label applies to a row or does not."""
 
     type: Literal["labels"] = "labels"
     names: tuple[str, ...]
@@ -88,7 +89,7 @@ Code = Annotated[NumericCode | CategoricalCode, Field(discriminator="type")]
 
 
 class Encoders(Spec):
-    """How the columns of one job became numbers; the features in the order of the network's inputs."""
+    """How the columns of one job become numbers. The features are in the order of the network's inputs."""
 
     features: tuple[Code, ...]
     target: Annotated[Target, Field(discriminator="type")]
@@ -108,7 +109,11 @@ class Encoders(Spec):
 
 
 def fit_encoders(table: pa.Table, roles: Roles, kind: str = "numbers", *, standardised: bool = True) -> Encoders:
-    """Encoders fitted on these rows, the training part. kind: of the target, if it is no category."""
+    """Fit encoders on these rows, which are the training part.
+
+    kind: of a target that is no category, `numbers` or `labels`. standardised: the network learns numbers minus their
+    mean, divided by their standard deviation, not the numbers themselves.
+    """
     return Encoders(
         features=tuple(_fit(table[feature.name], feature) for feature in roles.features),
         target=_fit_target(table, roles, kind, standardised=standardised),
@@ -165,18 +170,21 @@ def _mean_and_scale(values: NDArray[np.float64], name: str) -> tuple[float, floa
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """The column as float64, missing cells as NaN. An integer past 2^53 becomes the nearest float."""
+    """Return the column as float64, missing cells as NaN. An integer past 2^53 becomes the nearest float."""
     floats: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
     return floats
 
 
 def numbers_of(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
-    """Numeric columns as (rows, columns)."""
+    """Return numeric columns as (rows, columns)."""
     return np.stack([_floats(table[name]) for name in names], axis=1)
 
 
 def encode_targets(table: pa.Table, target: Target) -> NDArray[Any]:
-    """Labels (rows,) int64 of a category, or standardised numbers, or 0 and 1: (rows, outputs) float64."""
+    """Return a category's class numbers, (rows,) int64; or labels or standardised numbers, (rows, outputs) float64.
+
+    Raises DataError for a class that is missing or unknown.
+    """
     if isinstance(target, ClassTarget):
         labels = pc.index_in(table[target.name].cast(pa.string()), value_set=pa.array(target.classes))
         if labels.null_count:
@@ -190,10 +198,10 @@ def encode_targets(table: pa.Table, target: Target) -> NDArray[Any]:
 def encode_table(
     table: pa.Table, encoders: Encoders, *, pool_unknown: bool = False, dtype: DTypeLike = np.float32
 ) -> Matrix:
-    """The features of a table as (rows, width); columns are found by name.
+    """Encode the features of a table as (rows, width). Columns are found by name. Raises DataError with row and column.
 
-    pool_unknown: take an unknown category as none of the known, whatever its column says; for the rows of the same
-    upload that were not in the training part. Raises DataError with row and column.
+    pool_unknown: accept unknown categories even where the column refuses them. This is for the rows of the same upload
+    that are not in the training part.
     """
     matrix = np.zeros((table.num_rows, encoders.width), dtype)
     start = 0

@@ -1,4 +1,4 @@
-"""Rows that stood in a request -> a table, and the bytes that keep it."""
+"""Rows from a request -> a table -> the bytes that store it."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from worker.specs.dataset import InlineDataset
 
 
 def inline_table(spec: InlineDataset) -> pa.Table:
-    """A table of numbers and text. Raises SpecError with the pointer of a ragged row or a cell of another kind."""
+    """Return a table of numbers and text. Raises SpecError, which points at a ragged row or a cell of another kind."""
     try:
         names = check_names(list(spec.columns))
     except DataError as error:
@@ -51,7 +51,7 @@ def _kind(cell: Any) -> str:
 
 
 def table_bytes(table: pa.Table) -> bytes:
-    """The table as Parquet; the same bytes for the same table."""
+    """Return the table as Parquet: the same bytes for the same table."""
     sink = pa.BufferOutputStream()
     pyarrow.parquet.write_table(table, sink)
     return bytes(sink.getvalue().to_pybytes())

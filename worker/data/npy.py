@@ -1,4 +1,4 @@
-"""Bytes of an NPY file <-> one array of numbers. The header is measured against the bytes before anything is made."""
+"""Bytes of an NPY file <-> one array of numbers. The header is compared with the bytes before anything is allocated."""
 
 import io
 import math
@@ -15,16 +15,16 @@ from worker.settings import Limits
 NPY = "application/x-npy"
 
 DTYPES = {np.dtype(kind) for kind in ("<f2", "<f4", "<f8", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8")}
-# NumPy reads the header as Python's literals, and falls back on Python's tokenizer
+# what NumPy raises for a bad header: it parses Python literals, and falls back on Python's tokenizer
 FAULTS = (ValueError, KeyError, EOFError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError)
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 def read_npy(content: bytes, limits: Limits) -> NDArray[np.float64]:
-    """(rows, columns), NaN where a cell is missing. Raises DataError.
+    """Return numbers, (rows, columns), NaN for a missing cell. Raises DataError.
 
-    A header of 128 bytes may claim any size, and np.load would allocate it: shape and dtype must come to exactly the
-    bytes that follow. No pickles, no structures, no text.
+    A header of 128 bytes may claim any size, and np.load would allocate it: so shape and dtype must need exactly the
+    bytes that follow. Pickles, structures and text are refused.
     """
     file = io.BytesIO(content)
     try:
@@ -35,7 +35,7 @@ def read_npy(content: bytes, limits: Limits) -> NDArray[np.float64]:
         raise DataError("the array must be of integers or floats, little-endian")
     if len(shape) != 2:
         raise DataError(f"the array must have 2 dimensions, rows and columns; it has {len(shape)}")
-    # Python's own integers: no product of a client's numbers overflows
+    # Python's integers: a product of a client's numbers can't overflow
     claimed, there = math.prod(shape) * dtype.itemsize, len(content) - file.tell()
     if claimed != there or min(shape) < 0:
         raise DataError(f"the header claims {claimed} bytes of numbers; {there} follow")

@@ -1,4 +1,4 @@
-"""What a table's columns hold: computed once at upload, enough to plan a job without opening the table again."""
+"""Profiles of a table's columns: computed once at upload, enough to plan a job without opening the table again."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,7 +8,7 @@ from worker.specs.base import Spec
 
 
 class ColumnProfile(Spec):
-    """type: what it is taken for. categories: the distinct values as text, in order, where there are few enough."""
+    """type: `numeric` or `categorical`. categories: the distinct values as text, in order, if there are few enough."""
 
     name: str
     type: str
@@ -25,12 +25,12 @@ class TableProfile(Spec):
     columns: tuple[ColumnProfile, ...]
 
     def column(self, name: str) -> ColumnProfile | None:
-        """The column of this name, or None."""
+        """Return the column of this name, or None."""
         return next((column for column in self.columns if column.name == name), None)
 
 
 def profile_table(table: pa.Table, limits: Limits) -> TableProfile:
-    """The profile of a table that `read_table` gave."""
+    """Return the profile of a table that `read_table` has read."""
     columns = zip(table.column_names, table.columns, strict=True)
     return TableProfile(rows=table.num_rows, columns=tuple(_profile(name, column, limits) for name, column in columns))
 
@@ -54,6 +54,6 @@ def _profile(name: str, column: pa.ChunkedArray, limits: Limits) -> ColumnProfil
 
 
 def categories_of(column: pa.ChunkedArray) -> tuple[str, ...]:
-    """The distinct values as text: numbers in numeric order, text in code-point order."""
+    """Return the distinct values as text: numbers in numeric order, text in code-point order."""
     values = pc.drop_null(pc.unique(column))
     return tuple(values.take(pc.sort_indices(values)).cast(pa.string()).to_pylist())

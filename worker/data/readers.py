@@ -1,4 +1,4 @@
-"""Bytes of an upload -> a table whose columns are numbers (int64, float64) or text, missing cells as nulls."""
+"""Bytes of an upload -> a table of numbers (int64, float64) and text, with missing cells as nulls."""
 
 import io
 import re
@@ -23,10 +23,11 @@ NAME_LENGTH_LIMIT = 200
 
 
 def read_table(content: bytes, media_type: str, limits: Limits, *, text: Collection[str] = ()) -> pa.Table:
-    """The table in these bytes. Raises DataError with the row or column at fault.
+    """Return the table in these bytes. Raises DataError with the row or column at fault.
 
-    A column is numbers if every cell is one, else text, kept to the letter. text: columns that are text whatever
-    their cells look like, as a model's categories are: how a row is read must not depend on the rows beside it.
+    A column is numeric if every cell is a number; otherwise it is text, unchanged. text: columns to read as text
+    whatever their cells look like, such as a model's categories: a row must not be read differently because of the rows
+    around it.
     """
     table = READERS[media_type](content, limits)
     if table.num_rows == 0:
@@ -50,12 +51,12 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
-            # one thread: only then does a ragged row know its number; still 200 MB/s
+            # one thread: only then does Arrow give the number of a ragged row; it still reads 200 MB/s
             read_options=pyarrow.csv.ReadOptions(
                 use_threads=False, skip_rows=1, column_names=names, block_size=LINE_BYTES_LIMIT
             ),
             parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=note),
-            # all as text: Arrow's own guess would rewrite dates and booleans
+            # all as text: if Arrow guessed types it would rewrite dates and booleans
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), null_values=MISSING, strings_can_be_null=True
             ),
@@ -74,7 +75,7 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
 
 
 def _check_quotes(content: bytes, table: pa.Table) -> None:
-    """A quote that is never closed makes one cell of the rest of the file, and Arrow takes it."""
+    """Raise DataError for a quote that is never closed: to Arrow the rest of the file is one valid cell."""
     if content.count(b'"') % 2 == 0 or table.num_rows == 0:
         return
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -83,7 +84,7 @@ def _check_quotes(content: bytes, table: pa.Table) -> None:
 
 
 def _header(content: bytes, limits: Limits) -> tuple[list[str], str]:
-    """The column names, and which of , ; and tab separates them."""
+    """Return the column names, and which of comma, semicolon and tab separates them."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -108,7 +109,10 @@ def _header(content: bytes, limits: Limits) -> tuple[list[str], str]:
 
 
 def check_names(names: list[str]) -> list[str]:
-    """The names in Unicode's composed form. Raises DataError for an empty, doubled, overlong or unprintable one."""
+    """Return the names in Unicode's composed form.
+
+    Raises DataError for a name that is empty, repeated, too long or unprintable.
+    """
     names = [unicodedata.normalize("NFC", name).strip() for name in names]
     for position, name in enumerate(names):
         if not name:
@@ -121,12 +125,12 @@ def check_names(names: list[str]) -> list[str]:
 
 
 def _read_parquet(content: bytes, _limits: Limits) -> pa.Table:
-    """A table that we wrote ourselves for a job with inline rows; uploads are CSV."""
+    """Return a table that we wrote ourselves for a job with inline rows. Uploads are CSV."""
     return pyarrow.parquet.read_table(pa.BufferReader(content))
 
 
 def _plain(column: pa.ChunkedArray, name: str, *, keep: bool) -> pa.ChunkedArray:
-    """The column as int64, float64 or text."""
+    """Return the column as int64, float64 or text."""
     if pa.types.is_integer(column.type):
         return column.cast(pa.int64())
     if pa.types.is_floating(column.type):
@@ -138,7 +142,7 @@ def _plain(column: pa.ChunkedArray, name: str, *, keep: bool) -> pa.ChunkedArray
 
 
 def _as_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Numbers if every cell is one; 007 is none, but a name that counts its zeros, and 1_000 and 1,5 are text."""
+    """Return the cells as numbers; None if one of them is text, such as 1_000, 1,5, or 007, whose zeros may matter."""
     if pa.compute.any(pa.compute.match_substring_regex(text, r"^[+-]?0[0-9]")).as_py():
         return None
     for kind in (pa.int64(), pa.float64()):
@@ -146,7 +150,7 @@ def _as_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
             numbers = text.cast(kind)
         except pa.ArrowInvalid:
             continue
-        # nothing is known of a column without a single value; as numbers it is imputed and scaled by 1
+        # a column without a single value becomes numeric: it is imputed with 0 and scaled by 1
         return numbers.cast(pa.float64()) if numbers.null_count == len(numbers) else numbers
     return None
 

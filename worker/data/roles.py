@@ -1,10 +1,10 @@
-"""Which columns a job learns from and which it predicts, from its specification and the table's profile."""
+"""The roles of a table's columns in a job: which it learns from, which it predicts, and which weighs the rows."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from worker.data.profiles import ColumnProfile, TableProfile
-from worker.errors import SpecError
+from worker.errors import SpecError, pointer_token
 from worker.settings import Limits
 from worker.specs.dataset import ColumnOverride
 from worker.specs.job import Job
@@ -14,9 +14,10 @@ ColumnType = Literal["numeric", "categorical"]
 
 
 class InputColumn(NamedTuple):
-    """A feature as the network meets it.
+    """A feature as the network takes it.
 
-    width: how many inputs it makes; categories: of a categorical one, a missing cell counting as one, else None.
+    width: how many inputs it makes. categories: how many a categorical feature has, with missing cells as one of them;
+    None for numbers.
     """
 
     name: str
@@ -26,9 +27,9 @@ class InputColumn(NamedTuple):
 
 @dataclass(frozen=True)
 class Feature:
-    """categories: of a categorical one, if every category of the table stands in the training part.
+    """categories: how many a categorical feature has, if the training part has all that are in the table.
 
-    embedded: the network takes the category's number, not one indicator a category.
+    embedded: the network takes the category's number, not one indicator for each category.
     """
 
     name: str
@@ -44,9 +45,9 @@ class Feature:
 
 @dataclass(frozen=True)
 class Roles:
-    """classes: of a categorical target, in the order of the network's outputs; None for a regression.
+    """classes: of a categorical target, in the order of the network's outputs; None if the targets are numbers.
 
-    bounds: the smallest and largest value of each numeric target. weight: the column of row weights.
+    bounds: the smallest and largest value of each target. weight: the column of the rows' weights.
     """
 
     rows: int
@@ -70,10 +71,12 @@ class Roles:
 
 
 def assign_roles(spec: Job, profile: TableProfile, limits: Limits) -> Roles:
-    """Roles of this table's columns in this job. Raises SpecError where the two do not fit."""
+    """Return the roles of this table's columns in this job. Raises SpecError if the two do not fit each other."""
     for name in spec.columns:
         if profile.column(name) is None:
-            raise SpecError(f"/columns/{_escaped(name)}", f"the dataset has no such column; it has {_some(profile)}")
+            raise SpecError(
+                f"/columns/{pointer_token(name)}", f"the dataset has no such column; it has {_some(profile)}"
+            )
     return Roles(
         rows=profile.rows,
         features=_features(spec, profile, limits),
@@ -159,7 +162,7 @@ def _classes(spec: Job, profile: TableProfile, limits: Limits) -> tuple[str, ...
 
 
 def _type(column: ColumnProfile, override: ColumnOverride | None, limits: Limits) -> ColumnType:
-    pointer = f"/columns/{_escaped(column.name)}"
+    pointer = f"/columns/{pointer_token(column.name)}"
     kind = override.type if override else column.type
     if kind == "ignore":
         raise SpecError(pointer, "is the target; it can't be ignored")
@@ -182,10 +185,5 @@ def _some(profile: TableProfile) -> str:
     names = [column.name for column in profile.columns]
     if len(names) <= 10:
         return ", ".join(names)
-    # a target often stands last
+    # the target is often the last column
     return f"{', '.join(names[:9])}, {len(names) - 10} more, and {names[-1]}"
-
-
-def _escaped(name: str) -> str:
-    """A JSON Pointer's reference token. Source: RFC 6901, section 3."""
-    return name.replace("~", "~0").replace("/", "~1")

@@ -1,4 +1,4 @@
-"""The tables that need no upload: those that ship with us, and generators."""
+"""Tables that need no upload: built-in and generated ones."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +12,7 @@ from worker.specs.dataset import BuiltinDataset, GeneratedDataset
 
 
 def make_table(spec: BuiltinDataset | GeneratedDataset) -> pa.Table:
-    """The table of a builtin or generated dataset; the same numbers each time."""
+    """Return the table of a built-in or generated dataset: the same numbers each time."""
     return _builtin(spec.name) if isinstance(spec, BuiltinDataset) else _generated(spec)
 
 
@@ -23,7 +23,7 @@ def _builtin(name: str) -> pa.Table:
     # imported late: scikit-learn takes a second, and processes that only serve never need it
     from sklearn import datasets
 
-    # scaled=False: the diabetes table in its own units
+    # the diabetes table in its own units, not standardised
     options = {"scaled": False} if name == "diabetes" else {}
     bunch = getattr(datasets, f"load_{name}")(**options)
     columns: dict[str, Any] = {
@@ -66,7 +66,7 @@ def _circles(generator: np.random.Generator, rows: int) -> Points:
 
 
 def _spirals(generator: np.random.Generator, rows: int) -> Points:
-    """Two arms, one and a half turns each."""
+    """Two arms of one and a half turns each."""
     label = np.arange(rows) % 2
     along = np.sqrt(generator.uniform(0.02, 1, rows))
     angle = 3 * np.pi * along + np.pi * label
@@ -74,7 +74,7 @@ def _spirals(generator: np.random.Generator, rows: int) -> Points:
 
 
 def _blobs(generator: np.random.Generator, rows: int) -> Points:
-    """Three points on the unit circle; the noise makes the blobs."""
+    """Three points on the unit circle, which the noise spreads into blobs."""
     label = generator.permutation(np.arange(rows) % 3)
     angle = 2 * np.pi * label / 3
     return np.stack([np.cos(angle), np.sin(angle)], axis=1), label
@@ -87,7 +87,7 @@ def _linear(generator: np.random.Generator, rows: int) -> Points:
 
 
 def _sine(generator: np.random.Generator, rows: int) -> Points:
-    """y = sin(x), one and a half periods to each side."""
+    """y = sin(x), one and a half periods on each side of 0."""
     x = generator.uniform(-3 * np.pi, 3 * np.pi, (rows, 1))
     return x, np.sin(x[:, 0])
 

@@ -1,4 +1,4 @@
-"""Which rows are trained on, validated on and tested on: a function of the seed."""
+"""Which rows are for training, validation and testing: a function of the seed."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from worker.errors import DataError
 from worker.specs.training import Test, Training, Validation
 
-# under so many rows a validation part says nothing
+# with fewer rows a validation part says nothing
 ROWS_FOR_VALIDATION = 20
 
 Rows = NDArray[np.int64]
 
 
 class Split(NamedTuple):
-    """Row numbers of each part, each in the table's order."""
+    """The row numbers of each part, in the table's order."""
 
     train: Rows
     validation: Rows | None
@@ -23,14 +23,15 @@ class Split(NamedTuple):
 
 
 def split_rows(rows: int, training: Training, labels: NDArray[np.int64] | None) -> Split:
-    """The parts that the training's fractions ask for. labels: of a categorical target, for stratifying.
+    """Return the parts that the training's fractions ask for.
 
-    Raises DataError if no row is left to train on, or if a part can't be stratified that was asked to be.
+    labels: the class numbers of a categorical target, (rows,), for stratifying. Raises DataError if no row is left to
+    train on, or if a part that must be stratified can't be.
     """
     every = np.arange(rows)
     kept, test = _cut(every, training.test, "test", training.seed, labels)
     wanted = training.validation if rows >= ROWS_FOR_VALIDATION and training.validation.fraction > 0 else None
-    # the fraction is of the whole table, as the test part's
+    # a fraction of the whole table, like the test part's
     train, validation = _cut(kept, wanted, "validation", training.seed, labels, of=rows)
     return Split(train, validation, test)
 

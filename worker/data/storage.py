@@ -1,4 +1,4 @@
-"""The bytes of uploaded tables, behind one fsspec URL: a folder, or a bucket."""
+"""Storage of uploaded tables and results, behind one fsspec URL: a folder or a bucket."""
 
 import errno
 import io
@@ -8,29 +8,29 @@ from typing import Any
 
 import fsspec
 
-from worker.errors import StorageFullError
+from worker.errors import MissingBytesError, StorageFullError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Storage:
-    """Objects under keys that we choose; a client's text is never part of one.
+    """Objects under keys that we choose; a key never contains a client's text.
 
-    A key is written before the row that names it is committed, so a torn object is never visible.
+    An object is written before the row that names it is committed, so a half-written object is never visible.
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def write(self, key: str, content: bytes) -> None:
-        """Store the bytes; durable when it returns. Raises StorageFullError."""
+        """Store the bytes; they are durable when this returns. Raises StorageFullError."""
         files, path = self._place(key)
         try:
             files.makedirs(path.removesuffix(f"/{key}"), exist_ok=True)
             with files.open(path, "wb") as file:
                 file.write(content)
                 file.flush()
-                # a bucket's file has no number; it is durable when it is closed
+                # a bucket's file has no descriptor; it is durable once it is closed
                 with suppress(io.UnsupportedOperation, AttributeError):
                     os.fsync(file.fileno())
         except OSError as error:
@@ -40,18 +40,27 @@ class Storage:
             raise
 
     def read(self, key: str) -> bytes:
+        """Return the object's bytes. Raises MissingBytesError if there is no such object here."""
         files, path = self._place(key)
-        content: bytes = files.cat_file(path)
+        try:
+            content: bytes = files.cat_file(path)
+        except FileNotFoundError as error:
+            raise MissingBytesError(key) from error
         return content
 
+    def has(self, key: str) -> bool:
+        """Return whether there is such an object here."""
+        files, path = self._place(key)
+        return bool(files.exists(path))
+
     def delete(self, key: str) -> None:
-        """Remove the object if it is there."""
+        """Delete the object if it exists."""
         files, path = self._place(key)
         if files.exists(path):
             files.rm_file(path)
 
     def list_keys(self) -> list[str]:
-        """Of all objects."""
+        """Return the keys of all objects."""
         files, root = fsspec.core.url_to_fs(self._url)
         if not files.exists(root):
             return []
@@ -70,6 +79,6 @@ class Storage:
         files.mv(path, path.removesuffix(key) + new_key)
 
     def _place(self, key: str) -> tuple[Any, str]:
-        # fsspec caches file systems by their arguments; this does not connect again
+        # fsspec caches file systems by their arguments: this does not connect each time
         files, root = fsspec.core.url_to_fs(self._url)
         return files, f"{root.rstrip('/')}/{key}"

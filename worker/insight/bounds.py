@@ -1,22 +1,22 @@
-"""What a question about a network may cost, by arithmetic before anything is read or allocated."""
+"""What a question about a network may cost, computed before anything is read or allocated."""
 
 from typing import Any
 
 from worker.errors import QuestionError
 
 PARAMETERS = 5_000_000
-"Weights and biases of one member: 40 MB in float64, of which a question holds two."
+"Weights and biases of one member: 40 MB in float64, and a question holds two copies."
 STORED = 20_000_000
 "Weights and biases of all members, which are read from the record together."
 ROWS = 256
 PRODUCTS = 400_000_000
-"Rows x parameters: a question makes some five to twenty forward passes, each of which then takes up to 20 ms."
+"Rows x parameters: a question makes 5 to 20 forward passes, and each takes up to 20 ms at this limit."
 VALUES = 200_000
 "Numbers in an answer that shows every unit."
 
 
 def check_cost(*, parameters: int, members: int, rows: int) -> None:
-    """Raises QuestionError(too_costly) naming the figure and the limit."""
+    """Raise QuestionError(too_costly), with the figure and the limit, for a question past a limit."""
     for figure, limit, what in (
         (parameters, PARAMETERS, "weights and biases"),
         (parameters * members, STORED, "weights and biases in all members"),
@@ -27,12 +27,12 @@ def check_cost(*, parameters: int, members: int, rows: int) -> None:
 
 
 def affordable_rows(parameters: int) -> int:
-    """How many rows of a sample are within the limits."""
+    """Return how many rows of a sample are within the limits."""
     return max(1, min(ROWS, PRODUCTS // max(1, parameters)))
 
 
 def check_values(layers: list[dict[str, Any]]) -> None:
-    """Raises QuestionError if the units of these layers, as a job has them, make too long an answer."""
+    """Raise QuestionError if an answer with every unit of these layers, as a job row has them, would be too long."""
     values = 4 * sum(layer["outputs"] for layer in layers)
     if values > VALUES:
         detail = f"would show {values} values of units; the limit is {VALUES}: ask with rows, or dataset_rows"

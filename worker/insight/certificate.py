@@ -1,44 +1,38 @@
-"""A proof of the gradients that a job was trained with: of each layer one directional derivative, in float64.
+"""A check of the gradients that a job was trained with: one directional derivative of each layer, in float64.
 
-The engine's own training pass, the very code that trained the network, computes dL/dw in float64 on a few rows of the
-training part. For a random direction d of length 1 in the weights of one layer, dL/dw . d must be the derivative of
-L(w + t d) at t = 0, which central differences of the loss tell without the chain rule. A fault in any of a layer's
-gradients shows unless d happens to be at right angles to it. Source: Bishop (2006), section 5.3.3.
+The training pass, which is the code that trained the network, computes dL/dw in float64 on a few rows of the training
+part. For a random direction d of length 1 in the weights of one layer, dL/dw . d must equal the derivative of
+L(w + t d) at t = 0, which central differences of the loss give without the chain rule. An error in any gradient of the
+layer shows, unless d is at right angles to it by chance. Source: Bishop (2006), section 5.3.3.
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from worker.backprop.activation import Activation
 from worker.backprop.arrays import Floats
 from worker.backprop.fit import Training
-from worker.backprop.layers.layer import Layer
-from worker.backprop.layers.residual import Residual
 from worker.backprop.network import TrainingPass
 from worker.backprop.parameters import Parameters, Views
 from worker.insight.difference import STEPS, Difference, Look, central_difference, sides
 
 ROWS, FEWEST_ROWS = 8, 2
 PRODUCTS = 200_000_000
-"Of a weight with a row, at most: a fraction of a second, and some 2 million weights in three layers."
+"The most products of a row with a weight: a fraction of a second, or some 2 million weights in three layers."
 LOOKS = 4 * len(STEPS) + 1
-"At a layer's loss, at most."
-RUNNING = ("mean", "variance")
+"The most looks at the loss for one layer."
 VERDICTS = ("agrees", "kink", "differs")
-"From good to bad."
+"From best to worst."
 
 Certificate = dict[str, Any]
 
 
 def certify(training: Training) -> Certificate:
-    """Of the final weights, in training mode: batch_norm by these rows, one draw of dropout. Of a stack, member 0.
+    """Check the final weights in training mode: batch_norm by these rows, one draw of dropout. Of a stack, member 0.
 
-    Of all layers that are trained: frozen ones have no gradient.
-
-    Where it would take too long it is skipped, by arithmetic, and says so.
+    Frozen layers have no gradient and are left out. A check that would take too long, by arithmetic, is skipped with
+    the reason.
     """
     layers = training.network.layers
     trained = [n for n, layer in enumerate(layers) if layer.shapes and n >= training.plan.frozen]
@@ -56,6 +50,7 @@ def certify(training: Training) -> Certificate:
 
 
 def skipped(reason: str) -> Certificate:
+    """Return a certificate that says why nothing was checked."""
     return {"verdict": "skipped", "reason": reason, "rows": 0, "loss": None, "layers": []}
 
 
@@ -73,16 +68,15 @@ class _Proof:
         self.targets = self.objective.encode(self.y, self.network.outputs, np.float64)
         self.z = np.empty((self.network.outputs, rows))
         self.gradients: Parameters = self.parameters.like()
-        self.frozen = training.plan.frozen
         self.training_pass = TrainingPass(
-            self.network, self.objective, self.parameters, self.gradients, rows, frozen=self.frozen
+            self.network, self.objective, self.parameters, self.gradients, rows, frozen=training.plan.frozen
         )
         self.parameters.flat[...] = (final if final.members is None else final.member(0)).flat
         self.training_pass(self.x, self.targets, self.weights, self.z, _draw())
         self.loss = self._loss()
 
     def of_layer(self, n: int) -> dict[str, Any]:
-        """One layer's derivative along a direction, by back-propagation and by differences."""
+        """Return one layer's derivative along a direction, by back-propagation and by differences."""
         direction = self._direction(n)
         gradient = float(self.gradients.views[n].flat @ direction)
         weights = self.parameters.views[n].flat
@@ -95,51 +89,40 @@ class _Proof:
 
         difference = central_difference(look, 0.0, size=float(np.abs(start).max()))
         weights[...] = start
-        return {"layer": n, "numbers": int(np.count_nonzero(direction))} | _told(difference, gradient)
+        return {"layer": n, "numbers": int(np.count_nonzero(direction))} | _findings(difference, gradient)
 
     def _direction(self, n: int) -> Floats:
-        """Of length 1, in the trained numbers of one layer; the same for the same layer."""
+        """Return a direction of length 1 in the trained numbers of one layer; always the same for that layer."""
         direction = np.zeros_like(self.parameters.views[n].flat)
         generator = np.random.default_rng(n)
         for name, array in Views(direction, self.parameters.shapes[n]).items():
-            if name.rpartition(".")[2] not in RUNNING:
+            if name not in self.network.layers[n].running:
                 array[...] = generator.normal(size=array.shape)
         return direction / np.linalg.norm(direction)
 
     def _look(self) -> Look:
-        """The loss of a forward pass as training makes it, and the sides of the kinks."""
+        """Return the loss of a forward pass in training mode, and the sides of the kinks."""
         a: Floats = self.x
         generator = _draw()
         for layer in self.training_pass.hidden:
             a = layer.forward(a, generator)
         self.training_pass.output.weighted_sum(a, self.z)
-        # nothing moves in frozen layers
-        moved = slice(self.frozen, None)
-        parts = list(_activities(self.network.layers[:-1][moved], self.training_pass.hidden[moved]))
+        parts = [part for layer in self.training_pass.hidden for part in layer.activities()]
         last = self.objective.activation.value(self.z.copy())
         parts.append((self.objective.activation, last))
         return Look(self._loss(), sides(parts, self.objective, last - self.targets))
 
     def _loss(self) -> float:
-        """Of the last z: the mean over the rows, each by its weight, whose gradient a training pass gives."""
+        """Return the mean loss of the last z, each row by its weight, of which a training pass gives the gradient."""
         return float((self.objective.losses(self.z, self.y) * self.weights).mean())
 
 
 def _draw() -> np.random.Generator:
-    """The same masks of dropout each time."""
+    """Return a generator that draws the same dropout masks each time."""
     return np.random.default_rng(0)
 
 
-def _activities(layers: Sequence[Layer], passes: Sequence[Any]) -> Iterator[tuple[Activation, Floats]]:
-    """Activations with what they gave in the last forward pass, those within blocks too."""
-    for layer, at_work in zip(layers, passes, strict=True):
-        if isinstance(layer, Residual):
-            yield from _activities(layer.layers, at_work.passes)
-        elif hasattr(layer, "activation"):
-            yield layer.activation, at_work.a
-
-
-def _told(difference: Difference, gradient: float) -> dict[str, Any]:
+def _findings(difference: Difference, gradient: float) -> dict[str, Any]:
     return {
         "gradient": gradient,
         "finite_difference": difference.value,

@@ -1,9 +1,9 @@
-"""The chain rule of a real network, factor by factor, for one weight: what the whole of this project is named after.
+"""The chain rule of a real network, factor by factor, for one weight. The project is named after it.
 
     dL/dw_ij = dL/da_j x da_j/dz_j x dz_j/dw_ij        w_new = w_old - eta dL/dw_ij
 
 Everything is computed in float64 from the record, and nothing is trained again. A batch's gradient is the mean of its
-rows' products. It is checked against a central finite difference of the loss, which knows nothing of the chain rule.
+rows' products. It is checked against a central finite difference of the loss, which uses no chain rule.
 """
 
 from collections.abc import Sequence
@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 
 from worker.backprop.arrays import Floats, Targets
+from worker.backprop.layers.layer import Step
+from worker.data.encoders import CategoricalCode
 from worker.insight.address import Address, Place, find
 from worker.insight.checking import check
 from worker.insight.factors import Factors, factors_of
 from worker.insight.next_step import next_step
-from worker.insight.output import Output
-from worker.insight.passes import Passes
+from worker.insight.passes import Output, Passes
 from worker.insight.subject import Subject, describe
-from worker.insight.trace import Step
-from worker.insight.wording import loss_units, notes_of
+from worker.networks.task import Task
+from worker.networks.training import make_optimizer
+from worker.specs.network import InnerLayer, ResidualLayer, ResolvedEmbedding, ResolvedLayer
 
 Document = dict[str, Any]
 
@@ -28,9 +30,12 @@ Document = dict[str, Any]
 def chain_rule(
     subject: Subject, address: Address, x: Floats, y: Targets, rows: Sequence[int] | None = None
 ) -> Document:
-    """The answer, in JSON's values. rows: the names of the rows of a batch; None for a single row.
+    """Return the answer, as JSON values.
 
-    Raises QuestionError where there is no such weight, or where the loss is not finite.
+    x: (rows, inputs), encoded. y: the targets as the objective takes them: labels (rows,), or numbers (rows, outputs),
+    standardised as in training. rows: the numbers by which the answer names the rows of a batch; None for a single row.
+    Derivatives are in units of the loss, which `loss_units` names.
+    Raises QuestionError if there is no such weight, or if the loss is not finite.
     """
     place = find(subject.network, address)
     passes = Passes(subject, x, y)
@@ -45,11 +50,11 @@ def chain_rule(
     )
     return describe(subject) | {
         "loss": float(passes.losses.mean()),
-        "loss_units": loss_units(subject.task),
+        "loss_units": _loss_units(subject.task),
         "layers": None if rows is not None else _layers(subject.layers, passes.steps),
         "output": None if rows is not None else _output(passes.output),
         "weight": weight,
-        "notes": notes_of(subject, place, many=rows is not None),
+        "notes": _notes(subject, place, many=rows is not None),
     }
 
 
@@ -67,6 +72,7 @@ def _place(place: Place, subject: Subject) -> Document:
 
 
 def _one(factors: Factors, address: Address) -> Document:
+    """Return the factors of a single row, and the layer whose activations they speak of."""
     of = (address.layer, address.inner)
     if factors.offset:
         of = (address.layer + 1, None) if address.inner is None else (address.layer, address.inner + 1)
@@ -83,7 +89,7 @@ def _numbers(factors: Factors) -> Document:
 
 
 def _many(factors: Sequence[Factors], passes: Passes, rows: Sequence[int]) -> Document:
-    """Of a batch every row's own factors; its share is what it adds to the mean."""
+    """Return every row's own factors; its share is what it adds to the mean."""
     each = [
         {"row": row, "loss": float(loss)}
         | _numbers(one)
@@ -93,18 +99,22 @@ def _many(factors: Sequence[Factors], passes: Passes, rows: Sequence[int]) -> Do
     return {"a_of": None, "rows": each, "dL_da": None, "da_dz": None, "dL_dz": None, "dz_dw": None}
 
 
-def _layers(layers: Sequence[Any], steps: Sequence[Step]) -> list[Document]:
-    """Of a single row: z, a and the loss's derivatives in them, a list a layer."""
+def _layers(layers: Sequence[ResolvedLayer | InnerLayer], steps: Sequence[Step]) -> list[Document]:
+    """Return z, a and the loss's derivatives in them for a single row: one list for each layer."""
     return [
-        {"type": layer.type, "activation": getattr(layer, "activation", None)}
-        | {name: getattr(step, name)[:, 0].tolist() for name in ("z", "a", "grad_a", "grad_z")}
-        | {"layers": _layers(layer.layers, step.inner) if step.inner else None}
+        {"type": layer.type, "activation": step.layer.activation and step.layer.activation.name}
+        | {name: values[:, 0].tolist() for name, values in _values(step).items()}
+        | {"layers": _layers(layer.layers, step.inner) if isinstance(layer, ResidualLayer) else None}
         for layer, step in zip(layers, steps, strict=True)
     ]
 
 
+def _values(step: Step) -> dict[str, Floats]:
+    return {"z": step.z, "a": step.a, "grad_a": step.grad_a, "grad_z": step.grad_z}
+
+
 def _output(output: Output) -> Document:
-    """Where the backward pass starts. Of a fused loss dL_dz is its short form; the long product is there to compare."""
+    """Return where the backward pass starts. dL_dz is what training uses; the long product is there to compare."""
     short, long = output.grad_z[:, 0], output.long[:, 0]
     return {
         "y": output.y[:, 0].tolist(),
@@ -116,5 +126,45 @@ def _output(output: Output) -> Document:
     }
 
 
-def _plain(factor: Any) -> Any:
+def _plain(factor: float | Floats) -> Any:
     return factor.tolist() if isinstance(factor, np.ndarray) else factor
+
+
+def _loss_units(task: Task) -> str:
+    """Return the units of the loss, in words."""
+    if task.standardised:
+        return "of the target standardised as in training, (value - mean) / scale"
+    return task.objective.units
+
+
+def _notes(subject: Subject, place: Place, *, many: bool) -> list[str]:
+    """Return what a reader might wrongly take for granted."""
+    training, layers = subject.spec.training, subject.network.layers
+    every = [inner.note for layer in layers for inner in (layer, *layer.layers)]
+    notes = [note for note in dict.fromkeys(every) if note is not None]
+    if subject.spec.weight is not None or subject.task.class_weights is not None:
+        notes.append("every row counts as 1; in training a row's product is multiplied by its weight")
+    if training.l1 or training.l2:
+        notes.append("loss and gradient are without the penalties, whose gradient is a term of its own")
+    if training.accumulate > 1:
+        notes.append(f"in training {training.accumulate} batches make one step")
+    has_state = bool(make_optimizer(training.optimizer)(np.zeros(1), np.zeros(1)).slots)
+    if subject.moment.kind != "checkpoint" and has_state:
+        notes.append("no optimizer state of this moment is kept: the update is a first step, from moments of zero")
+    if training.ensemble > 1:
+        notes.append(f"of member {subject.member} of {training.ensemble} alone; each has a loss of its own")
+    layer = subject.layers[place.address.layer]
+    if isinstance(layer, ResolvedEmbedding):
+        notes.append(_category(subject, layer, place))
+    if many:
+        notes.append("gradient is the mean of the rows' products, the sum of their shares")
+    return notes
+
+
+def _category(subject: Subject, layer: ResolvedEmbedding, place: Place) -> str:
+    """Return which category a row of an embedding belongs to, in words."""
+    code = next(code for code in subject.encoders.features if code.name == layer.column)
+    assert isinstance(code, CategoricalCode)  # noqa: S101 - an embedding is resolved for a category only
+    (number, _) = place.index
+    name = repr(code.categories[number]) if number < len(code.categories) else "a missing cell"
+    return f"category {number} of column {layer.column!r} is {name}"

@@ -1,4 +1,4 @@
-"""A gradient against the loss itself, which knows nothing of the chain rule."""
+"""A gradient checked against the loss itself, by forward passes that use no chain rule."""
 
 import math
 from collections.abc import Sequence
@@ -7,15 +7,20 @@ from typing import Any
 import numpy as np
 
 from worker.backprop.arrays import Floats, Targets
+from worker.backprop.layers.layer import Step, forward
 from worker.errors import QuestionError
 from worker.insight.address import Place
 from worker.insight.difference import Difference, Look, central_difference, sides
 from worker.insight.subject import Subject
-from worker.insight.trace import Step, forward
 
 
 def check(subject: Subject, place: Place, x: Floats, y: Targets, gradient: float) -> dict[str, Any]:
-    """The finite difference of the rows' mean loss, and what it says of the gradient. Raises QuestionError."""
+    """Return the finite difference of the rows' mean loss in one weight, and whether it agrees with a gradient.
+
+    x: (rows, inputs), encoded. y: the targets as the objective takes them: labels (rows,), or numbers (rows, outputs).
+    gradient: dL/dw of the mean loss, in units of the loss per unit of the weight, as is the difference.
+    Raises QuestionError if the loss is not finite next to this weight's value.
+    """
     difference = _difference(subject, place, x, y)
     if not (difference.is_known and math.isfinite(gradient)):
         raise QuestionError("", "the loss overflows so near to this weight's value that no difference can be told")
@@ -35,7 +40,7 @@ def check(subject: Subject, place: Place, x: Floats, y: Targets, gradient: float
 
 @np.errstate(all="ignore")
 def _difference(subject: Subject, place: Place, x: Floats, y: Targets) -> Difference:
-    """The derivative of the mean loss in this weight, by nothing but forward passes."""
+    """Return the derivative of the mean loss in this weight."""
     moved = subject.parameters.like()
     moved.flat[...] = subject.parameters.flat
     array, layers = place.array(moved.views), list(zip(subject.network.layers, moved.views, strict=True))
@@ -44,14 +49,14 @@ def _difference(subject: Subject, place: Place, x: Floats, y: Targets) -> Differ
         array[place.index] = value
         steps = forward(layers, x.T)
         z = steps[-1].z
-        targets = subject.objective.encode(y, len(z), np.float64)
-        parts = [(step.activation, step.a) for step in _all(steps) if step.activation is not None]
-        loss = float(subject.objective.losses(z, y).mean())
-        return Look(loss, sides(parts, subject.objective, steps[-1].a - targets))
+        error = steps[-1].a - subject.objective.encode(y, len(z), np.float64)
+        each = [(step.layer.activation, step.a) for step in _all(steps)]
+        parts = [(activation, a) for activation, a in each if activation is not None]
+        return Look(float(subject.objective.losses(z, y).mean()), sides(parts, subject.objective, error))
 
     return central_difference(look, float(array[place.index]))
 
 
 def _all(steps: Sequence[Step]) -> list[Step]:
-    """Every step, those within blocks too."""
+    """Return every step, those within blocks too."""
     return [one for step in steps for one in (*_all(step.inner), step)]

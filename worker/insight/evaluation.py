@@ -1,4 +1,4 @@
-"""How well a network does on a part of the table: metrics, and where it errs."""
+"""How well a network does on a part of the table: its metrics, and where it is wrong."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 def logs_of_classes(z: NDArray[Any]) -> NDArray[np.float64]:
-    """log p of each class, exact where p itself rounds to 0 or 1: (rows, classes).
+    """Return log p of each class, (rows, classes), exact where p itself rounds to 0 or 1.
 
-    z: the last of one network, (outputs, rows), or of an ensemble, (members, outputs, rows), whose p is the mean of
-    theirs. One output is that of the second of two classes.
+    z: the last z of one network, (outputs, rows), or of an ensemble, (members, outputs, rows), whose p is the mean of
+    its members' p. A single output belongs to the second of two classes.
     """
     z = z.astype(np.float64)
     if z.shape[-2] == 1:
@@ -23,14 +23,14 @@ def logs_of_classes(z: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def logs_of_labels(z: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """log p of each label's being there, and of its not being there: each (rows, labels). z: as above."""
+    """Return log p that each label applies, and log p that it does not: each (rows, labels). z: as above."""
     z = z.astype(np.float64)
-    there, absent = (_mean_of_members(-np.logaddexp(0, sign * z)).T for sign in (-1, 1))
-    return there, absent
+    applies, not_applies = (_mean_of_members(-np.logaddexp(0, sign * z)).T for sign in (-1, 1))
+    return applies, not_applies
 
 
 def _mean_of_members(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log of the mean of e^logs over an ensemble's members."""
+    """Return the log of the mean of e^logs over an ensemble's members."""
     if logs.ndim == 2:
         return logs
     mean: NDArray[np.float64] = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))
@@ -40,12 +40,12 @@ def _mean_of_members(logs: NDArray[np.float64]) -> NDArray[np.float64]:
 def evaluate_classes(
     scores: NDArray[Any], labels: NDArray[np.int64], classes: list[str], *, are_logs: bool = True
 ) -> dict[str, Any]:
-    """Every figure of a category, and the confusion matrix: a row a true class, a column a predicted one.
+    """Return every figure of a category and the confusion matrix: true classes by row, predicted ones by column.
 
-    scores: (rows, classes), the largest is the predicted one's; are_logs: they are from `logs_of_classes`, and not of
-    a network whose outputs are no probabilities.
+    scores: (rows, classes); the class with the largest score is predicted. are_logs: the scores are from
+    `logs_of_classes`; False for the outputs of a network that are not probabilities.
     """
-    # imported late: scikit-learn takes a second, and most processes never evaluate
+    # imported late: importing scikit-learn takes a second, and most processes never evaluate
     from sklearn import metrics
 
     every = np.arange(len(classes))
@@ -67,7 +67,7 @@ def evaluate_classes(
 
 
 def _roc_auc(metrics: Any, labels: NDArray[np.int64], probabilities: NDArray[Any], present: NDArray[Any]) -> Any:
-    """The mean of one class against the rest; None where a class has no rows here, and so no such figure."""
+    """Return the mean over the classes, one against the rest; None if a class has no rows, and so no such figure."""
     if len(present) < probabilities.shape[1]:
         return None
     truth = np.eye(probabilities.shape[1])[labels]
@@ -77,29 +77,29 @@ def _roc_auc(metrics: Any, labels: NDArray[np.int64], probabilities: NDArray[Any
 def evaluate_labels(
     logs: tuple[NDArray[np.float64], NDArray[np.float64]], truth: NDArray[Any], names: list[str]
 ) -> dict[str, Any]:
-    """Figures of labels that are each there or not, and of each label the rows rightly and wrongly called.
+    """Return the figures of labels that each apply or not, and the right and wrong predictions of each label.
 
-    logs: from `logs_of_labels`. truth: (rows, labels).
+    logs: from `logs_of_labels`. truth: (rows, labels), 0 or 1.
     """
     from sklearn import metrics
 
-    called, there = logs[0] > logs[1], truth > 0.5
-    varies = all(0 < column.sum() < len(column) for column in there.T)
+    predicted, applies = logs[0] > logs[1], truth > 0.5
+    varies = all(0 < column.sum() < len(column) for column in applies.T)
     return {
         "rows": len(truth),
         "metrics": {
-            "accuracy": float((called == there).mean()),
-            "all_right": float((called == there).all(axis=1).mean()),
-            "macro_f1": float(metrics.f1_score(there, called, average="macro", zero_division=0)),
-            "roc_auc": float(metrics.roc_auc_score(there, np.exp(logs[0]), average="macro")) if varies else None,
-            "log_loss": 0.0 - float(np.where(there, *logs).mean()),
+            "accuracy": float((predicted == applies).mean()),
+            "all_right": float((predicted == applies).all(axis=1).mean()),
+            "macro_f1": float(metrics.f1_score(applies, predicted, average="macro", zero_division=0)),
+            "roc_auc": float(metrics.roc_auc_score(applies, np.exp(logs[0]), average="macro")) if varies else None,
+            "log_loss": 0.0 - float(np.where(applies, *logs).mean()),
         },
         "labels": {
             name: {
-                "true_positive": int((called[:, n] & there[:, n]).sum()),
-                "false_positive": int((called[:, n] & ~there[:, n]).sum()),
-                "false_negative": int((~called[:, n] & there[:, n]).sum()),
-                "true_negative": int((~called[:, n] & ~there[:, n]).sum()),
+                "true_positive": int((predicted[:, n] & applies[:, n]).sum()),
+                "false_positive": int((predicted[:, n] & ~applies[:, n]).sum()),
+                "false_negative": int((~predicted[:, n] & applies[:, n]).sum()),
+                "true_negative": int((~predicted[:, n] & ~applies[:, n]).sum()),
             }
             for n, name in enumerate(names)
         },
@@ -107,9 +107,9 @@ def evaluate_labels(
 
 
 def evaluate_numbers(predicted: NDArray[Any], actual: NDArray[Any], names: list[str]) -> dict[str, Any]:
-    """R2, RMSE and MAE in the target's own units, and quantiles of the residuals (actual - predicted) by target.
+    """Return R2, RMSE and MAE in the target's own units, and quantiles of each target's residuals.
 
-    Both arrays: (rows, outputs).
+    A residual is actual - predicted. Both arrays: (rows, outputs).
     """
     from sklearn import metrics
 

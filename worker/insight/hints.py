@@ -1,18 +1,18 @@
-"""What a curve says in words: that a run diverged, stalled, over-fits, is not done, or has dead units."""
+"""Hints from a curve: the run diverged, stalled, over-fits, is not done, or has dead units."""
 
 from collections.abc import Sequence
 
-from worker.records.curves import Point
+from worker.records.points import Point
 
 Hint = dict[str, str]
 
-# fewer epochs say nothing yet
+# fewer epochs do not show a trend yet
 EPOCHS_TO_JUDGE = 5
 NEXT_TO_NOTHING = 1e-6
 
 
 def hints_of(points: Sequence[Point]) -> list[Hint]:
-    """At most one of each kind. points: the curve, or some of its epochs in order, the last among them."""
+    """Return at most one hint of each kind. points: the curve, or some of its epochs in order, including the last."""
     if len(points) < EPOCHS_TO_JUDGE:
         return []
     over_fitted = _over_fitted(points)
@@ -23,7 +23,7 @@ def hints_of(points: Sequence[Point]) -> list[Hint]:
 def _diverging(points: Sequence[Point]) -> Hint | None:
     lowest = min(points, key=lambda point: _or_huge(point.train_loss))
     first, low, last = (_or_huge(point.train_loss) for point in (points[0], lowest, points[-1]))
-    # from its lowest, loss has gone up by as much as half of what it had come down
+    # since its lowest value, the loss has risen by at least half of what it had fallen
     if last <= low + abs(low) or last - low < 0.5 * (first - low):
         return None
     return _hint(
@@ -35,7 +35,7 @@ def _diverging(points: Sequence[Point]) -> Hint | None:
 
 def _stalled(points: Sequence[Point]) -> Hint | None:
     first, last = points[0].train_loss, points[-1].train_loss
-    # a loss of next to nothing has nowhere to go
+    # a loss that is nearly 0 can't fall much
     if first is None or last is None or abs(first) < NEXT_TO_NOTHING or last < first - 0.02 * abs(first):
         return None
     return _hint(
@@ -91,5 +91,5 @@ def _hint(code: str, message: str) -> Hint:
 
 
 def _or_huge(value: float | None) -> float:
-    """A figure that was not finite is recorded as None."""
+    """Return a figure; one that was not finite, which is recorded as None, counts as infinite."""
     return float("inf") if value is None else value

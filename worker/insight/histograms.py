@@ -1,11 +1,10 @@
-"""How weights, activations and gradients are spread within each layer: whether it saturates, dies or vanishes."""
+"""How weights, activations and gradients are spread within each layer, which shows whether it saturates or dies."""
 
 from typing import Any
 
 import numpy as np
 
 from worker.backprop.arrays import Floats, Targets
-from worker.insight.gradients import write_gradients
 from worker.insight.passes import Passes
 from worker.insight.subject import Subject, describe
 
@@ -13,17 +12,17 @@ Histogram = dict[str, list[float] | list[int]]
 
 
 def histograms_of(subject: Subject, x: Floats, y: Targets, *, bins: int, layer: int | None = None) -> dict[str, Any]:
-    """Of every layer, or of one. x: (rows, inputs), a sample, in inference mode; gradients are of its mean loss.
+    """Return the histograms of every layer, or of one, as JSON values.
 
-    Raises QuestionError where the network overflows on a row.
+    x: a sample of rows, (rows, inputs). y: their targets. Everything is in inference mode, and the gradients are those
+    of the sample's mean loss. Raises QuestionError if the network overflows on a row.
     """
-    passes, gradients = Passes(subject, x, y), subject.parameters.like()
-    write_gradients(passes.steps, gradients)
-    wanted = range(len(subject.layers)) if layer is None else (layer,)
+    passes = Passes(subject, x, y)
+    gradients = passes.gradients()
     found = []
-    for n in wanted:
+    for n in range(len(subject.layers)) if layer is None else (layer,):
         step, weights, slopes = passes.steps[n], subject.parameters.views[n], gradients.views[n]
-        trained = [name for name in weights if name.rpartition(".")[2] not in ("mean", "variance")]
+        trained = [name for name in weights if name not in step.layer.running]
         found.append(
             {
                 "layer": n,
@@ -31,7 +30,7 @@ def histograms_of(subject: Subject, x: Floats, y: Targets, *, bins: int, layer: 
                 "weights": {name: histogram(array, bins) for name, array in weights.items()},
                 "activations": {"z": histogram(step.z, bins), "a": histogram(step.a, bins)},
                 "gradients": {name: histogram(slopes[name], bins) for name in trained},
-                # each row's loss by itself: the mean's would shrink with the sample
+                # of each row's own loss: those of the mean loss would shrink as the sample grows
                 "unit_gradients": {"a": histogram(step.grad_a, bins), "z": histogram(step.grad_z, bins)},
             }
         )
@@ -39,9 +38,9 @@ def histograms_of(subject: Subject, x: Floats, y: Targets, *, bins: int, layer: 
 
 
 def histogram(values: Floats, bins: int) -> Histogram:
-    """bins + 1 edges from the least to the greatest, and how many values lie between; the last bin has both its edges.
+    """Return bins + 1 edges from the smallest value to the largest, and how many values each bin has.
 
-    A product that is out of float64's reach is left out.
+    The last bin includes both its edges. Values that are not finite are left out.
     """
     finite = values[np.isfinite(values)]
     counts, edges = np.histogram(finite, bins)

@@ -1,16 +1,45 @@
-"""Some rows through a network and back, each factor kept."""
+"""Some rows through a network and back, with every factor of the chain rule kept.
+
+Training fuses factors and overwrites arrays, which is fast; here each factor is an array of its own, in float64 and of
+shape (units, rows). Everything is in inference mode, without dropout and with batch_norm's running figures, so rows do
+not affect each other and the dL/dw of a batch is the mean of its rows'.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from worker.backprop.arrays import Floats, Targets
+from worker.backprop.layers.layer import Step, backward, forward
+from worker.backprop.losses.objective import Objective
+from worker.backprop.parameters import Parameters
 from worker.errors import QuestionError
-from worker.insight.output import output_of
 from worker.insight.subject import Subject
-from worker.insight.trace import backward, forward
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where back-propagation starts, for each row as if it were the whole batch. All (outputs, rows).
+
+    y: the target that a is compared with. grad_a: dL/da. grad_z: dL/dz as training computes it. fused: grad_z is a
+    short form such as a - y, in which softmax and cross-entropy (or sigmoid and binary cross-entropy, or exp and
+    Poisson's loss) cancel. long: dL/da x da/dz, factor by factor, summed over k for softmax; it is not finite where a
+    is too near 0 or 1 for float64.
+    """
+
+    y: Floats
+    grad_a: Floats
+    long: Floats
+    grad_z: Floats
+    fused: bool
 
 
 class Passes:
-    """A forward and a backward pass of some rows. x: (rows, inputs), encoded. losses: of each row, (rows,)."""
+    """A forward and a backward pass of some rows.
+
+    x: (rows, inputs), encoded. y: the targets as the objective takes them. losses: of each row, (rows,).
+    Raises QuestionError if a row's loss is not finite.
+    """
 
     @np.errstate(all="ignore")
     def __init__(self, subject: Subject, x: Floats, y: Targets) -> None:
@@ -20,6 +49,27 @@ class Passes:
         if not np.isfinite(self.losses).all():
             row = int(np.isfinite(self.losses).argmin())
             raise QuestionError("", f"row {row} is so far from the training data that the network overflows")
-        self.output = output_of(subject.objective, self.steps[-1], y)
+        self.output = _output(subject.objective, self.steps[-1], y)
         self.steps[-1].grad_a = self.output.grad_a
         backward(self.steps, self.output.grad_z, is_grad_z=True)
+        self._parameters = parameters
+
+    def gradients(self) -> Parameters:
+        """Return dL/dw of the mean loss for every weight, in the layout of the parameters; running figures have 0."""
+        gradients = self._parameters.like()
+        for step, views in zip(self.steps, gradients.views, strict=True):
+            step.layer.write_gradients(step, views)
+        return gradients
+
+
+def _output(objective: Objective, step: Step, y: Targets) -> Output:
+    """Return the start of the backward pass. step: the output layer's."""
+    units = step.z.shape[0]
+    targets = objective.encode(y, units, np.float64)
+    expected = objective.expected(targets)
+    grad_a = objective.grad_a(step.a, expected)
+    long = grad_a.copy()
+    objective.activation.grad_z(long, step.z, step.a.copy())
+    grad_z = np.empty_like(step.z)
+    objective.grad_z(step.z.copy(), targets, grad_z, np.asarray(objective.scale(1, units)))
+    return Output(expected, grad_a, long, grad_z, objective.fused)

@@ -1,8 +1,8 @@
-"""What is asked about: one network of a job at one moment of its training, read from the record in float64."""
+"""What a question is about: one network of a job at one moment of its training, read from the record in float64."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -14,22 +14,21 @@ from worker.backprop.parameters import Parameters, Views, windows
 from worker.data.encoders import Encoders
 from worker.errors import QuestionError
 from worker.insight.bounds import check_cost
-from worker.networks.layers import LAYERS, build_network
 from worker.networks.task import Task, build_objective, recorded_task
+from worker.networks.trained import Published, Trained, read_published
 from worker.records.checkpoints import newest_checkpoint
 from worker.records.curves import recorded_rate
 from worker.records.tables import Job as JobRow
-from worker.records.tables import Weights
-from worker.records.weights import newest_weights_id, read_weights
+from worker.records.weights import newest_weights_id
 from worker.specs.job import Job
-from worker.specs.network import ResolvedDense, ResolvedLayer
+from worker.specs.network import ResolvedLayer
 
 
 @dataclass(frozen=True)
 class Moment:
     """kind: the final weights, a snapshot's, or those of the checkpoint from which the job would resume.
 
-    epoch: the last that was completed; step: of the epoch after it, how many batches were taken.
+    epoch: the last one that was completed. step: how many batches of the next epoch were taken.
     """
 
     kind: Literal["final", "snapshot", "checkpoint"]
@@ -39,102 +38,113 @@ class Moment:
 
 @dataclass(frozen=True)
 class Subject:
-    """parameters: of one member, float64. rate: the learning rate recorded last before this moment.
+    """trained: one network, in float64. member: its position in the job's ensemble; 0 if the job has one network.
 
-    slots: the optimizer's, and optimizer_steps how many it had made, where the moment is a checkpoint; else none and 0.
+    rate: the learning rate that was recorded last before this moment. slots: the optimizer's, and optimizer_steps: how
+    many steps it had made, if the moment is a checkpoint; else no slots, and 0.
     """
 
     job_id: str
     spec: Job
-    layers: list[ResolvedLayer]
-    encoders: Encoders
-    network: Network
+    trained: Trained
     task: Task
     objective: Objective
-    parameters: Parameters
     member: int
     moment: Moment
     rate: float
     slots: Mapping[str, list[Views]]
     optimizer_steps: int
 
+    @property
+    def layers(self) -> list[ResolvedLayer]:
+        return list(self.trained.layers)
+
+    @property
+    def encoders(self) -> Encoders:
+        return self.trained.encoders
+
+    @property
+    def network(self) -> Network:
+        return self.trained.network
+
+    @property
+    def parameters(self) -> Parameters:
+        return self.trained.parameters
+
+
+class _Found(NamedTuple):
+    """The weights of all members at one moment. flat: as `Parameters` has them. slots: of the optimizer, likewise."""
+
+    flat: Floats
+    moment: Moment
+    slots: Mapping[str, Floats]
+    optimizer_steps: int
+
 
 def read_subject(session: Session, job: JobRow, checkpoint: str, *, member: int = 0, rows: int = 1) -> Subject:
-    """checkpoint: `final`, an epoch, or `latest`: the final weights, else the newest that are stored.
+    """Read a network of a job.
 
-    rows: how many will be asked about. Raises StateError(not_ready), NotFoundError for an epoch that was not kept, and
-    QuestionError for a member that is not there or where it would cost too much.
+    checkpoint: `final`, the number of an epoch, or `latest`: the final weights, or else the newest that are stored.
+    member: the network's position in an ensemble. rows: how many rows the question is about. Raises
+    StateError(not_ready), NotFoundError for an epoch that was not kept, and QuestionError for a member that does not
+    exist or a question that costs too much.
     """
     spec = Job.model_validate(job.spec)
     members = spec.training.ensemble
     if member >= members:
         raise QuestionError("/member", f"must be from 0 to {members - 1}")
     check_cost(parameters=job.parameters, members=members, rows=rows)
-    row, arrays = read_weights(session, newest_weights_id(session, job.id, checkpoint))
-    layers = LAYERS.validate_python(row.network)
-    encoders = Encoders.model_validate(row.encoders)
-    network = build_network(layers, encoders.width)
-    parameters = network.parameters(np.float64)
-    resumed = _resumed(session, job, row) if checkpoint == "latest" else None
-    slots: Mapping[str, Floats] = {}
-    if resumed is None:
-        kind: Literal["final", "snapshot"] = "final" if row.kind == "final" else "snapshot"
-        moment, steps = Moment(kind, row.epoch), 0
-        parameters.load(_of_member(arrays, member) if members > 1 else arrays)
-    else:
-        flat, moment, slots, steps = resumed
-        parameters.flat[...] = flat[member] if members > 1 else flat
-    output = layers[-1]
-    assert isinstance(output, ResolvedDense)  # noqa: S101 - so it was resolved
-    task = recorded_task(spec, encoders.target, output)
-    rate = recorded_rate(session, job.id, moment.epoch)
+    published = read_published(session, newest_weights_id(session, job.id, checkpoint))
+    found = (_resumed(session, job, published) if checkpoint == "latest" else None) or _published(published)
+    trained = published.trained.member(member, np.float64)
+    # `member` has made arrays of its own
+    trained.parameters.flat[...] = found.flat[member] if members > 1 else found.flat
+    task = recorded_task(spec, trained.encoders.target, trained.architecture.output)
+    rate = recorded_rate(session, job.id, found.moment.epoch)
     return Subject(
         job_id=job.id,
         spec=spec,
-        layers=layers,
-        encoders=encoders,
-        network=network,
+        trained=trained,
         task=task,
         objective=build_objective(task),
-        parameters=parameters,
         member=member,
-        moment=moment,
+        moment=found.moment,
         rate=spec.training.optimizer.learning_rate if rate is None else rate,
         slots={
-            name: _slot_views(slot[member] if members > 1 else slot, parameters, spec.frozen)
-            for name, slot in slots.items()
+            name: _slot_views(slot[member] if members > 1 else slot, trained.parameters, spec.frozen)
+            for name, slot in found.slots.items()
         },
-        optimizer_steps=steps,
+        optimizer_steps=found.optimizer_steps,
     )
 
 
 def _slot_views(slot: Floats, parameters: Parameters, frozen: int) -> list[Views]:
-    """An optimizer's slot in the layout of the parameters; of frozen layers, of which it has none, zeros."""
+    """Return an optimizer's slot in the layout of the parameters, with zeros for frozen layers, which have none."""
     return windows(np.concatenate([np.zeros(parameters.size_of_first(frozen)), slot]), parameters.shapes)
 
 
-def _of_member(arrays: Mapping[str, Floats], member: int) -> dict[str, Floats]:
-    prefix = f"members.{member}."
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+def _published(published: Published) -> _Found:
+    kind: Literal["final", "snapshot"] = "final" if published.kind == "final" else "snapshot"
+    return _Found(published.trained.parameters.flat, Moment(kind, published.epoch), {}, 0)
 
 
-def _resumed(session: Session, job: JobRow, row: Weights) -> tuple[Floats, Moment, dict[str, Floats], int] | None:
-    """Weights, moment, slots and steps of the checkpoint that a job would resume from, if it is newer than `row`."""
-    found = None if row.kind == "final" else newest_checkpoint(session, job.id)
+def _resumed(session: Session, job: JobRow, published: Published) -> _Found | None:
+    """Return the checkpoint from which the job would resume; None if there is none that is newer."""
+    found = None if published.kind == "final" else newest_checkpoint(session, job.id)
     if found is None:
         return None
     checkpoint, state = found
-    if (checkpoint.epoch, checkpoint.step) < (row.epoch, 0):
+    if (checkpoint.epoch, checkpoint.step) < (published.epoch, 0):
         return None
     slots = {
         name.removeprefix("optimizer."): array for name, array in state.arrays.items() if name.startswith("optimizer.")
     }
     moment = Moment("checkpoint", checkpoint.epoch, checkpoint.step)
-    return state.arrays["parameters"], moment, slots, int(state.values["optimizer_steps"])
+    return _Found(state.arrays["parameters"], moment, slots, int(state.values["optimizer_steps"]))
 
 
 def describe(subject: Subject) -> dict[str, Any]:
-    """Of which weights an answer speaks."""
+    """Return which weights an answer is about."""
     moment = subject.moment
     return {
         "job_id": subject.job_id,

@@ -6,10 +6,10 @@ from typing import Any, assert_never
 
 from worker.backprop.layer_figures import DEAD_ROWS
 from worker.backprop.measuring import EVALUATION_ROWS
+from worker.backprop.optimizers import OPTIMIZERS
 from worker.data.roles import Roles
 from worker.errors import SpecError
 from worker.networks.layers import units_after
-from worker.networks.training import OPTIMIZERS
 from worker.settings import Limits
 from worker.specs import network as layer_specs
 from worker.specs.network import ResolvedLayer

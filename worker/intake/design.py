@@ -12,7 +12,7 @@ from worker.intake.start import Start, find_start
 from worker.networks.layers import resolve_layers
 from worker.networks.task import Task, resolve_task
 from worker.networks.training import check_training
-from worker.networks.warm_start import adopt_roles, start_arrays
+from worker.networks.warm_start import adopt_roles, check_start
 from worker.records.submission import Plan
 from worker.settings import Limits
 from worker.specs.dataset import InlineDataset
@@ -66,7 +66,7 @@ def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -
     cost = estimate_cost(spec.training, layers, roles, limits)
     if start is not None:
         # what does not fit is refused now, not by a worker
-        start_arrays(spec, layers, roles.inputs, start.source, keep_output=False)
+        check_start(spec, layers, roles.inputs, start.source)
     parts = part_rows(spec.training, roles.rows)
     _check_steps(spec.training, parts["train"])
     return Design(spec, roles, task, layers, cost, parts, start and start.weights_id, rows)

@@ -4,25 +4,24 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from worker.data.encoders import Encoders
 from worker.errors import NotFoundError, SpecError, StateError
-from worker.networks.layers import LAYERS
-from worker.networks.warm_start import Source
-from worker.records.listing import get_job
-from worker.records.models import find_version
-from worker.records.sources import source_of
+from worker.networks.trained import Architecture, Trained, read_architecture, read_trained
+from worker.records.jobs import get_job, source_of
 from worker.records.tables import Job as JobRow
 from worker.records.tables import Weights
-from worker.records.weights import newest_weights_id, read_weights
+from worker.records.versions import find_version
+from worker.records.weights import newest_weights_id
 from worker.specs.job import Job
 from worker.specs.network import (
     DenseLayer,
     EmbeddingLayer,
     Layer,
     Network,
+    ResidualLayer,
     ResolvedDense,
     ResolvedEmbedding,
     ResolvedLayer,
+    ResolvedResidual,
 )
 from worker.specs.start import StartFrom
 
@@ -32,7 +31,7 @@ class Start(NamedTuple):
 
     spec: Job
     weights_id: str
-    source: Source
+    source: Architecture
 
 
 def find_start(session: Session, project_id: str, spec: Job, start: StartFrom) -> Start:
@@ -41,11 +40,10 @@ def find_start(session: Session, project_id: str, spec: Job, start: StartFrom) -
         weights_id = _weights_of_job(session, project_id, start.job)
     else:
         weights_id, start = _weights_of_version(session, project_id, start)
-    row, arrays = read_weights(session, weights_id)
-    source = Source(LAYERS.validate_python(row.network), Encoders.model_validate(row.encoders), arrays)
+    source = read_architecture(session, weights_id)
     settled = {"start_from": start}
     if "network" not in spec.model_fields_set:
-        settled["network"] = _network(session, row, source)  # type: ignore[assignment]
+        settled["network"] = _network(session, session.get_one(Weights, weights_id), source)  # type: ignore[assignment]
     return Start(spec.model_copy(update=settled), weights_id, source)
 
 
@@ -67,7 +65,7 @@ def _weights_of_version(session: Session, project_id: str, start: StartFrom) -> 
     return found.weights_id, start.model_copy(update={"version": found.version, "alias": None})
 
 
-def _network(session: Session, row: Weights, source: Source) -> Network:
+def _network(session: Session, row: Weights, source: Architecture) -> Network:
     """The layers as the source's job asked for them; of imported weights as they are."""
     job = None if row.job_id is None else session.get_one(JobRow, row.job_id)
     if job is not None:
@@ -80,16 +78,17 @@ def _as_asked_for(layer: ResolvedLayer) -> Layer:
     match layer:
         case ResolvedDense():
             return DenseLayer.model_validate(layer.model_dump())
+        case ResolvedResidual():
+            return ResidualLayer.model_validate(layer.model_dump())
         case ResolvedEmbedding():
             return EmbeddingLayer(type="embedding", column=layer.column, dimensions=layer.dimensions)
         case _:
             return layer
 
 
-def read_start(session: Session, job_id: str) -> Source:
+def read_start(session: Session, job_id: str) -> Trained:
     """The source of a job that was submitted with one. Raises SpecError if it is gone."""
     weights_id = source_of(session, job_id)
     if weights_id is None:
         raise SpecError("/start_from", "its weights were deleted")
-    row, arrays = read_weights(session, weights_id)
-    return Source(LAYERS.validate_python(row.network), Encoders.model_validate(row.encoders), arrays)
+    return read_trained(session, weights_id)

@@ -1,4 +1,4 @@
 """One trained network: built from a specification, read from the record, predicting, and as a file of each format.
 
-May import data, records, backprop and specs.
+May import data, records, backprop, specs, settings and errors.
 """

@@ -1,7 +1,7 @@
-"""Layers as they are asked for -> as they will be built, nothing left open -> a network."""
+"""The layers that a specification asks for -> the same with nothing left open -> a network."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import assert_never
 
 from pydantic import TypeAdapter
 
@@ -22,23 +22,21 @@ from worker.specs.job import Job
 
 LAYERS: TypeAdapter[list[specs.ResolvedLayer]] = TypeAdapter(list[specs.ResolvedLayer])
 
-OF_RELU = {"relu", "leaky_relu", "elu", "gelu", "silu", "softplus"}
-
 
 def resolve_layers(spec: Job, task: Task, columns: Sequence[InputColumn]) -> list[specs.ResolvedLayer]:
-    """The layers as they will be built, the output layer last. Raises SpecError."""
+    """Return the layers as they will be built, the output layer last. Raises SpecError."""
+    embeddings = [layer for layer in spec.network.layers if isinstance(layer, specs.EmbeddingLayer)]
+    for n, layer in enumerate(spec.network.layers[: len(embeddings)]):
+        if not isinstance(layer, specs.EmbeddingLayer):
+            raise SpecError(f"/network/layers/{n}", "must come after the embeddings")
+    others = [layer for layer in spec.network.layers if not isinstance(layer, specs.EmbeddingLayer)]
     output = specs.ResolvedDense(
         type="dense",
         units=task.outputs,
         activation=task.activation,
         initializer=spec.network.output.initializer,
     )
-    embeddings = [layer for layer in spec.network.layers if isinstance(layer, specs.EmbeddingLayer)]
-    for n, layer in enumerate(spec.network.layers[: len(embeddings)]):
-        if not isinstance(layer, specs.EmbeddingLayer):
-            raise SpecError(f"/network/layers/{n}", "must come after the embeddings")
-    others = spec.network.layers[len(embeddings) :]
-    resolved = [*resolve_embeddings(embeddings, columns), *(_resolved(layer) for layer in others), _resolved(output)]
+    resolved = [*resolve_embeddings(embeddings, columns), *map(_resolve, others), _resolve_inner(output)]
     _check_residuals(resolved, sum(column.width for column in columns))
     return resolved
 
@@ -46,8 +44,8 @@ def resolve_layers(spec: Job, task: Task, columns: Sequence[InputColumn]) -> lis
 def resolve_embeddings(
     layers: Sequence[specs.EmbeddingLayer], columns: Sequence[InputColumn]
 ) -> list[specs.ResolvedEmbedding]:
-    """Each with the place and the number of its column's categories. Raises SpecError."""
-    # what each input of the next layer is: a column's name, or nothing that an embedding could ask for
+    """Return each embedding with the position of its input and the number of its categories. Raises SpecError."""
+    # the inputs of the next layer: the name of a categorical column, or "" for what no embedding can take
     inputs = [column.name if column.categories is not None else "" for column in columns for _ in range(column.width)]
     found = []
     for n, layer in enumerate(layers):
@@ -62,26 +60,32 @@ def resolve_embeddings(
     return found
 
 
-def _resolved(layer: Any) -> Any:
+def _resolve(layer: specs.InnerLayer | specs.ResidualLayer) -> specs.ResolvedLayer:
     if isinstance(layer, specs.ResidualLayer):
-        return layer.model_copy(update={"layers": tuple(_resolved(inner) for inner in layer.layers)})
-    if not isinstance(layer, specs.DenseLayer):
-        return layer
-    return specs.ResolvedDense(**layer.model_dump() | {"initializer": _initializer(layer)})
+        return specs.ResolvedResidual(type="residual", layers=tuple(map(_resolve_inner, layer.layers)))
+    return _resolve_inner(layer)
 
 
-def _initializer(layer: Any) -> str:
-    """Its name; that of a file from elsewhere may still be `auto`."""
+def _resolve_inner(layer: specs.InnerLayer) -> specs.ResolvedInnerLayer:
+    match layer:
+        case specs.DenseLayer():
+            return specs.ResolvedDense(**layer.model_dump() | {"initializer": _initializer(layer)})
+        case specs.DropoutLayer() | specs.BatchNormLayer() | specs.LayerNormLayer():
+            return layer
+        case _:
+            assert_never(layer)
+
+
+def _initializer(layer: specs.DenseLayer) -> str:
+    """Return the initializer's name. A layer from a client's file may still have `auto`."""
     if layer.initializer != "auto":
-        return str(layer.initializer)
-    if layer.activation == "selu":
-        return "lecun_normal"
-    return "he_normal" if layer.activation in OF_RELU else "glorot_uniform"
+        return layer.initializer
+    return ACTIVATIONS[layer.activation].initializer
 
 
 def _check_residuals(layers: Sequence[specs.ResolvedLayer], inputs: int) -> None:
     for n, layer in enumerate(layers):
-        if isinstance(layer, specs.ResidualLayer):
+        if isinstance(layer, specs.ResolvedResidual):
             units = inputs
             for inner in layer.layers:
                 units = units_after(inner, units)
@@ -93,37 +97,45 @@ def _check_residuals(layers: Sequence[specs.ResolvedLayer], inputs: int) -> None
         inputs = units_after(layer, inputs)
 
 
-def units_after(layer: Any, inputs: int) -> int:
-    """How many units leave a layer that so many enter."""
-    if isinstance(layer, specs.DenseLayer):
-        return layer.units
-    return inputs - 1 + layer.dimensions if isinstance(layer, specs.EmbeddingLayer) else inputs
+def units_after(layer: specs.Layer | specs.ResolvedLayer, inputs: int) -> int:
+    """Return how many units leave a layer. inputs: how many enter it."""
+    match layer:
+        case specs.DenseLayer():
+            return layer.units
+        case specs.EmbeddingLayer():
+            return inputs - 1 + layer.dimensions
+        case specs.DropoutLayer() | specs.BatchNormLayer() | specs.LayerNormLayer() | specs.ResidualLayer():
+            return inputs
+        case _:
+            assert_never(layer)
 
 
 def build_network(layers: Sequence[specs.ResolvedLayer], inputs: int) -> Network:
-    """The network of resolved layers."""
-    return Network(_built(layers, inputs))
+    """Return the network of these layers, without weights. inputs: the width of a row. Raises ShapeError."""
+    return Network(_build_all(layers, inputs))
 
 
-def _built(layers: Sequence[Any], inputs: int) -> list[Layer]:
+def _build_all(layers: Sequence[specs.ResolvedLayer], inputs: int) -> list[Layer]:
     built: list[Layer] = []
     for layer in layers:
-        built.append(_layer(layer, inputs))
+        built.append(_build(layer, inputs))
         inputs = built[-1].units
     return built
 
 
-def _layer(layer: Any, inputs: int) -> Layer:
+def _build(layer: specs.ResolvedLayer, inputs: int) -> Layer:
     match layer:
+        case specs.ResolvedDense():
+            return Dense(inputs, layer.units, ACTIVATIONS[layer.activation], INITIALIZERS[_initializer(layer)])
         case specs.DropoutLayer():
             return Dropout(inputs, layer.rate)
         case specs.BatchNormLayer():
             return BatchNorm(inputs, ACTIVATIONS[layer.activation], layer.momentum, layer.epsilon)
         case specs.LayerNormLayer():
             return LayerNorm(inputs, ACTIVATIONS[layer.activation], layer.epsilon)
-        case specs.ResidualLayer():
-            return Residual(_built(layer.layers, inputs))
+        case specs.ResolvedResidual():
+            return Residual(_build_all(layer.layers, inputs))
         case specs.ResolvedEmbedding():
             return Embedding(inputs, layer.position, layer.categories, layer.dimensions)
         case _:
-            return Dense(inputs, layer.units, ACTIVATIONS[layer.activation], INITIALIZERS[_initializer(layer)])
+            assert_never(layer)

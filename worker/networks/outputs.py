@@ -1,4 +1,4 @@
-"""What a network gave, in the user's own terms: as lists, as a table, or as one array."""
+"""Predictions in the user's own terms: as lists, as a table, or as one array."""
 
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ from worker.specs.prediction import PredictionOptions
 
 
 class Prediction(NamedTuple):
-    """A class or a number a row, or a list where there are several targets.
+    """predictions: a class or a number for each row, or a list of them if there are several targets.
 
-    classes and probabilities: of a category, or of labels that are each there or not; None for numbers. spread: of an
-    ensemble, the standard deviation over its members of what it gives: of probabilities, or of numbers. warnings: of
-    values outside what training saw.
+    classes, probabilities: of a category's classes, or of labels that are 0 or 1; None for numbers. spread: the
+    standard deviation over an ensemble's members, of the probabilities or the numbers; None for a single network.
+    warnings: of values outside the range that training saw.
     """
 
     predictions: list[Any]
@@ -28,7 +28,11 @@ class Prediction(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """values, and spread over an ensemble's members: (rows, outputs) in the target's own units, or probabilities."""
+    """What a network predicts for some rows.
+
+    values: probabilities, or numbers in the target's own units, (rows, outputs). spread: their standard deviation over
+    an ensemble's members, of the same shape; None for a single network.
+    """
 
     values: NDArray[Any]
     spread: NDArray[Any] | None
@@ -43,7 +47,7 @@ class Outputs(NamedTuple):
         return list(self.target.names if isinstance(self.target, LabelsTarget) else self.target.classes)
 
     def prediction(self) -> Prediction:
-        """As lists."""
+        """Return the predictions as lists."""
         values, spread, target = self.values, self.spread, self.target
         spreads = None if spread is None else spread.tolist()
         if isinstance(target, NumberTarget):
@@ -54,7 +58,7 @@ class Outputs(NamedTuple):
         return Prediction(self._called(), self.names, values.tolist(), spreads, self.warnings)
 
     def _called(self) -> list[Any]:
-        """The most probable class a row, or 1 and 0 for each label."""
+        """Return the most probable class of each row, or 1 or 0 for each of its labels."""
         if isinstance(self.target, LabelsTarget):
             there: list[Any] = (self.values > 0.5).astype(int).tolist()
             return there
@@ -62,9 +66,9 @@ class Outputs(NamedTuple):
         return [names[n] for n in self.values.argmax(axis=1)]
 
     def top(self, k: int) -> tuple[list[list[str]], NDArray[Any]]:
-        """The k most probable classes or labels of each row and their probabilities, (rows, k); of equals the first.
+        """Return each row's k most probable classes or labels, and their probabilities, (rows, k).
 
-        Raises SpecError where numbers are predicted.
+        Of equally probable ones the first comes first. Raises SpecError if numbers are predicted.
         """
         names = self.names
         if names is None:
@@ -73,7 +77,7 @@ class Outputs(NamedTuple):
         return [[names[n] for n in row] for row in order.tolist()], np.take_along_axis(self.values, order, axis=1)
 
     def table(self, options: PredictionOptions) -> pa.Table:
-        """A row a prediction: what was predicted, and what the options ask for."""
+        """Return a table with one row for each prediction, and the columns that the options ask for."""
         columns: dict[str, Any] = {}
         if options.top_k is not None:
             called, probable = self.top(options.top_k)
@@ -95,10 +99,11 @@ class Outputs(NamedTuple):
         return pa.table(columns)
 
     def array(self, options: PredictionOptions) -> NDArray[Any]:
-        """Numbers: (rows,), or (rows, targets). Of classes or labels the probabilities, (rows, classes).
+        """Return numbers as (rows,), or as (rows, targets) if there are several targets.
 
-        Without probabilities the position of each row's class among the classes, (rows,), or 1 and 0 for each label.
-        Raises SpecError if the most probable were asked for: they are names.
+        For classes or labels return the probabilities, (rows, classes). If the options leave them out, return the
+        position of each row's class among the classes, (rows,), or 1 or 0 for each label, (rows, labels). Raises
+        SpecError for top_k, which gives names.
         """
         if options.top_k is not None:
             raise SpecError("/top_k", "has no form as an array; ask for another media type")
@@ -113,7 +118,7 @@ class Outputs(NamedTuple):
 
 
 def _columns(name: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """One column, or one for each of the values of a row."""
+    """Return one column, or a numbered column for each value of a row if there are several."""
     if values.shape[1] == 1:
         return {name: values[:, 0]}
     return {f"{name} {n}": values[:, n] for n in range(values.shape[1])}

@@ -1,33 +1,25 @@
-"""A trained network with its encoders: rows in, predictions in the user's own terms out. Safe in many threads."""
+"""Predicting with a trained network: rows in, predictions in the user's own terms out. Many threads may share one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.backprop.arrays import Floats
-from worker.data.encoders import CategoricalCode, Encoders, LabelsTarget, Matrix, NumberTarget
+from worker.data.encoders import CategoricalCode, LabelsTarget, Matrix, NumberTarget
 from worker.errors import DataError
-from worker.networks.layers import LAYERS, build_network
 from worker.networks.outputs import Outputs, Prediction
 from worker.networks.rows import Encoded, Row, RowEncoder
+from worker.networks.trained import Trained
 
 
 class Predictor:
-    """Built once from published weights; predicting changes nothing in it."""
+    """Predicts with one trained network; predicting changes nothing in it."""
 
-    def __init__(
-        self, network: list[dict[str, Any]], encoders: Mapping[str, Any], arrays: Mapping[str, Floats]
-    ) -> None:
-        self.encoders = Encoders.model_validate(encoders)
-        self.network = build_network(LAYERS.validate_python(network), self.encoders.width)
-        members = {name.split(".")[1] for name in arrays if name.startswith("members.")}
-        dtype = next(iter(arrays.values())).dtype
-        self.parameters = self.network.parameters(dtype, len(members) or None)
-        self.parameters.load(arrays)
-        self.rows = RowEncoder(self.encoders, dtype)
+    def __init__(self, trained: Trained) -> None:
+        self.network, self.parameters, self.encoders = trained.network, trained.parameters, trained.encoders
+        self.rows = RowEncoder(trained.encoders, trained.parameters.flat.dtype)
 
     @property
     def categories(self) -> frozenset[str]:
@@ -36,18 +28,19 @@ class Predictor:
 
     @property
     def nbytes(self) -> int:
+        """The size of the weights in bytes."""
         return self.parameters.flat.nbytes
 
     def predict_rows(self, rows: Sequence[Row]) -> Prediction:
-        """Rows of raw values, by column name or in feature order. Raises DataError with row and column."""
+        """Predict rows of raw values, by column name or in feature order. Raises DataError with row and column."""
         return self.predict(self.rows.encode(rows)).prediction()
 
     def predict_table(self, table: pa.Table) -> Prediction:
-        """Rows of a table with the features' columns. Raises DataError with row and column."""
+        """Predict the rows of a table that has the features' columns. Raises DataError with row and column."""
         return self.predict(self.rows.encode_table(table)).prediction()
 
     def predict(self, encoded: Encoded) -> Outputs:
-        """Of rows that `rows` has taken. Raises DataError for a row that makes the network overflow."""
+        """Predict rows that `rows` has encoded. Raises DataError for a row that makes the network overflow."""
         with np.errstate(over="ignore", invalid="ignore"):
             values, spread = self.outputs(encoded.x)
         finite = np.isfinite(values)
@@ -57,9 +50,10 @@ class Predictor:
         return Outputs(values, spread, self.encoders.target, encoded.warnings)
 
     def outputs(self, x: Matrix) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """Of encoded rows, and their spread over an ensemble's members: each (rows, outputs).
+        """Return the predictions of encoded rows and their spread over an ensemble's members, each (rows, outputs).
 
-        Probabilities, those of both classes where one output tells them apart, or numbers in the user's units.
+        x: (rows, width). Predictions are numbers in the user's units, or probabilities: those of both classes if the
+        network has one output for two. The spread is a standard deviation; None for a single network.
         """
         a, target = self.network.forward(self.parameters, x), self.encoders.target
         if isinstance(target, NumberTarget):

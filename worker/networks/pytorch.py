@@ -1,20 +1,20 @@
-"""A short PyTorch program that rebuilds the network from its safetensors file, and predicts as we do.
+"""A trained network -> a short PyTorch program that rebuilds it from its safetensors file, and predicts as we do.
 
-Only numbers of the network stand in it: names of columns and classes are read from the file, so that no client's text
-becomes code.
+The program has only the network's numbers in it. It reads the names of columns and classes from the file, so that no
+client's text becomes code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import indent
-from typing import Any
+from typing import assert_never
 
-from worker.backprop.layers.layer import Layer
-from worker.backprop.layers.residual import Residual
+from worker.networks.layers import units_after
 from worker.networks.pytorch_program import CLASSES, PROGRAM
-from worker.networks.trained import Trained
+from worker.networks.trained import Published
 from worker.specs import network as specs
 
-ACTIVATIONS = {
+ACTIVATIONS: Mapping[specs.ResolvedActivation, str | None] = {
+    "identity": None,
     "relu": "nn.ReLU()",
     "leaky_relu": "nn.LeakyReLU(0.01)",
     "elu": "nn.ELU()",
@@ -28,40 +28,44 @@ ACTIVATIONS = {
     "exponential": "Exponential()",
     "softmax": "nn.Softmax(dim=-1)",
 }
-"Identity is none of them."
 
 
-def to_pytorch(trained: Trained) -> str:
-    """The program's text."""
-    layers = indent(_lines(trained.layers, trained.network.layers), " " * 8)
+def to_pytorch(published: Published) -> str:
+    """Return the program's text."""
+    trained = published.trained
+    layers = indent(_lines(trained.layers, trained.encoders.width), " " * 8)
     classes = "".join(f"{text}\n\n" for name, text in CLASSES.items() if f"{name}(" in layers)
-    parts = {"{weights_id}": trained.weights_id, "{classes}": classes, "        {layers}\n": layers}
+    parts = {"{weights_id}": published.weights_id, "{classes}": classes, "        {layers}\n": layers}
     program = PROGRAM
     for place, text in parts.items():
         program = program.replace(place, text)
     return program
 
 
-def _lines(specifications: Sequence[Any], layers: Sequence[Layer]) -> str:
-    """A line a layer, or several of a residual block."""
-    return "".join(f"{_layer(spec, layer)},\n" for spec, layer in zip(specifications, layers, strict=True))
+def _lines(layers: Sequence[specs.ResolvedLayer], inputs: int) -> str:
+    """Return one line for each layer, or several for a residual block. inputs: the width of a row."""
+    lines = ""
+    for layer in layers:
+        lines += f"{_module(layer, inputs)},\n"
+        inputs = units_after(layer, inputs)
+    return lines
 
 
-def _layer(spec: Any, layer: Layer) -> str:
-    match spec:
-        case specs.DropoutLayer():
-            return f"nn.Dropout({spec.rate!r})"
-        case specs.ResolvedEmbedding():
-            return f"Embedded({spec.position}, {spec.categories + 1}, {spec.dimensions})"
-        case specs.ResidualLayer():
-            assert isinstance(layer, Residual)  # noqa: S101 - built of the specification
-            return f"Residual(\n{indent(_lines(spec.layers, layer.layers), ' ' * 4)})"
+def _module(layer: specs.ResolvedLayer, inputs: int) -> str:
+    match layer:
+        case specs.ResolvedDense():
+            module = f"nn.Linear({inputs}, {layer.units})"
         case specs.BatchNormLayer():
-            module = f"nn.BatchNorm1d({layer.units}, eps={spec.epsilon!r}, momentum={spec.momentum!r})"
+            module = f"nn.BatchNorm1d({inputs}, eps={layer.epsilon!r}, momentum={layer.momentum!r})"
         case specs.LayerNormLayer():
-            module = f"nn.LayerNorm({layer.units}, eps={spec.epsilon!r})"
+            module = f"nn.LayerNorm({inputs}, eps={layer.epsilon!r})"
+        case specs.DropoutLayer():
+            return f"nn.Dropout({layer.rate!r})"
+        case specs.ResolvedEmbedding():
+            return f"Embedded({layer.position}, {layer.categories + 1}, {layer.dimensions})"
+        case specs.ResolvedResidual():
+            return f"Residual(\n{indent(_lines(layer.layers, inputs), ' ' * 4)})"
         case _:
-            module = f"nn.Linear({layer.inputs}, {layer.units})"
-    if spec.activation == "identity":
-        return module
-    return f"nn.Sequential({module}, {ACTIVATIONS[spec.activation]})"
+            assert_never(layer)
+    activation = ACTIVATIONS[layer.activation]
+    return module if activation is None else f"nn.Sequential({module}, {activation})"

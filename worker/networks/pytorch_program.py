@@ -1,4 +1,4 @@
-"""The text of the PyTorch program, but for its layers, and of the modules that PyTorch lacks."""
+"""The text of the PyTorch program without its layers, and of the modules that PyTorch lacks."""
 
 PROGRAM = '''\
 """The network of the weights {weights_id}, in PyTorch.
@@ -41,7 +41,7 @@ def load(arrays):
         for name, array in arrays.items():
             path, _, kind = name.removeprefix("layers.").rpartition(".")
             module = network.get_submodule(path)
-            # an activation stands behind its layer
+            # an activation comes after its layer
             module = module[0] if isinstance(module, nn.Sequential) else module
             # PyTorch has them as (units, inputs)
             array = array.T if isinstance(module, nn.Linear) and kind == "w" else array
@@ -121,7 +121,7 @@ if __name__ == "__main__":
 CLASSES = {
     "Embedded": '''\
 class Embedded(nn.Embedding):
-    """One of the inputs is a category's number; its point stands in the place of it, behind the other inputs."""
+    """One of the inputs is a category's number; its point comes after the other inputs, in place of the number."""
 
     def __init__(self, position, categories, dimensions):
         super().__init__(categories, dimensions)

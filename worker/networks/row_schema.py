@@ -1,4 +1,4 @@
-"""What one row of a model's input looks like, as a JSON Schema (draft 2020-12) that accepts what predicting accepts."""
+"""A JSON Schema (draft 2020-12) of one row of a model's input: it accepts what predicting accepts."""
 
 from contextlib import suppress
 from typing import Any
@@ -9,7 +9,10 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def row_schema(encoders: Encoders) -> dict[str, Any]:
-    """Of a row by column name. x-seen: the smallest and largest value in training; others only draw a warning."""
+    """Return the schema of a row by column name.
+
+    x-seen: the smallest and largest value that training saw. Values outside are predicted too, with a warning.
+    """
     return {
         "$schema": DIALECT,
         "type": "object",
@@ -36,7 +39,7 @@ def _category(code: CategoricalCode) -> dict[str, Any]:
 
 
 def _forms(category: str) -> list[Any]:
-    """The JSON values that are read as this category: its text, and the number or truth value that is written so."""
+    """Return the JSON values that mean this category: its text, and the number or truth value written like it."""
     if category in ("true", "false"):
         return [category, category == "true"]
     with suppress(ValueError):

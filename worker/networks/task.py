@@ -1,141 +1,158 @@
-"""What a job's target and loss come to: the kind of answer, its loss, its outputs and its metrics."""
+"""What follows from a job's target and its loss: the kind of answer, the outputs, the activation and the metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from worker.backprop.activation import Activation
 from worker.backprop.activations import ACTIVATIONS
-from worker.backprop.losses.classes import BinaryCrossEntropy, SoftmaxCrossEntropy
-from worker.backprop.losses.numbers import Huber, LogCosh, MeanAbsoluteError, MeanSquaredError, Poisson, Quantile
-from worker.backprop.losses.objective import Objective
-from worker.backprop.metrics import OF_CLASSES, OF_LABELS, OF_NUMBERS, Metric, mae, rmse
-from worker.data.encoders import ClassTarget, LabelsTarget, Target
+from worker.backprop.losses.objective import Kind, Objective
+from worker.backprop.losses.table import LOSSES
+from worker.backprop.metrics import METRICS, Metric
+from worker.data.encoders import ClassTarget, LabelsTarget, NumberTarget, Target
 from worker.data.roles import Roles
 from worker.errors import SpecError
-from worker.specs import losses as loss_specs
 from worker.specs.job import Job
-from worker.specs.network import ResolvedDense
+from worker.specs.losses import ClassWeights, LossWithNumbers
+from worker.specs.network import Activation, ResolvedDense
 
-OF_ACTIVATION = {
-    "mean_squared_error": MeanSquaredError,
-    "mean_absolute_error": MeanAbsoluteError,
-    "log_cosh": LogCosh,
-}
-
-METRICS: Mapping[str, Mapping[str, Metric]] = {"classes": OF_CLASSES, "labels": OF_LABELS, "numbers": OF_NUMBERS}
+LOSS: TypeAdapter[LossWithNumbers] = TypeAdapter(LossWithNumbers)
+KINDS_IN_WORDS: dict[Kind, str] = {"classes": "a category", "labels": "labels of 0 and 1", "numbers": "numbers"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """kind: one class of several, labels that are each there or not, or numbers.
+    """What a network learns.
 
-    loss: its name; loss_spec: its numbers, where it has any. activation: of the output layer.
+    kind: one class of several, labels that each apply or not, or numbers. loss_spec: the loss with all its numbers,
+    defaults included. activation: the name of the output layer's.
     """
 
-    kind: Literal["classes", "labels", "numbers"]
-    loss: str
-    loss_spec: Any
+    kind: Kind
+    loss_spec: LossWithNumbers
     outputs: int
     activation: str
     classes: tuple[str, ...] | None
 
     @property
+    def loss(self) -> str:
+        return self.loss_spec.type
+
+    @property
+    def objective(self) -> type[Objective]:
+        """The loss's class, which says what goes with it."""
+        return LOSSES[self.loss]
+
+    @property
     def is_probable(self) -> bool:
         """Whether the outputs of a category are probabilities; those of a squared error need not be."""
-        return self.activation == "softmax" or self.loss == "binary_cross_entropy"
+        return self.objective.probable or ACTIVATIONS[self.activation].probabilities == "classes"
 
     @property
     def standardised(self) -> bool:
-        """Whether the network learns (target - mean) / scale; counts and labels stay what they are."""
-        return self.kind == "numbers" and self.loss != "poisson"
+        """Whether the network learns (target - mean) / scale rather than the target itself."""
+        return self.kind == "numbers" and self.objective.standardises
+
+    @property
+    def class_weights(self) -> ClassWeights | None:
+        """How much a row of each class counts, for the losses that can say so."""
+        return getattr(self.loss_spec, "class_weights", None)
 
 
 def resolve_task(spec: Job, roles: Roles) -> Task:
-    """Raises SpecError for a loss, an activation or a metric that the target can't have."""
-    given = spec.training.loss
-    loss = given if isinstance(given, str) else given.type
-    if loss == "auto":
-        loss = "cross_entropy" if roles.classes is not None else "mean_squared_error"
-    kind: Literal["classes", "labels", "numbers"] = "classes" if roles.classes is not None else "numbers"
-    outputs = roles.outputs
-    if loss == "binary_cross_entropy":
-        kind, outputs = _binary(roles)
-    elif kind == "classes" and loss not in ("cross_entropy", "mean_squared_error"):
-        raise SpecError("/training/loss", f"{loss} needs a number as target; this one is a category")
-    elif loss == "cross_entropy" and kind != "classes":
-        raise SpecError("/training/loss", "cross_entropy needs a category as target; this one is a number")
-    elif loss == "poisson":
-        _within(roles, 0, None, "poisson needs counts, 0 or more")
-    task = Task(
-        kind, loss, None if isinstance(given, str) else given, outputs, _activation(spec, loss, kind), roles.classes
-    )
+    """Return the task of a job. Raises SpecError for a loss, an activation or a metric that the target can't have."""
+    loss_spec = _loss_spec(spec, of_category=roles.classes is not None)
+    kind, outputs = _kind_and_outputs(loss_spec.type, roles)
+    activation = _activation(spec.network.output.activation, loss_spec.type, kind)
+    task = Task(kind, loss_spec, outputs, activation, roles.classes)
     _check_metrics(spec, task)
     _class_weights(task, np.zeros(0, np.int64))
     return task
 
 
 def recorded_task(spec: Job, target: Target, output: ResolvedDense) -> Task:
-    """The task of a job whose network stands already, from what its weights were published with."""
-    given = spec.training.loss
-    loss = given if isinstance(given, str) else given.type
-    loss_spec = None if isinstance(given, str) else given
+    """Return the task of a job whose network is recorded. target, output: as its weights were published with them."""
+    kind: Kind
+    match target:
+        case ClassTarget():
+            kind = "classes"
+        case LabelsTarget():
+            kind = "labels"
+        case NumberTarget():
+            kind = "numbers"
     classes = target.classes if isinstance(target, ClassTarget) else None
-    if loss == "auto":
-        loss = "mean_squared_error" if classes is None else "cross_entropy"
-    kind: Literal["classes", "labels", "numbers"] = "numbers" if classes is None else "classes"
-    if isinstance(target, LabelsTarget):
-        kind = "labels"
-    return Task(kind, loss, loss_spec, output.units, output.activation, classes)
+    return Task(kind, _loss_spec(spec, of_category=classes is not None), output.units, output.activation, classes)
 
 
-def _binary(roles: Roles) -> tuple[Literal["classes", "labels"], int]:
+def _loss_spec(spec: Job, *, of_category: bool) -> LossWithNumbers:
+    """Return the loss with its numbers; `auto` is resolved by whether the target is a category."""
+    given = spec.training.loss
+    if not isinstance(given, str):
+        return given
+    if given == "auto":
+        given = "cross_entropy" if of_category else "mean_squared_error"
+    return LOSS.validate_python({"type": given})
+
+
+def _kind_and_outputs(name: str, roles: Roles) -> tuple[Kind, int]:
+    """Return what the target is to this loss, and how many outputs it needs. Raises SpecError if they do not fit."""
+    loss = LOSSES[name]
     if roles.classes is None:
-        _within(roles, 0, 1, "binary_cross_entropy needs columns of 0 and 1")
-        return "labels", roles.outputs
+        if loss.of_columns is None:
+            raise SpecError("/training/loss", f"{name} needs a category as target; this one is a number")
+        _check_bounds(name, roles)
+        return loss.of_columns, roles.outputs
+    if not loss.of_category:
+        raise SpecError("/training/loss", f"{name} needs a number as target; this one is a category")
+    if not loss.two_classes:
+        return "classes", roles.outputs
     if len(roles.classes) != 2:
-        raise SpecError(
-            "/training/loss",
-            f"binary_cross_entropy needs a target of two classes; this one has {len(roles.classes)}: use cross_entropy",
-        )
+        detail = f"{name} needs a target of two classes; this one has {len(roles.classes)}: use cross_entropy"
+        raise SpecError("/training/loss", detail)
     return "classes", 1
 
 
-def _within(roles: Roles, low: float, high: float | None, detail: str) -> None:
-    for name, (smallest, largest) in zip(roles.targets, roles.bounds, strict=True):
-        if smallest < low or (high is not None and largest > high):
-            raise SpecError("/training/loss", f"{detail}; {name!r} goes from {smallest:g} to {largest:g}")
+def _check_bounds(name: str, roles: Roles) -> None:
+    bounds = LOSSES[name].bounds
+    if bounds is None:
+        return
+    for column, (smallest, largest) in zip(roles.targets, roles.bounds, strict=True):
+        if smallest < bounds.lowest or largest > bounds.highest:
+            detail = f"{name} needs {bounds.many}; {column!r} goes from {smallest:g} to {largest:g}"
+            raise SpecError("/training/loss", detail)
 
 
-def _activation(spec: Job, loss: str, kind: str) -> str:
-    needed = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exponential"}.get(loss)
-    given = spec.network.output.activation
+def _activation(given: str, name: str, kind: Kind) -> str:
+    """Return the output layer's activation. Raises SpecError if the loss can't have the one that was asked for."""
+    needed, pointer = LOSSES[name].output, "/network/output/activation"
     if given == "auto":
         return needed or ("softmax" if kind == "classes" else "identity")
-    if kind == "classes" and needed is None and given not in ("softmax", "sigmoid"):
-        # a squared error makes the outputs estimates of each class's probability; of others they could not be that
-        raise SpecError("/network/output/activation", f"must be softmax or sigmoid for a category, got {given}")
-    if needed == "exponential":
-        raise SpecError("/network/output/activation", f"must be auto for poisson, got {given}")
-    if needed is not None and given != needed:
-        raise SpecError("/network/output/activation", f"must be {needed} for {loss}, got {given}")
+    if needed is None:
+        # a squared error makes the outputs estimates of each class's probability, which only these can be
+        if kind == "classes" and ACTIVATIONS[given].probabilities is None:
+            able = " or ".join(name for name in reversed(ACTIVATIONS) if ACTIVATIONS[name].probabilities)
+            raise SpecError(pointer, f"must be {able} for a category, got {given}")
+    elif given != needed:
+        # an activation that no specification can ask for
+        asked = needed if needed in get_args(Activation) else "auto"
+        raise SpecError(pointer, f"must be {asked} for {name}, got {given}")
     return given
 
 
 def _check_metrics(spec: Job, task: Task) -> None:
-    known = METRICS[task.kind]
+    known = [name for name, metric in METRICS.items() if task.kind in metric.kinds]
     for n, name in enumerate(spec.training.metrics or ()):
+        pointer, metric = f"/training/metrics/{n}", METRICS[name]
         if name not in known:
-            of = {"classes": "a category", "labels": "labels of 0 and 1", "numbers": "numbers"}[task.kind]
-            raise SpecError(f"/training/metrics/{n}", f"is not a figure of {of}; these are: {', '.join(known)}")
-        if name in ("log_loss", "roc_auc") and task.kind == "classes" and not task.is_probable:
-            raise SpecError(f"/training/metrics/{n}", f"needs probabilities, which {task.activation} does not give")
-        if task.classes is not None and name.startswith("top_") and int(name[4:]) >= len(task.classes):
-            raise SpecError(f"/training/metrics/{n}", f"is always 1 of {len(task.classes)} classes")
+            detail = f"is not a figure of {KINDS_IN_WORDS[task.kind]}; these are: {', '.join(known)}"
+            raise SpecError(pointer, detail)
+        if metric.needs_probabilities and task.kind == "classes" and not task.is_probable:
+            raise SpecError(pointer, f"needs probabilities, which {task.activation} does not give")
+        if task.classes is not None and len(task.classes) <= metric.above_classes:
+            raise SpecError(pointer, f"is always 1 of {len(task.classes)} classes")
     stopping = spec.training.early_stopping
     figures = ["loss", *metric_names(spec, task)]
     if stopping and stopping.monitor.partition("_")[2] not in figures:
@@ -144,45 +161,29 @@ def _check_metrics(spec: Job, task: Task) -> None:
 
 
 def metric_names(spec: Job, task: Task) -> tuple[str, ...]:
-    """The metrics that this job records."""
+    """Return the names of the metrics that this job records."""
     if spec.training.metrics is not None:
         return spec.training.metrics
     return ("r2",) if task.kind == "numbers" else ("accuracy",)
 
 
 def build_metrics(spec: Job, task: Task, scales: Sequence[float]) -> dict[str, Metric]:
-    """The functions. scales: of each numeric target, from standardised to the user's units."""
-    known = dict(METRICS[task.kind])
-    if task.kind == "numbers":
-        known |= {"rmse": partial(rmse, scales=scales), "mae": partial(mae, scales=scales)}
-    return {name: known[name] for name in metric_names(spec, task)}
+    """Return the metrics by name. scales: one factor for each numeric target, from standardised to the user's units."""
+    return {name: METRICS[name].in_units(scales) for name in metric_names(spec, task)}
 
 
 def build_objective(task: Task) -> Objective:
-    """The loss, joined with the output layer's activation."""
-    activation: Activation = ACTIVATIONS[task.activation]
-    smoothing = getattr(task.loss_spec, "label_smoothing", 0.0)
-    match task.loss:
-        case "cross_entropy":
-            return SoftmaxCrossEntropy(smoothing)
-        case "binary_cross_entropy":
-            return BinaryCrossEntropy(smoothing)
-        case "poisson":
-            return Poisson()
-        case "huber":
-            return Huber(activation, (task.loss_spec or loss_specs.Huber(type="huber")).delta)
-        case "quantile":
-            return Quantile(activation, (task.loss_spec or loss_specs.Quantile(type="quantile")).quantile)
-        case name:
-            return OF_ACTIVATION[name](activation)
+    """Return the loss, joined with the output layer's activation."""
+    return task.objective.of(ACTIVATIONS[task.activation], task.loss_spec.model_dump())
 
 
 def row_weights(
     task: Task, targets: NDArray[Any], train: NDArray[np.int64], column: NDArray[np.float64] | None
 ) -> NDArray[np.float64] | None:
-    """How much each row counts: by the weight column, by its class, or by both; None where all count alike.
+    """Return how much each row counts, by the weight column, by its class, or by both; None if all count alike.
 
-    targets: encoded, of all rows; train: the rows of the training part, which alone say how frequent a class is.
+    targets: of all rows, encoded. train: the rows of the training part, by which the frequency of a class is measured.
+    column: the weight column, (rows,), if there is one.
     """
     of_class = _class_weights(task, targets[train])
     if of_class is None:
@@ -191,7 +192,7 @@ def row_weights(
 
 
 def _class_weights(task: Task, labels: NDArray[Any]) -> NDArray[np.float64] | None:
-    asked = getattr(task.loss_spec, "class_weights", None)
+    asked = task.class_weights
     if asked is None:
         return None
     pointer = "/training/loss/class_weights"

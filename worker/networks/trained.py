@@ -1,58 +1,134 @@
-"""What every export starts from: one set of published weights, with all that turns it into predictions."""
+"""A trained network as one value, and how the record gives it back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import DTypeLike
 from sqlalchemy.orm import Session
 
+from worker.backprop.array_names import count_members, of_member
 from worker.backprop.arrays import Floats
 from worker.backprop.network import Network
 from worker.backprop.parameters import Parameters
 from worker.data.encoders import Encoders
 from worker.networks.layers import LAYERS, build_network
-from worker.records.tables import Job
-from worker.records.weights import read_weights
-from worker.specs.network import ResolvedLayer
+from worker.records.tables import Job, Weights
+from worker.records.weights import NetworkColumns, find_weights, read_weights, stored_shapes
+from worker.specs.network import ResolvedDense, ResolvedLayer
 
 
 @dataclass(frozen=True)
-class Trained:
-    """layers: as they were built. job_id and spec: None for weights that were imported."""
+class Architecture:
+    """All of a trained network but its arrays.
 
-    weights_id: str
-    job_id: str | None
-    epoch: int
+    layers: as they were built, the output layer last. members: how many networks an ensemble has; None for one network.
+    """
+
     layers: Sequence[ResolvedLayer]
     encoders: Encoders
-    arrays: Mapping[str, Floats]
-    spec: Mapping[str, Any] | None = None
+    members: int | None
 
     @cached_property
     def network(self) -> Network:
         return build_network(self.layers, self.encoders.width)
 
-    @cached_property
-    def parameters(self) -> Parameters:
-        """The arrays by layer; those of an ensemble with its members as their first axis."""
-        members = {name.split(".")[1] for name in self.arrays if name.startswith("members.")}
+    @property
+    def output(self) -> ResolvedDense:
+        """The output layer."""
+        output = self.layers[-1]
+        assert isinstance(output, ResolvedDense)  # noqa: S101 - a Network has no other as its last
+        return output
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained network, or an ensemble of them. Building one raises ShapeError if its parts do not fit together.
+
+    layers: as they were built, the output layer last. arrays: by their names in a weights file; they are copied.
+    parameters: the same numbers by layer, in the precision of the arrays; an ensemble's have its members as their first
+    axis.
+    """
+
+    layers: Sequence[ResolvedLayer]
+    encoders: Encoders
+    arrays: Mapping[str, Floats] = field(repr=False)
+    architecture: Architecture = field(init=False, repr=False)
+    parameters: Parameters = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        architecture = Architecture(self.layers, self.encoders, count_members(self.arrays))
         dtype = next(iter(self.arrays.values())).dtype
-        parameters = self.network.parameters(dtype, len(members) or None)
+        parameters = architecture.network.parameters(dtype, architecture.members)
         parameters.load(self.arrays)
-        return parameters
+        object.__setattr__(self, "architecture", architecture)
+        object.__setattr__(self, "parameters", parameters)
+        # windows on the parameters: the numbers are in memory once
+        object.__setattr__(self, "arrays", parameters.named())
+
+    @property
+    def members(self) -> int | None:
+        """How many networks an ensemble has; None for one network."""
+        return self.architecture.members
+
+    @property
+    def network(self) -> Network:
+        return self.architecture.network
+
+    def member(self, position: int, dtype: DTypeLike | None = None) -> "Trained":
+        """Return one network of an ensemble by itself. dtype: of its arrays, those it has by default.
+
+        A network that is no ensemble is its own only member, 0.
+        """
+        arrays = self.arrays if self.members is None else of_member(self.arrays, position)
+        return Trained(self.layers, self.encoders, {name: np.asarray(array, dtype) for name, array in arrays.items()})
 
 
-def read_trained(session: Session, weights_id: str) -> Trained:
-    """Published weights with their job's specification, if they have one."""
+@dataclass(frozen=True)
+class Published:
+    """A trained network with what the record knows of it. job_id, spec: None if it was imported."""
+
+    trained: Trained
+    weights_id: str
+    job_id: str | None
+    epoch: int
+    kind: str
+    spec: Mapping[str, Any] | None
+
+
+def read_published(session: Session, weights_id: str) -> Published:
+    """Raises NotFoundError."""
     row, arrays = read_weights(session, weights_id)
     job = None if row.job_id is None else session.get_one(Job, row.job_id)
-    return Trained(
+    return Published(
+        trained=Trained(*from_columns(row), arrays),
         weights_id=row.id,
         job_id=row.job_id,
         epoch=row.epoch,
-        layers=LAYERS.validate_python(row.network),
-        encoders=Encoders.model_validate(row.encoders),
-        arrays=arrays,
+        kind=row.kind,
         spec=None if job is None else job.spec,
     )
+
+
+def read_trained(session: Session, weights_id: str) -> Trained:
+    """Raises NotFoundError."""
+    row, arrays = read_weights(session, weights_id)
+    return Trained(*from_columns(row), arrays)
+
+
+def read_architecture(session: Session, weights_id: str) -> Architecture:
+    """Read all but the arrays: of their file only the header is loaded. Raises NotFoundError."""
+    layers, encoders = from_columns(find_weights(session, weights_id))
+    return Architecture(layers, encoders, count_members(stored_shapes(session, weights_id)))
+
+
+def to_columns(layers: Sequence[ResolvedLayer], encoders: Encoders) -> NetworkColumns:
+    """Return layers and encoders as the record stores them."""
+    return {"network": LAYERS.dump_python(list(layers), mode="json"), "encoders": encoders.model_dump(mode="json")}
+
+
+def from_columns(row: Weights) -> tuple[list[ResolvedLayer], Encoders]:
+    """Return the layers and encoders that a row of the record stores."""
+    return LAYERS.validate_python(row.network), Encoders.model_validate(row.encoders)

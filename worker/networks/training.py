@@ -1,15 +1,17 @@
-"""A whole training run from a specification."""
+"""From a specification to a training run."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, assert_never
 
-from worker.backprop import optimizers, schedules
+from worker.backprop import schedules
 from worker.backprop.arrays import Floats
 from worker.backprop.batches import Part
 from worker.backprop.fit import Training
-from worker.backprop.metrics import HIGHER_IS_BETTER, Metric
+from worker.backprop.metrics import METRICS, Metric
 from worker.backprop.network import Network
+from worker.backprop.optimizers import OPTIMIZERS
 from worker.backprop.plan import Patience, Plan
 from worker.backprop.replay import Replay
 from worker.backprop.updates import MakeOptimizer
@@ -21,18 +23,7 @@ from worker.specs import schedules as schedule_specs
 from worker.specs.job import Job
 from worker.specs.training import Training as TrainingSpec
 
-OPTIMIZERS: dict[str, Any] = {
-    "sgd": optimizers.Momentum,
-    "adagrad": optimizers.Adagrad,
-    "rmsprop": optimizers.RmsProp,
-    "adam": optimizers.Adam,
-    "adamw": optimizers.Adam,
-    "nadam": optimizers.Nadam,
-    "lion": optimizers.Lion,
-}
-"Decay is not the optimizer's, but the plan's."
-
-# a curve is drawn on some 500 pixels: more epochs with figures of each layer would fill the database, not the eye
+# a curve is drawn on some 500 pixels, so figures of each layer in more epochs would only fill the database
 EPOCHS_WITH_FIGURES = 256
 
 
@@ -47,7 +38,10 @@ def build_training(
     start: Mapping[str, Floats] | None = None,
     frozen: int = 0,
 ) -> Training:
-    """A training run that has not begun. start: arrays in place of random ones; frozen: layers that keep theirs."""
+    """Return a training run that has not begun.
+
+    start: arrays by name that replace the random first weights. frozen: how many first layers keep their weights.
+    """
     return Training(
         network,
         build_objective(task),
@@ -63,7 +57,7 @@ def build_training(
 
 
 def check_training(spec: Job) -> None:
-    """Raise SpecError for numbers that do not go together."""
+    """Raise SpecError for settings that do not go together."""
     training, schedule = spec.training, spec.training.schedule
     optimizer = training.optimizer
     if isinstance(optimizer, optimizer_specs.Sgd) and optimizer.nesterov and not optimizer.momentum:
@@ -79,42 +73,44 @@ def check_training(spec: Job) -> None:
 
 
 def make_plan(spec: TrainingSpec) -> Plan:
+    """Return the numbers of the run."""
     stopping = spec.early_stopping
     monitor = stopping.monitor if stopping else "validation_loss"
+    metric = METRICS.get(monitor.partition("_")[2])
+    optimizer = spec.optimizer
     return Plan(
         epochs=spec.epochs,
         batch_size=spec.batch_size,
-        learning_rate=spec.optimizer.learning_rate,
+        learning_rate=optimizer.learning_rate,
         seed=spec.seed,
         seeds=member_seeds(spec),
         l1=spec.l1,
         l2=spec.l2,
-        decay=getattr(spec.optimizer, "weight_decay", 0.0),
+        decay=0.0 if isinstance(optimizer, optimizer_specs.Adam) else optimizer.weight_decay,
         clip_norm=spec.clip_norm,
         clip_value=spec.clip_value,
         accumulate=spec.accumulate,
         monitor=monitor,
-        higher_is_better=monitor.partition("_")[2] in HIGHER_IS_BETTER,
+        higher_is_better=metric is not None and metric.higher_is_better,
         patience=Patience(stopping.patience, stopping.minimum_delta, stopping.restore_best) if stopping else None,
         figures_every=-(-spec.epochs // EPOCHS_WITH_FIGURES),
     )
 
 
 def member_seeds(spec: TrainingSpec) -> tuple[int, ...] | None:
-    """Of an ensemble's members; None for a single network."""
+    """Return the seeds of an ensemble's members; None for a single network."""
     return tuple(range(spec.seed, spec.seed + spec.ensemble)) if spec.ensemble > 1 else None
 
 
 def make_optimizer(spec: optimizer_specs.Optimizer) -> MakeOptimizer:
-    """A function from the flat weights and gradient to their optimizer."""
-    if isinstance(spec, optimizer_specs.Sgd) and not spec.momentum:
-        return optimizers.Sgd
-    kind = OPTIMIZERS[spec.type]
+    """Return a function from the flat weights and their gradient to the optimizer."""
+    # the rate and weight decay belong to the plan
     numbers: dict[str, Any] = spec.model_dump(exclude={"type", "learning_rate", "weight_decay"})
-    return lambda weights, gradient: kind(weights, gradient, **numbers)
+    return partial(OPTIMIZERS[spec.type].make, **numbers)
 
 
 def make_schedule(spec: schedule_specs.Schedule, epochs: int) -> schedules.Schedule:
+    """Return the schedule of a run. epochs: the length of the run."""
     match spec:
         case schedule_specs.StepSchedule():
             return schedules.Step(spec.every, spec.factor)
@@ -128,3 +124,5 @@ def make_schedule(spec: schedule_specs.Schedule, epochs: int) -> schedules.Sched
             return schedules.Plateau(spec.factor, spec.patience, threshold=spec.threshold, floor=spec.floor)
         case schedule_specs.ConstantSchedule():
             return schedules.Schedule()
+        case _ as unknown:
+            assert_never(unknown)

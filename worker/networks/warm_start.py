@@ -1,37 +1,26 @@
-"""A network that starts from another's weights: what it takes over, and what does not fit."""
+"""Starting from another network's weights: what a job takes over from its source, and what does not fit."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import assert_never
 
+from worker.backprop.array_names import layer_number
 from worker.backprop.arrays import Floats
 from worker.backprop.layers.layer import Layer
-from worker.backprop.network import Network
 from worker.data.encoders import CategoricalCode, ClassTarget, Code, Encoders, LabelsTarget, NumberTarget, Target
 from worker.data.roles import Feature, Roles
 from worker.errors import SpecError
 from worker.networks.layers import build_network
 from worker.networks.task import Task
+from worker.networks.trained import Architecture, Trained
 from worker.specs.job import Job
 from worker.specs.network import ResolvedLayer
 
 
-@dataclass(frozen=True)
-class Source:
-    """The trained network: its layers, the output layer last, its encoders, and its arrays."""
+def adopted_features(roles: Roles, source: Architecture) -> tuple[Code, ...] | None:
+    """Return the source's codes of these features; None unless they agree in name, type and order.
 
-    layers: Sequence[ResolvedLayer]
-    encoders: Encoders
-    arrays: Mapping[str, Floats]
-
-    @property
-    def members(self) -> int:
-        return len({name.split(".")[1] for name in self.arrays if name.startswith("members.")}) or 1
-
-
-def adopted_features(roles: Roles, source: Source) -> tuple[Code, ...] | None:
-    """The source's codes of these features; None unless they are the same in name, type and order.
-
-    What becomes of an unknown category at prediction is this job's to say.
+    Whether an unknown category is refused at prediction is this job's choice, not the source's.
     """
     codes = source.encoders.features
     if len(codes) != len(roles.features) or not all(map(_agree, roles.features, codes)):
@@ -43,13 +32,12 @@ def adopted_features(roles: Roles, source: Source) -> tuple[Code, ...] | None:
 
 
 def _agree(feature: Feature, code: Code) -> bool:
-    return (feature.name, feature.type) == (code.name, code.type) and feature.embedded == getattr(
-        code, "embedded", False
-    )
+    embedded = isinstance(code, CategoricalCode) and code.embedded
+    return (feature.name, feature.type, feature.embedded) == (code.name, code.type, embedded)
 
 
-def adopt_roles(roles: Roles, source: Source) -> Roles:
-    """The roles with as many categories a feature as the source tells apart, where its codes are adopted."""
+def adopt_roles(roles: Roles, source: Architecture) -> Roles:
+    """Return the roles; where the source's codes are adopted, each feature has as many categories as the source's."""
     codes = adopted_features(roles, source)
     if codes is None:
         return roles
@@ -58,12 +46,10 @@ def adopt_roles(roles: Roles, source: Source) -> Roles:
     return replace(roles, features=tuple(features))
 
 
-def adopted_target(task: Task, roles: Roles, source: Source) -> Target | None:
-    """The source's encoding of the target; None unless its output layer fits this task as it is."""
-    output, target = source.layers[-1], source.encoders.target
-    same_output = (
-        getattr(output, "units", None) == task.outputs and getattr(output, "activation", None) == task.activation
-    )
+def adopted_target(task: Task, roles: Roles, source: Architecture) -> Target | None:
+    """Return the source's encoding of the target; None unless its output layer fits this task as it is."""
+    output, target = source.output, source.encoders.target
+    same_output = (output.units, output.activation) == (task.outputs, task.activation)
     match target:
         case ClassTarget():
             same = task.kind == "classes" and (target.name, target.classes) == (roles.targets[0], roles.classes)
@@ -71,53 +57,50 @@ def adopted_target(task: Task, roles: Roles, source: Source) -> Target | None:
             same = task.kind == "labels" and target.names == roles.targets
         case NumberTarget():
             same = task.kind == "numbers" and target.names == roles.targets
+        case _:
+            assert_never(target)
     return target if same and same_output else None
 
 
-def adopt_encoders(fitted: Encoders, task: Task, roles: Roles, source: Source) -> Encoders:
-    """The encoders of the training part, with what is the source's in the place of their own."""
+def adopt_encoders(fitted: Encoders, task: Task, roles: Roles, source: Architecture) -> Encoders:
+    """Return the encoders that were fitted on the training part, with the source's where those are adopted."""
     features, target = adopted_features(roles, source), adopted_target(task, roles, source)
     return Encoders(features=features or fitted.features, target=target or fitted.target)
 
 
-def start_arrays(
-    spec: Job, layers: Sequence[ResolvedLayer], inputs: int, source: Source, *, keep_output: bool
-) -> dict[str, Floats]:
-    """The source's arrays for a network of these layers, which so many inputs enter. Raises SpecError.
+def start_arrays(source: Trained, *, keep_output: bool) -> dict[str, Floats]:
+    """Return the arrays that training starts with; `check_start` has seen that they fit.
 
-    keep_output: take the output layer too; else it starts anew.
+    keep_output: take the output layer's too; else it starts from random numbers.
     """
-    if source.members != spec.training.ensemble:
-        raise SpecError("/training/ensemble", f"must be {source.members}, as many networks as the source has")
-    _check_hidden(layers, build_network(layers, inputs), source)
-    freeze = spec.frozen
-    if freeze >= len(layers):
+    output = len(source.layers) - 1
+    return {name: array for name, array in source.arrays.items() if keep_output or layer_number(name) != output}
+
+
+def check_start(spec: Job, layers: Sequence[ResolvedLayer], inputs: int, source: Architecture) -> None:
+    """Raise SpecError if a network of these layers can't start from the source. inputs: the width of a row."""
+    members = source.members or 1
+    if members != spec.training.ensemble:
+        raise SpecError("/training/ensemble", f"must be {members}, as many networks as the source has")
+    _check_shapes(layers, inputs, source)
+    if spec.frozen >= len(layers):
         raise SpecError("/start_from/freeze", f"must leave the output layer to train: {len(layers) - 1} or less")
-    if keep_output:
-        return dict(source.arrays)
-    output = f"layers.{len(layers) - 1}."
-    return {name: array for name, array in source.arrays.items() if not _of_network(name).startswith(output)}
 
 
-def _of_network(name: str) -> str:
-    """An array's name within its own network, of an ensemble's `members.3.layers.0.w` too."""
-    return name.split(".", 2)[2] if name.startswith("members.") else name
-
-
-def _check_hidden(layers: Sequence[ResolvedLayer], network: Network, source: Source) -> None:
-    """Every hidden layer in turn: the first whose arrays are not of the source's shapes is named."""
+def _check_shapes(layers: Sequence[ResolvedLayer], inputs: int, source: Architecture) -> None:
+    """Name the first hidden layer whose arrays do not have the source's shapes."""
     if len(layers) != len(source.layers):
         needed, given = len(source.layers) - 1, len(layers) - 1
         raise SpecError("/network/layers", f"must be {needed} layers, as the source has, got {given}")
-    theirs = build_network(source.layers, source.encoders.width)
+    ours, theirs = build_network(layers, inputs), source.network
     for n in range(len(layers) - 1):
-        if dict(network.layers[n].shapes) != dict(theirs.layers[n].shapes):
-            wanted, got = _said(source.layers[n], theirs.layers[n]), _said(layers[n], network.layers[n])
+        if dict(ours.layers[n].shapes) != dict(theirs.layers[n].shapes):
+            wanted, got = _described(source.layers[n], theirs.layers[n]), _described(layers[n], ours.layers[n])
             raise SpecError(f"/network/layers/{n}", f"must have the source's shape: {wanted}, got {got}")
-    if network.output.inputs != theirs.output.inputs:
-        needed, given = theirs.output.inputs, network.output.inputs
+    if ours.output.inputs != theirs.output.inputs:
+        needed, given = theirs.output.inputs, ours.output.inputs
         raise SpecError("/features", f"must make {needed} inputs, as the source's do, got {given}")
 
 
-def _said(spec: ResolvedLayer, layer: Layer) -> str:
+def _described(spec: ResolvedLayer, layer: Layer) -> str:
     return f"{spec.type} of {layer.inputs} inputs and {layer.units} units"

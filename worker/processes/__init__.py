@@ -1,1 +1,1 @@
-"""Training processes: their life, and how a worker watches over them."""
+"""Training processes: how they live, and how a worker watches over them."""

@@ -1,13 +1,17 @@
-"""A training process: runs the jobs and predictions that its parent names, until it is told to end or orphaned."""
+"""A training process: runs the jobs and predictions that its parent names, until it is asked to end or is orphaned."""
 
 import signal
+import sys
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-# what a first job would wait for; imported by the server that forks these processes, which share its memory
+import psutil
+
+# imported by the server that forks these processes, so that they share its memory and a first job does not wait
 import sklearn.datasets
 import sklearn.metrics
 import sklearn.model_selection  # noqa: F401
@@ -16,7 +20,6 @@ import structlog
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
-from worker.processes.memory import limit_memory, memory_of_machine
 from worker.records.sessions import Database
 from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
@@ -27,19 +30,22 @@ from worker.settings import Settings
 log = structlog.get_logger()
 
 PULSE_SECONDS = 0.5
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class Child:
-    """Takes job ids from the parent; sends it the number of steps made, twice a second, and None after each job.
+    """Takes ids from the parent and runs what they name.
 
-    SIGTERM, or a parent that is gone: the job takes a checkpoint at its next batch and is released.
+    It sends the parent None whenever it is ready for an id, and while it runs one, twice a second, the number of steps
+    made so far. On SIGTERM, or when the parent is gone, the job takes a checkpoint at its next batch and is released.
     """
 
     def __init__(self, parent: Connection, owner: str) -> None:
         settings = Settings()
         configure_log(settings.log_level)
-        self._parent, self._telling = parent, threading.Lock()
-        self._jobs: SimpleQueue[str | None] = SimpleQueue()
+        self._parent, self._sending = parent, threading.Lock()
+        self._ids: SimpleQueue[str | None] = SimpleQueue()
+        self._busy = False
         self._shutdown, self._progress = threading.Event(), Progress()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
@@ -49,44 +55,75 @@ class Child:
         known |= {"shutdown": self._shutdown, "progress": self._progress}
         self._runner = Runner(**known, announce=Doorbell(settings).announce)
         self._predictor = TablePredictor(**known, storage=storage)
-        limit_memory(settings.job_memory_bytes or memory_of_machine() // settings.workers)
+        limit_memory(settings.job_memory_bytes or machine_memory_bytes() // settings.workers)
 
     def live(self) -> None:
         threading.Thread(target=self._listen, name="pulse", daemon=True).start()
-        while (job_id := self._jobs.get()) is not None:
+        self._set_busy(False)
+        while (row_id := self._ids.get()) is not None:
+            self._set_busy(True)
             try:
-                self._run(job_id)
+                self._run(row_id)
             except Exception as error:
-                # the claim failed; the job still waits, and is rung for again
-                log.exception("not_claimed", job_id=job_id, error=repr(error))
-            with suppress(OSError):
-                self._tell(None)
+                # the claim failed; the row is still queued, and is rung for again
+                log.exception("not_claimed", job_id=row_id, error=repr(error))
+            self._set_busy(False)
 
     def _run(self, row_id: str) -> None:
-        """By its prefix, a job or the prediction of a whole table."""
+        """Run a job, or the prediction of a whole table; the id's prefix says which."""
         if row_id.startswith("prd_"):
             self._predictor.run_prediction(row_id)
         else:
             self._runner.run_job(row_id)
 
+    def _set_busy(self, busy: bool) -> None:
+        # one lock for the flag and the pipe: no number of steps follows the None that ends a job
+        with self._sending, suppress(OSError):
+            self._busy = busy
+            if not busy:
+                self._parent.send(None)
+
     def _listen(self) -> None:
         try:
             while True:
                 if self._parent.poll(PULSE_SECONDS):
-                    self._jobs.put(self._parent.recv())
-                self._tell(self._progress.steps)
+                    self._ids.put(self._parent.recv())
+                with self._sending:
+                    if self._busy:
+                        self._parent.send(self._progress.steps)
         except (EOFError, OSError):
             self._end()
 
-    def _tell(self, news: int | None) -> None:
-        with self._telling:
-            self._parent.send(news)
-
     def _end(self, *_: object) -> None:
         self._shutdown.set()
-        self._jobs.put(None)
+        self._ids.put(None)
 
 
 def main(parent: Connection, owner: str) -> None:
     """owner: the worker's id, in whose name jobs are claimed."""
     Child(parent, owner).live()
+
+
+def machine_memory_bytes() -> int:
+    """Return the memory of this machine, or of the container that this process runs in."""
+    total: int = psutil.virtual_memory().total
+    try:
+        return min(total, int(CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):
+        # no container, or one without a limit
+        return total
+
+
+def limit_memory(more_bytes: int) -> None:
+    """Let this process allocate this much more than it has now; past that it gets a MemoryError.
+
+    A job then ends with an error of its own before the kernel ends the whole process. Linux only: elsewhere the system
+    does not limit what NumPy allocates.
+    """
+    if sys.platform == "linux":
+        import resource
+
+        limit = psutil.Process().memory_info().data + more_bytes
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -1,4 +1,4 @@
-"""The training processes of a worker, as the worker sees them: each made anew when it dies, ended when it hangs."""
+"""The training processes of a worker, as the worker sees them: replaced when they die, killed when they hang."""
 
 import multiprocessing
 import os
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 import psutil
 import structlog
@@ -16,16 +17,25 @@ from worker.processes.child import PULSE_SECONDS, main
 
 log = structlog.get_logger()
 
-Death = Callable[[int, str], None]
-
 # forked from a server that has imported everything and runs no thread: 20 ms a process, and memory is shared. Plain
 # forks of a process with threads may deadlock
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["worker.processes.child"])
 
 
+class Death(NamedTuple):
+    """A process that died before it was ready, or with its job. how: `signal 9 (SIGKILL), at 120 MiB`, for example."""
+
+    pid: int
+    how: str
+
+
 class TrainingProcess:
-    """One process and the pipe to it. `run` is for one thread at a time."""
+    """One process and the pipe to it. `run` is for one thread at a time.
+
+    silence_seconds: a job's process that shows no sign of life for this long is killed. stall_seconds: so is one that
+    makes no step, or that is not ready after its start.
+    """
 
     def __init__(self, owner: str, *, silence_seconds: float, stall_seconds: float) -> None:
         self._owner = owner
@@ -35,44 +45,52 @@ class TrainingProcess:
         self._memory = 0
         self._starting = threading.Lock()
 
-    def start(self) -> int:
-        """Its pid; of the one that runs already, if one does."""
-        with self._starting:
-            if self._process is None:
-                self._pipe, other = CONTEXT.Pipe()
-                self._process = CONTEXT.Process(target=main, args=(other, self._owner), daemon=True)
-                self._process.start()
-                # theirs alone keeps the other end open now: we see the end of it when the process dies
-                other.close()
-        assert self._process.pid is not None  # noqa: S101 - it has started
-        return self._process.pid
+    @property
+    def is_starting(self) -> bool:
+        return self._starting.locked()
 
-    def run(self, job_id: str) -> tuple[int, str] | None:
-        """Have the job run, and wait. None when it is over; if the process died of it, its pid and how it ended."""
+    def start(self) -> Death | None:
+        """Start the process unless it runs, and wait until it is ready. Return its death if it does not get there."""
+        with self._starting:
+            if self._process is not None:
+                return None
+            self._pipe, other = CONTEXT.Pipe()
+            self._process = CONTEXT.Process(target=main, args=(other, self._owner), daemon=True)
+            self._process.start()
+            # now only the process holds the other end: when it dies, this end sees it
+            other.close()
+            return self._watch(self._stall_seconds)
+
+    def run(self, job_id: str) -> Death | None:
+        """Have the job run, and wait until it is over. Return the process's death if it dies first."""
         while True:
-            pid = self.start()
+            if (death := self.start()) is not None:
+                return death
             assert self._pipe is not None  # noqa: S101 - it has started
             try:
                 self._pipe.send(job_id)
                 break
             except OSError:
                 # it died while it had nothing to do
-                self._buried()
-        how = self._watch(self._pipe, pid)
-        return None if how is None else (pid, f"{how or self._buried()}, at {self._memory / 2**20:.0f} MiB")
+                self._bury()
+        return self._watch(self._silence_seconds)
 
-    def _watch(self, pipe: Connection, pid: int) -> str | None:
-        """None when the job is over; else the process is dead, of what is said or, if nothing is, by itself.
+    def _watch(self, silence_seconds: float) -> Death | None:
+        """Wait until the process is ready for the next job. Return its death if it dies, or is killed, before that.
 
         Time is counted by the looks that were made: a machine that slept has not been silent.
         """
+        assert self._process is not None  # noqa: S101 - it has started
+        assert self._pipe is not None  # noqa: S101
+        pid = self._process.pid
+        assert pid is not None  # noqa: S101
         silent = still = 0.0
         steps: int | None = None
         while True:
             try:
-                if not pipe.poll(PULSE_SECONDS):
+                if not self._pipe.poll(PULSE_SECONDS):
                     silent += PULSE_SECONDS
-                elif (news := pipe.recv()) is None:
+                elif (news := self._pipe.recv()) is None:
                     return None
                 else:
                     silent, still = 0.0, still + PULSE_SECONDS if news == steps else 0.0
@@ -80,21 +98,24 @@ class TrainingProcess:
                     with suppress(psutil.Error):
                         self._memory = psutil.Process(pid).memory_info().rss
             except (EOFError, OSError):
-                return ""
-            if silent > self._silence_seconds:
-                return self._killed(f"{silent:.0f} s without a sign of life")
+                return self._death(pid, self._bury())
+            if silent > silence_seconds:
+                return self._death(pid, self._kill(f"{silent:.0f} s without a sign of life"))
             if still > self._stall_seconds:
-                return self._killed(f"{still:.0f} s without a step")
+                return self._death(pid, self._kill(f"{still:.0f} s without a step"))
 
-    def _killed(self, why: str) -> str:
+    def _death(self, pid: int, how: str) -> Death:
+        return Death(pid, f"{how}, at {self._memory / 2**20:.0f} MiB")
+
+    def _kill(self, why: str) -> str:
         log.error("process_hangs", why=why)
         assert self._process is not None  # noqa: S101 - it is watched
         self._process.kill()
-        self._buried()
+        self._bury()
         return why
 
-    def _buried(self) -> str:
-        """Forget the process, which is dead or about to be; how it ended."""
+    def _bury(self) -> str:
+        """Forget the process, which is dead or about to be. Return how it ended."""
         process, self._process = self._process, None
         assert process is not None  # noqa: S101 - it has started
         assert self._pipe is not None  # noqa: S101
@@ -103,7 +124,7 @@ class TrainingProcess:
         return ending(process.exitcode)
 
     def ask_to_end(self) -> None:
-        """Does not wait: its job takes a checkpoint at the next batch and is released."""
+        """Ask the process to end, without waiting: its job takes a checkpoint at the next batch and is released."""
         process = self._process
         if process is not None and process.pid is not None:
             with suppress(ProcessLookupError):
@@ -111,20 +132,31 @@ class TrainingProcess:
 
 
 class TrainingProcesses:
-    """As many as are needed at once. on_death: is told the pid of one that died with its job, and how it ended."""
+    """As many processes as jobs run at once. on_death: called with the death of one."""
 
-    def __init__(self, owner: str, on_death: Death, *, silence_seconds: float, stall_seconds: float) -> None:
+    def __init__(
+        self, owner: str, on_death: Callable[[Death], None], *, silence_seconds: float, stall_seconds: float
+    ) -> None:
         self._owner, self._on_death = owner, on_death
         self._silence_seconds, self._stall_seconds = silence_seconds, stall_seconds
         self._all: list[TrainingProcess] = []
         self._idle: SimpleQueue[TrainingProcess] = SimpleQueue()
         self._ending = False
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether one of them has been started and is not ready for a job yet."""
+        return any(process.is_starting for process in self._all)
+
     def start(self, count: int) -> None:
-        """Have so many ready for the first jobs. Returns at once."""
+        """Start this many processes for the first jobs. Returns at once."""
         for process in [self._new() for _ in range(count)]:
             self._idle.put(process)
-            threading.Thread(target=process.start, daemon=True).start()
+            threading.Thread(target=self._start, args=(process,), daemon=True).start()
+
+    def _start(self, process: TrainingProcess) -> None:
+        if (death := process.start()) is not None and not self._ending:
+            self._on_death(death)
 
     def run(self, job_id: str) -> None:
         """Have a job run, and wait until it is over or its process is dead."""
@@ -137,7 +169,7 @@ class TrainingProcesses:
             process = self._new()
         try:
             if (death := process.run(job_id)) is not None:
-                self._on_death(*death)
+                self._on_death(death)
         finally:
             self._idle.put(process)
 
@@ -147,14 +179,14 @@ class TrainingProcesses:
         return process
 
     def ask_to_end(self) -> None:
-        """All of them. Does not wait: it is called from a signal's handler."""
+        """Ask all of them to end. Does not wait: it is called from a signal's handler."""
         self._ending = True
         for process in self._all:
             process.ask_to_end()
 
 
 def ending(exitcode: int | None) -> str:
-    """`signal 9 (SIGKILL)`, or `exit code 1`."""
+    """Return `signal 9 (SIGKILL)`, or `exit code 1`."""
     if exitcode is not None and exitcode < 0:
         return f"signal {-exitcode} ({signal.Signals(-exitcode).name})"
     return f"exit code {exitcode}"

@@ -1,1 +1,1 @@
-"""Every row. Callers open and commit the session; each file is one story of a job's record."""
+"""Every row of the database. Callers open and commit the session; each file is one use of the record."""

@@ -1,4 +1,4 @@
-"""Aliases: names that point at a version and are moved, with a history of who moved them, when and whither."""
+"""Aliases: names that point at a version and can be moved, with a history of who moved them, when and where to."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from sqlalchemy.orm import Session
 from worker.errors import NotFoundError
 from worker.records.clock import now
 from worker.records.identifiers import new_id
-from worker.records.models import askable
-from worker.records.registry import get_model, held_model
+from worker.records.models import can_exist, get_model
+from worker.records.paging import read_page
 from worker.records.tables import Alias, AliasMove, Model, ModelVersion
 
 
 def move_alias(session: Session, project_id: str, name: str, alias: str, version: int, *, by: str) -> Alias:
-    """Point the alias at a version, from this transaction's commit on; to go back is to move it again.
+    """Point the alias at a version; to go back, move it again.
 
-    by: who asked, for the history; a move to where it points already is none. Raises NotFoundError.
+    by: who asked, for the history. A move to the same version is not added to the history. Raises NotFoundError.
     """
-    model = held_model(session, project_id, name)
+    model = get_model(session, project_id, name, lock=True)
     if session.get(ModelVersion, (model.id, version)) is None:
         raise NotFoundError("the model has no such version")
     row = session.get(Alias, (model.id, alias))
@@ -37,9 +37,9 @@ def move_alias(session: Session, project_id: str, name: str, alias: str, version
 
 
 def remove_alias(session: Session, project_id: str, name: str, alias: str, *, by: str) -> None:
-    """Raises NotFoundError. The history stays."""
-    model = held_model(session, project_id, name)
-    row = session.get(Alias, (model.id, alias)) if askable(alias) else None
+    """Delete the alias; its history is kept. Raises NotFoundError."""
+    model = get_model(session, project_id, name, lock=True)
+    row = session.get(Alias, (model.id, alias)) if can_exist(alias) else None
     if row is None:
         raise NotFoundError("the model has no such alias")
     _note(session, model, alias, was=row.version, became=None, moved_by=by)
@@ -51,9 +51,9 @@ def _note(session: Session, model: Model, alias: str, **move: Any) -> None:
 
 
 def get_alias(session: Session, project_id: str, name: str, alias: str) -> Alias:
-    """Raises NotFoundError."""
+    """Return the alias. Raises NotFoundError."""
     model = get_model(session, project_id, name)
-    row = session.get(Alias, (model.id, alias)) if askable(alias) else None
+    row = session.get(Alias, (model.id, alias)) if can_exist(alias) else None
     if row is None:
         raise NotFoundError("the model has no such alias")
     return row
@@ -62,26 +62,26 @@ def get_alias(session: Session, project_id: str, name: str, alias: str) -> Alias
 def list_aliases(
     session: Session, project_id: str, name: str, *, after: str | None = None, limit: int
 ) -> tuple[list[Alias], bool]:
-    """A model's aliases in order of their names, and whether there are more. after: an alias; only later ones."""
+    """Return a page of a model's aliases, ordered by name, and whether there are more.
+
+    after: an alias; only later ones. Raises NotFoundError.
+    """
     found = select(Alias).where(Alias.model_id == get_model(session, project_id, name).id)
-    if after is not None:
-        found = found.where(Alias.alias > after)
-    rows = list(session.scalars(found.order_by(Alias.alias).limit(limit + 1)))
-    return rows[:limit], len(rows) > limit
+    return read_page(session, found, Alias.alias, after=after, ascending=True, limit=limit)
 
 
 def alias_history(
     session: Session, project_id: str, name: str, alias: str, *, before: str | None = None, limit: int
 ) -> tuple[list[AliasMove], bool]:
-    """Its moves, newest first, and whether there are more; also those of an alias that is gone. before: a move's id.
+    """Return a page of an alias's moves, newest first, and whether there are more; also for a deleted alias.
 
-    Raises NotFoundError if there never was such an alias.
+    before: the id of a move; only older ones. Raises NotFoundError if there never was such an alias.
     """
     model = get_model(session, project_id, name)
-    moves = select(AliasMove).where(AliasMove.model_id == model.id, AliasMove.alias == alias)
-    if before is not None:
-        moves = moves.where(AliasMove.id < before)
-    rows = list(session.scalars(moves.order_by(AliasMove.id.desc()).limit(limit + 1))) if askable(alias) else []
-    if not rows and before is None:
+    if not can_exist(alias):
         raise NotFoundError("the model never had such an alias")
-    return rows[:limit], len(rows) > limit
+    moves = select(AliasMove).where(AliasMove.model_id == model.id, AliasMove.alias == alias)
+    found, more = read_page(session, moves, AliasMove.id, before=before, limit=limit)
+    if not found and before is None:
+        raise NotFoundError("the model never had such an alias")
+    return found, more

@@ -1,4 +1,4 @@
-"""Bytes in chunks: written by small transactions, published by the one that refers to them."""
+"""Bytes in chunks: written in small transactions, and published in the one that refers to them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SWEPT_AT_ONCE = 100
 
 
 def start_blob(session: Session, project_id: str, content: bytes) -> str:
-    """A blob without its chunks yet; its id. It is swept after an hour unless it is published."""
+    """Add a blob without its chunks and return its id. Unless it is published, it is swept after an hour."""
     blob_id = new_id("blb")
     sha256 = hashlib.sha256(content).hexdigest()
     session.execute(
@@ -29,7 +29,7 @@ def start_blob(session: Session, project_id: str, content: bytes) -> str:
 
 
 def chunks_of(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """(position, at most 4 MiB) of the content."""
+    """Yield (position, bytes) of each chunk of the content, at most 4 MiB each."""
     for position, start in enumerate(range(0, len(content), CHUNK_BYTES)):
         yield position, content[start : start + CHUNK_BYTES]
 
@@ -39,7 +39,10 @@ def add_chunk(session: Session, project_id: str, blob_id: str, position: int, co
 
 
 def put_blob(session: Session, project_id: str, content: bytes) -> str:
-    """A whole blob in this transaction; its id. For contents of few chunks: a long transaction holds up others."""
+    """Write a whole blob in this transaction and return its id.
+
+    Only for a content of few chunks, since a long transaction holds up other writers.
+    """
     blob_id = start_blob(session, project_id, content)
     for position, chunk in chunks_of(content):
         add_chunk(session, project_id, blob_id, position, chunk)
@@ -47,7 +50,7 @@ def put_blob(session: Session, project_id: str, content: bytes) -> str:
 
 
 def write_blob(database: Database, project_id: str, content: bytes) -> str:
-    """A whole blob by small transactions, not published yet; its id. For contents of any size."""
+    """Write a whole blob of any size in small transactions and return its id; it is not published yet."""
     blob_id = database.write(lambda session: start_blob(session, project_id, content))
     for position, chunk in chunks_of(content):
         database.write(partial(_add, project_id, blob_id, position, chunk))
@@ -59,12 +62,12 @@ def _add(project_id: str, blob_id: str, position: int, content: bytes, session: 
 
 
 def publish_blob(session: Session, blob_id: str) -> None:
-    """Keep the blob: call it in the transaction that writes the row which refers to it."""
+    """Keep the blob. Call this in the transaction that writes the row that refers to it."""
     session.execute(update(Blob).where(Blob.id == blob_id).values(published=True))
 
 
 def read_blob(session: Session, blob_id: str) -> bytes:
-    """The whole content. Raises NotFoundError if it is not there, whole and unharmed."""
+    """Return the whole content. Raises NotFoundError if any of it is missing or damaged."""
     blob = session.get(Blob, blob_id)
     chunks = session.scalars(select(Chunk.content).where(Chunk.blob_id == blob_id).order_by(Chunk.position))
     content = b"".join(chunks)
@@ -79,7 +82,7 @@ def delete_blobs(session: Session, blob_ids: list[str]) -> None:
 
 
 def sweep_blobs(session: Session) -> int:
-    """Delete blobs that nobody published within an hour; how many."""
+    """Delete blobs that were not published within an hour, and return how many."""
     abandoned = select(Blob.id).where(
         Blob.published.is_(False), Blob.created_at < seconds_from_now(-UNPUBLISHED_SECONDS)
     )

@@ -1,4 +1,4 @@
-"""The states from which a killed job resumes: the last two, gone at the end."""
+"""The states from which a job can resume: the last two of each job, deleted when it ends."""
 
 import json
 from typing import Any
@@ -18,12 +18,12 @@ VALUES = "values"
 
 
 def state_to_bytes(state: State) -> bytes:
-    """safetensors; the values as JSON in its metadata, which keeps every float exactly."""
+    """Return safetensors bytes, with the values as JSON in the metadata. JSON keeps every float exactly."""
     return to_bytes(state.arrays, {VALUES: json.dumps(state.values)})
 
 
 def state_from_bytes(content: bytes) -> State:
-    # a safetensors file starts with its header's length and the header, JSON with the metadata in it
+    # a safetensors file starts with the length of its header, then the header: JSON that has the metadata
     length = int.from_bytes(content[:8], "little")
     metadata = json.loads(content[8 : 8 + length])["__metadata__"]
     return State(from_bytes(content), json.loads(metadata[VALUES]))
@@ -32,7 +32,10 @@ def state_from_bytes(content: bytes) -> State:
 def publish_checkpoint(
     session: Session, claim: Claim, *, epoch: int, step: int, fingerprint: dict[str, Any], blob_id: str
 ) -> None:
-    """Publish a checkpoint, in the transaction of the curve rows that it covers, and drop all but the last two."""
+    """Publish a checkpoint and delete all but the last two. Call this in the transaction of the epochs that it covers.
+
+    step: how many steps of the epoch under way are done. fingerprint: what the run's bits depend on besides the job.
+    """
     session.execute(
         insert(Checkpoint).values(
             id=new_id("ckp"),
@@ -50,13 +53,14 @@ def publish_checkpoint(
 
 
 def newest_checkpoint(session: Session, job_id: str) -> tuple[Checkpoint, State] | None:
-    """The checkpoint to resume from, or None for a fresh start."""
+    """Return the checkpoint to resume from, or None for a fresh start."""
     found = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.id.desc()).limit(1)
     row = session.scalar(found)
     return None if row is None else (row, state_from_bytes(read_blob(session, row.blob_id)))
 
 
 def drop_checkpoints(session: Session, job_id: str, *, keep: int = 0) -> None:
+    """Delete a job's checkpoints with their bytes, except the newest `keep`."""
     rows = session.execute(
         select(Checkpoint.id, Checkpoint.blob_id).where(Checkpoint.job_id == job_id).order_by(Checkpoint.id.desc())
     ).all()[keep:]

@@ -1,4 +1,4 @@
-"""The database's clock, as SQL: the only one that leases are decided by."""
+"""The database's clock, as SQL: leases are decided by no other."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class Instant(TypeDecorator[datetime]):
-    """A UTC instant: timestamptz on PostgreSQL, sortable text with milliseconds on SQLite."""
+    """A moment in UTC: timestamptz on PostgreSQL, sortable text with milliseconds on SQLite."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -31,21 +31,21 @@ class Instant(TypeDecorator[datetime]):
 
 
 class now(FunctionElement[datetime]):  # noqa: N801 - reads as SQL
-    """The time now; not the transaction's, which may have waited for a lock."""
+    """The time now, not the start of the transaction, which may have waited for a lock."""
 
     type = Instant()
     inherit_cache = True
 
 
 class seconds_from_now(FunctionElement[datetime]):  # noqa: N801
-    """The time in so many seconds; negative for the past."""
+    """The time this many seconds from now; a negative number is in the past."""
 
     type = Instant()
     inherit_cache = True
 
 
 class seconds_since(FunctionElement[float]):  # noqa: N801
-    """Seconds from an instant to now."""
+    """The seconds from a moment to now."""
 
     type = Float()
     inherit_cache = True

@@ -1,8 +1,7 @@
-"""Loss curves: every epoch once."""
+"""Loss curves: every epoch is recorded once."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, insert, or_, select, text
@@ -10,43 +9,13 @@ from sqlalchemy.orm import Session
 
 from worker.records.clock import now
 from worker.records.lease import Claim, Guarded, guard
+from worker.records.points import Point, point_of
 from worker.records.tables import Epoch
 
-# of points: twice the epochs with figures of layers that a job has at most
+# in points: twice the number of epochs with figures of layers that a job has at most
 ROOM_FOR_LAYERS = 512
 
 FROM_JSON = text("INSERT INTO epochs SELECT * FROM json_populate_recordset(NULL::epochs, CAST(:rows AS json))")
-
-
-@dataclass(frozen=True)
-class Point:
-    """One epoch as it is recorded; a figure that is not finite is None. layers: in some epochs."""
-
-    epoch: int
-    train_loss: float | None
-    validation_loss: float | None
-    learning_rate: float
-    gradient_norm: float | None
-    metrics: dict[str, float | None]
-    seconds: float
-    layers: list[dict[str, float | None]] | None = None
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What a job shows as its latest or best epoch."""
-        return {name: getattr(self, name) for name in ("epoch", "train_loss", "validation_loss", "metrics")}
-
-    @property
-    def bits(self) -> tuple[Any, ...]:
-        """What a resumed run must repeat exactly."""
-        return (
-            self.train_loss,
-            self.validation_loss,
-            self.learning_rate,
-            self.gradient_norm,
-            self.metrics,
-            self.layers,
-        )
 
 
 def record_epochs(
@@ -55,22 +24,23 @@ def record_epochs(
     points: Sequence[Point],
     *,
     recorded: int,
-    best: Point | None,
     eta_seconds: float,
     events: int = 0,
 ) -> tuple[Guarded, list[int]]:
-    """Add the points; those up to epoch `recorded` stand already and are only compared.
+    """Add the points that are new; those up to epoch `recorded` exist already and are only compared.
 
-    events: how many more numbers the caller needs, the last ones allotted. Returns the guard's answer and the epochs
-    that differ from what stands, which stays as it is. Raises LeaseLostError.
+    eta_seconds: how long the rest of the job will take.
+    events: how many more sequence numbers the caller needs; they are the last ones allotted.
+    Returns what the guard returned, and the epochs that differ from their first record, which is kept.
+    Raises LeaseLostError.
     """
     new = [point for point in points if point.epoch > recorded]
     values: dict[str, Any] = {"eta_seconds": eta_seconds}
     if new:
-        # a newly recorded epoch is progress: crashes before it no longer count
+        # a new epoch is progress: crashes before it no longer count
         values |= {"epoch": new[-1].epoch, "latest": new[-1].summary, "crashes": 0, "progress_at": now()}
-    if best is not None:
-        values["best"] = best.summary
+    if best := [point for point in new if point.is_best]:
+        values["best"] = best[-1].summary
     guarded = guard(session, claim, numbers=len(new) + events, **values)
     first = guarded.seq - events - len(new) + 1
     if new:
@@ -82,7 +52,8 @@ def record_epochs(
 def _insert(session: Session, rows: list[dict[str, Any]]) -> None:
     """Add epochs. A fast job has hundreds in a flush: PostgreSQL takes them as one JSON value, whose floats are exact.
 
-    One statement a row cost 0.2 ms each there, and one with a parameter a cell 0.3; SQLite has no round trips.
+    One statement for each row took 0.2 ms a row there, and one with a parameter for each cell 0.3 ms a row. SQLite has
+    no round trips.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(FROM_JSON, {"rows": json.dumps(rows)})
@@ -100,23 +71,11 @@ def _differing(session: Session, job_id: str, points: Sequence[Point]) -> list[i
     return [point.epoch for point in points if stored.get(point.epoch) != point.bits]
 
 
-def point_of(row: Epoch) -> Point:
-    return Point(
-        row.epoch,
-        row.train_loss,
-        row.validation_loss,
-        row.learning_rate,
-        row.gradient_norm,
-        row.metrics,
-        row.seconds,
-        row.layers,
-    )
-
-
 def read_curve(session: Session, job_id: str, *, after_epoch: int = 0, max_points: int | None = None) -> list[Point]:
-    """The curve in order of epochs; thinned to about max_points evenly spaced ones, the last always among them.
+    """Return the curve in order of epochs.
 
-    Where there is room, epochs with figures of layers stay too.
+    max_points: about how many points to return, evenly spaced, the last always among them. Where there is room, epochs
+    with figures of layers are returned too.
     """
     found = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after_epoch)
     if max_points is not None:
@@ -132,6 +91,9 @@ def read_curve(session: Session, job_id: str, *, after_epoch: int = 0, max_point
 
 
 def recorded_rate(session: Session, job_id: str, epoch: int) -> float | None:
-    """The learning rate of the last step of this epoch, or of the last recorded before it; None before the first."""
+    """Return the learning rate of this epoch's last step, or of the last epoch recorded before it.
+
+    None if no epoch is recorded.
+    """
     found = select(Epoch.learning_rate).where(Epoch.job_id == job_id, Epoch.epoch <= epoch)
     return session.scalar(found.order_by(Epoch.epoch.desc()).limit(1))

@@ -1,4 +1,4 @@
-"""Rows of uploaded tables; their bytes are in the storage."""
+"""The rows of uploaded tables; the bytes are in the storage."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,13 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from worker.errors import NotFoundError, StateError
-from worker.records.predictions import OPEN
+from worker.records.paging import read_page
+from worker.records.states import OPEN
 from worker.records.tables import Dataset, JobDataset, Prediction
 
 
 def find_same_bytes(session: Session, project_id: str, sha256: str) -> Dataset | None:
-    """The table of these bytes, if it was uploaded before."""
+    """Return the table with these bytes, if it was uploaded before."""
     return session.scalar(select(Dataset).where(Dataset.project_id == project_id, Dataset.sha256 == sha256))
 
 
@@ -29,7 +30,7 @@ def add_dataset(
     profile: dict[str, Any],
     storage_key: str,
 ) -> Dataset:
-    """The new row, or that of the same bytes, which another request may have added meanwhile."""
+    """Add a table and return its row, or the row with the same bytes, which another request may have added."""
     known = find_same_bytes(session, project_id, sha256)
     if known is not None:
         return known
@@ -51,14 +52,19 @@ def add_dataset(
 
 
 def stored_keys(session: Session, keys: Sequence[str]) -> set[str]:
-    """Those of the keys that a row names, of a table or of a prediction's result."""
+    """Return those keys that a row names: a table, or the result of a prediction."""
     named = select(Dataset.storage_key).where(Dataset.storage_key.in_(keys))
     results = select(Prediction.storage_key).where(Prediction.storage_key.in_(keys))
     return {key for key in session.scalars(named.union_all(results)) if key is not None}
 
 
+def newest_storage_keys(session: Session, *, limit: int) -> list[str]:
+    """Return the storage keys of the newest uploads of all projects."""
+    return list(session.scalars(select(Dataset.storage_key).order_by(Dataset.id.desc()).limit(limit)))
+
+
 def get_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset:
-    """Raises NotFoundError, alike for a foreign, a deleted and an unknown id."""
+    """Return the table. Raises NotFoundError, the same for another project's, a deleted and an unknown id."""
     found = select(Dataset).where(Dataset.id == dataset_id, Dataset.project_id == project_id)
     dataset = session.scalar(found)
     if dataset is None:
@@ -69,18 +75,18 @@ def get_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset:
 def list_datasets(
     session: Session, project_id: str, *, before: str | None = None, limit: int
 ) -> tuple[list[Dataset], bool]:
-    """Datasets newest first, and whether there are more. before: an id; only older ones."""
+    """Return a page of datasets, newest first, and whether there are more. before: an id; only older ones."""
     found = select(Dataset).where(Dataset.project_id == project_id)
-    if before is not None:
-        found = found.where(Dataset.id < before)
-    rows = list(session.scalars(found.order_by(Dataset.id.desc()).limit(limit + 1)))
-    return rows[:limit], len(rows) > limit
+    return read_page(session, found, Dataset.id, before=before, limit=limit)
 
 
 def delete_dataset(session: Session, project_id: str, dataset_id: str) -> str:
-    """Remove the row; its storage key, whose bytes the caller deletes after the commit. Raises StateError if in use."""
-    held = select(Dataset).where(Dataset.id == dataset_id, Dataset.project_id == project_id).with_for_update()
-    dataset = session.scalar(held)
+    """Delete the row and return its storage key; the caller deletes the bytes after the commit.
+
+    Raises NotFoundError, and StateError while a job or a prediction needs the table.
+    """
+    locked = select(Dataset).where(Dataset.id == dataset_id, Dataset.project_id == project_id).with_for_update()
+    dataset = session.scalar(locked)
     if dataset is None:
         raise NotFoundError("there is no such dataset")
     users = select(JobDataset.job_id).where(JobDataset.dataset_id == dataset_id)

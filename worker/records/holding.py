@@ -1,6 +1,6 @@
-"""Rows that one worker at a time works on, jobs and predictions alike: taken, renewed, given up, and freed by others.
+"""Rows that one worker at a time works on, both jobs and predictions: claimed, renewed, released and rescued.
 
-These are the statements; what else a change of a job or a prediction means stands in `lease` and `predictions`.
+These are the statements. What else a change means for a job or a prediction is in `lease` and `predictions`.
 """
 
 from collections.abc import Sequence
@@ -9,20 +9,19 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Update, select, update
 from sqlalchemy.orm import Session
 
+from worker.errors import LeaseLostError
 from worker.records.clock import now, seconds_from_now
+from worker.records.states import FINAL, HELD, MOVES, Status
 from worker.records.tables import Dataset, Job, Prediction, Weights
 
 Row = TypeVar("Row", Job, Prediction)
 Table = type[Job] | type[Prediction]
 
-HELD = ("running", "pausing", "cancelling")
-"The states in which a row has an owner; a prediction knows only the first of them."
-FINAL = ("succeeded", "failed", "cancelled")
-"The states that nothing changes any more."
+LEASED: tuple[Table, ...] = (Job, Prediction)
 CRASHES_LIMIT = 3
 
 
-def take(
+def claim_row(
     session: Session,
     table: type[Row],
     row_id: str,
@@ -32,11 +31,11 @@ def take(
     lease_seconds: float,
     **values: Any,
 ) -> Row | None:
-    """Take a queued row, under the next attempt; None if it is not queued."""
+    """Claim a queued row under the next attempt; return None if it is not queued."""
     queued = update(table).where(table.id == row_id, table.status == "queued")
     row = session.scalars(
         queued.values(
-            status="running",
+            status=MOVES["queued"].claimed,
             attempt=table.attempt + 1,
             owner=owner,
             owner_pid=pid,
@@ -52,78 +51,89 @@ def take(
     return row
 
 
-def held_by(table: type[Row], row_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
-    """The condition of every write and look of an attempt: it still holds the row."""
+def is_held(table: type[Row], row_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition of every read and write of an attempt: it still holds the row."""
     return table.id == row_id, table.attempt == attempt, table.status.in_(HELD)
 
 
 def renewal(table: type[Row], row_id: str, attempt: int, *, lease_seconds: float) -> Update:
-    """The statement that renews the lease if it is still held; the caller adds what it sets and returns."""
+    """Return the statement that renews a lease that is still held; the caller adds what it sets and returns."""
     return (
         update(table)
-        .where(*held_by(table, row_id, attempt))
+        .where(*is_held(table, row_id, attempt))
         .values(lease_until=seconds_from_now(lease_seconds), heartbeat_at=now())
     )
 
 
-def give_up(session: Session, row: Job | Prediction, status: str, **values: Any) -> None:
-    """Nobody's from now on, in this status, with these values. The caller holds the row."""
+def read_held_status(session: Session, table: type[Row], row_id: str, attempt: int) -> Status:
+    """Return the status of a row that this attempt holds, without a write. Raises LeaseLostError."""
+    status = session.scalar(select(table.status).where(*is_held(table, row_id, attempt)))
+    if status is None:
+        raise lease_lost(row_id, attempt)
+    return status
+
+
+def lease_lost(row_id: str, attempt: int) -> LeaseLostError:
+    return LeaseLostError(f"attempt {attempt} no longer holds {row_id}")
+
+
+def release_row(session: Session, row: Job | Prediction, status: Status, **values: Any) -> None:
+    """Take the row from its owner, with this status and these values. The caller has locked the row."""
     row.status = status
     row.owner = row.owner_pid = None
     row.lease_until = None
-    for name, value in values.items():
-        setattr(row, name, value)
     if status == "queued":
         row.dispatched_at = now()
+    for name, value in values.items():
+        setattr(row, name, value)
     if status in FINAL:
         row.finished_at = now()
     session.flush()
     session.refresh(row)
 
 
-def expire(session: Session, table: Table, *, owner: str, pid: int, crash: str) -> None:
-    """End the leases that a worker's process held, now that its parent has seen it die."""
+def end_leases(session: Session, table: Table, *, owner: str, pid: int, crash: str) -> None:
+    """End the leases of a worker's process that its parent has seen die."""
     held = update(table).where(table.owner == owner, table.owner_pid == pid, table.status.in_(HELD))
     session.execute(held.values(lease_until=seconds_from_now(-1), crash=crash))
 
 
-def holds(session: Session, table: Table, owner: str) -> bool:
-    held = select(table.id).where(table.owner == owner, table.status.in_(HELD))
-    return session.scalar(held.limit(1)) is not None
-
-
-def expired(session: Session, table: type[Row], *, after: str, limit: int) -> Sequence[tuple[str, int]]:
-    """(id, attempt) of rows whose lease has run out, in order of id."""
+def expired_rows(session: Session, table: type[Row], *, after: str, limit: int) -> Sequence[tuple[str, int]]:
+    """Return (id, attempt) of the rows whose lease has expired, in order of id. after: an id; only later ones."""
     found = select(table.id, table.attempt).where(table.status.in_(HELD), table.lease_until < now(), table.id > after)
     return [(row_id, attempt) for row_id, attempt in session.execute(found.order_by(table.id).limit(limit))]
 
 
-def held_expired(session: Session, table: type[Row], row_id: str, attempt: int) -> Row | None:
-    """The row, held until the commit, if its lease still is expired; None if not, or if another holds it."""
-    # the claim's condition again: between the look and this write the worker may have come back
-    still = (*held_by(table, row_id, attempt), table.lease_until < now())
+def lock_expired(session: Session, table: type[Row], row_id: str, attempt: int) -> Row | None:
+    """Lock and return the row if its lease is still expired; return None if not, or if another has locked it."""
+    # the condition again: since the caller looked, the worker may have renewed its lease
+    still = (*is_held(table, row_id, attempt), table.lease_until < now())
     # a worker that froze in the middle of a write has the row locked: the next look tries again, others go on
     if session.scalar(select(table.id).where(*still).with_for_update(skip_locked=True)) is None:
         return None
     return session.scalars(update(table).where(*still).values(heartbeat_at=now()).returning(table)).one_or_none()
 
 
-def crashed(row: Job | Prediction, crashes: int, done: str, epoch: int | None) -> dict[str, Any]:
-    """The error of a row whose workers died too often. done: what none of them came to."""
-    message = f"the worker died {crashes} times without {done}"
+def after_expiry(row: Job | Prediction, *, goal: str, epoch: int | None) -> tuple[Status, dict[str, Any]]:
+    """Return the status of a row whose lease has expired, and the values to write with it.
+
+    A row that would wait again counts the crash; at the third it fails. goal: what none of its workers reached.
+    epoch: the last epoch of a job, for the error.
+    """
+    status = MOVES[row.status].expired
+    if status is None:
+        raise ValueError(f"a row that is {row.status} has no lease")
+    if status != "queued":
+        return status, {}
+    crashes = row.crashes + 1
+    if crashes < CRASHES_LIMIT:
+        return status, {"crashes": crashes}
+    message = f"the worker died {crashes} times without {goal}"
     message += f", the last time of {row.crash}" if row.crash else ""
-    return {"code": "crashed", "message": message, "epoch": epoch}
+    return "failed", {"crashes": crashes, "error": {"code": "crashed", "message": message, "epoch": epoch}}
 
 
-def undelivered(session: Session, table: Table, *, older_than_seconds: float, limit: int) -> list[str]:
-    """Queued rows that were rung for some time ago and that no worker has taken, oldest first."""
-    found = select(table.id).where(
-        table.status == "queued", table.dispatched_at < seconds_from_now(-older_than_seconds)
-    )
-    return list(session.scalars(found.order_by(table.id).limit(limit)))
-
-
-def is_there(session: Session, table: type[Weights] | type[Dataset], row_id: str) -> bool:
-    """Whether what a new row will refer to is there, held until the commit against its deletion."""
-    held = select(table.id).where(table.id == row_id).with_for_update(read=True, key_share=True)
-    return session.scalar(held) is not None
+def lock_reference(session: Session, table: type[Weights] | type[Dataset], row_id: str) -> bool:
+    """Return whether a row that a new row will refer to exists. It can't be deleted before the commit."""
+    locked = select(table.id).where(table.id == row_id).with_for_update(read=True, key_share=True)
+    return session.scalar(locked) is not None

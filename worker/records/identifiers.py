@@ -8,14 +8,14 @@ import uuid_utils
 Prefix = Literal["job", "dst", "mdl", "wts", "blb", "ckp", "wrk", "prj", "mov", "prd"]
 
 DEFAULT_PROJECT = "prj_default"
-"The one project until keys are managed."
+"The only project, until API keys can be managed."
 
 
 def new_id(prefix: Prefix) -> str:
-    """Such as job_01938c6e9f3a7c0e8d5a4b3c2d1e0f9a."""
+    """Return a new id, such as job_01938c6e9f3a7c0e8d5a4b3c2d1e0f9a."""
     return f"{prefix}_{uuid_utils.uuid7().hex}"
 
 
 def age_seconds(known: str) -> float:
-    """Since such an id was made, by the clock of its maker; for housekeeping, not for leases."""
+    """Return the seconds since this id was made, by its maker's clock: for housekeeping, not for leases."""
     return time.time() - int(known.partition("_")[2][:12], 16) / 1000

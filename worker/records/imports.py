@@ -1,4 +1,4 @@
-"""Weights that no job made: published, and gone with the last version that serves them."""
+"""Weights that no job made: they are published with a version, and deleted with the last version that serves them."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from sqlalchemy.orm import Session
 from worker.errors import StateError
 from worker.records.blobs import delete_blobs, publish_blob
 from worker.records.identifiers import new_id
+from worker.records.jobs import are_needed
 from worker.records.predictions import check_unused
-from worker.records.sources import are_needed
 from worker.records.tables import ModelVersion, Weights
-from worker.records.weights import Recipe
+from worker.records.weights import NetworkColumns
 
 
-def publish_import(session: Session, project_id: str, recipe: Recipe, blob_id: str) -> str:
-    """The id of the weights. Call it in the transaction that registers their version."""
+def publish_import(session: Session, project_id: str, columns: NetworkColumns, blob_id: str) -> str:
+    """Publish weights and return their id. Call it in the transaction that registers their version."""
     weights_id = new_id("wts")
     session.execute(
         insert(Weights).values(
@@ -24,9 +24,8 @@ def publish_import(session: Session, project_id: str, recipe: Recipe, blob_id: s
             job_id=None,
             epoch=0,
             kind="imported",
-            network=recipe.network,
-            encoders=recipe.encoders,
             blob_id=blob_id,
+            **columns,
         )
     )
     publish_blob(session, blob_id)
@@ -34,13 +33,13 @@ def publish_import(session: Session, project_id: str, recipe: Recipe, blob_id: s
 
 
 def delete_unserved_imports(session: Session, weights_ids: Sequence[str]) -> None:
-    """Of these weights, those that were imported and that no version serves any more.
+    """Delete those of these weights that were imported and that no version serves any more.
 
-    Raises StateError while a job or a prediction that is not over needs them.
+    Raises StateError while an unfinished job or prediction needs them.
     """
     served = select(ModelVersion.version).where(ModelVersion.weights_id == Weights.id).exists()
     found = select(Weights.id, Weights.blob_id).where(Weights.id.in_(weights_ids), Weights.kind == "imported", ~served)
-    # held, so that no job is submitted meanwhile that starts from them
+    # locked, so that no job that starts from them is submitted meanwhile
     rows = session.execute(found.with_for_update(of=Weights)).all()
     unserved = [row.id for row in rows]
     if are_needed(session, unserved):

@@ -1,4 +1,4 @@
-"""Training steps of which every tensor is kept: one safetensors blob each, written once."""
+"""Training steps whose tensors are all kept: one safetensors blob for each step, written once."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from worker.records.tables import Blob, KeptStep
 
 
 def is_kept(session: Session, job_id: str, number: int) -> bool:
-    """Whether an earlier attempt has this step already; a resumed run makes the same bits again."""
+    """Return whether an earlier attempt has kept this step; a resumed run makes the same bits again."""
     return session.get(KeptStep, (job_id, number)) is not None
 
 
 def publish_step(session: Session, claim: Claim, *, number: int, epoch: int, weights_sha256: str, blob_id: str) -> None:
-    """Publish a step that is not kept yet, in the transaction of the curve rows that it belongs to."""
+    """Publish a step that is not kept yet. Call this in the transaction of the epochs that it belongs to."""
     session.execute(
         insert(KeptStep).values(
             job_id=claim.job_id,
@@ -32,13 +32,13 @@ def publish_step(session: Session, claim: Claim, *, number: int, epoch: int, wei
 
 
 def list_steps(session: Session, job_id: str) -> Sequence[tuple[KeptStep, int]]:
-    """A job's kept steps in order, with the bytes of each."""
+    """Return a job's kept steps in order, each with its size in bytes."""
     found = select(KeptStep, Blob.bytes).join(Blob, Blob.id == KeptStep.blob_id).where(KeptStep.job_id == job_id)
     return [(step, size) for step, size in session.execute(found.order_by(KeptStep.number))]
 
 
 def read_step(session: Session, job_id: str, number: int) -> tuple[KeptStep, bytes]:
-    """The row and its safetensors bytes. Raises NotFoundError if this step was not asked for, or not made yet."""
+    """Return the row and its safetensors bytes. Raises NotFoundError if the step is not kept, or not yet."""
     step = session.get(KeptStep, (job_id, number))
     if step is None:
         raise NotFoundError(f"step {number} is not kept")

@@ -1,4 +1,4 @@
-"""Who may work on a job, and until when. A claim's attempt is the fencing number of all that it writes."""
+"""Who may work on a job, and until when. The attempt number of a claim fences everything that the claim writes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,26 +7,25 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from worker.errors import LeaseLostError
 from worker.records.clock import now
-from worker.records.events import add_event, write_event
+from worker.records.events import Kind, add_event, write_event
 from worker.records.holding import (
-    CRASHES_LIMIT,
-    FINAL,
-    crashed,
-    expired,
-    give_up,
-    held_by,
-    held_expired,
+    after_expiry,
+    claim_row,
+    expired_rows,
+    lease_lost,
+    lock_expired,
+    read_held_status,
+    release_row,
     renewal,
-    take,
 )
+from worker.records.states import FINAL, Status
 from worker.records.tables import Job
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One attempt at one job. `epoch`, `seq` and `spec` are the row's at the moment of the claim."""
+    """One attempt at one job. epoch, spec: as they were in the row when it was claimed."""
 
     job_id: str
     project_id: str
@@ -38,20 +37,20 @@ class Claim:
 
 
 class Guarded(NamedTuple):
-    """What a guarded write learned: the status now, and the last number it was allotted."""
+    """What a guarded write returns: the job's status now, and the last sequence number that it was given."""
 
-    status: str
+    status: Status
     seq: int
 
 
 def claim_job(
     session: Session, job_id: str, *, owner: str, lease_seconds: float, pid: int | None = None
 ) -> Claim | None:
-    """Take a queued job; None if it is not queued, because another has it or it was ended.
+    """Claim a queued job; return None if it is not queued, because another worker has it or it has ended.
 
-    owner: the worker; pid: of its process that will run the job.
+    owner: the worker's id. pid: the id of its process that will run the job.
     """
-    job = take(session, Job, job_id, owner=owner, pid=pid, lease_seconds=lease_seconds, progress_at=now())
+    job = claim_row(session, Job, job_id, owner=owner, pid=pid, lease_seconds=lease_seconds, progress_at=now())
     if job is None:
         return None
     add_event(session, job, "status")
@@ -59,66 +58,57 @@ def claim_job(
 
 
 def guard(session: Session, claim: Claim, *, numbers: int = 0, **values: Any) -> Guarded:
-    """Renew the lease, set values and allot numbers, if the claim still holds: the first statement of every write.
+    """Renew the lease, set values and allot sequence numbers: the first statement of every write of a running job.
 
-    Raises LeaseLostError if it does not; the caller's transaction then ends without a trace.
+    numbers: how many sequence numbers the caller needs; the last of them is returned.
+    Raises LeaseLostError if the claim no longer holds the job; the caller's transaction is then rolled back.
     """
     renewed = renewal(Job, claim.job_id, claim.attempt, lease_seconds=claim.lease_seconds)
     row = session.execute(renewed.values(seq=Job.seq + numbers, **values).returning(Job.status, Job.seq)).one_or_none()
     if row is None:
-        raise LeaseLostError(f"attempt {claim.attempt} no longer holds job {claim.job_id}")
+        raise lease_lost(claim.job_id, claim.attempt)
     return Guarded(*row)
 
 
-def add_note(session: Session, claim: Claim, kind: str, payload: dict[str, Any]) -> None:
-    """An event of a running job, under a number of its own. Raises LeaseLostError."""
+def add_note(session: Session, claim: Claim, kind: Kind, payload: dict[str, Any]) -> None:
+    """Add an event to a running job, with a sequence number of its own. Raises LeaseLostError."""
     seq = guard(session, claim, numbers=1).seq
     write_event(session, project_id=claim.project_id, job_id=claim.job_id, seq=seq, kind=kind, payload=payload)
 
 
-def held_status(session: Session, claim: Claim) -> str:
-    """The job's status, by a look that writes nothing. Raises LeaseLostError."""
-    status = session.scalar(select(Job.status).where(*held_by(Job, claim.job_id, claim.attempt)))
-    if status is None:
-        raise LeaseLostError(f"attempt {claim.attempt} no longer holds job {claim.job_id}")
-    return status
+def held_status(session: Session, claim: Claim) -> Status:
+    """Return the job's status, without a write. Raises LeaseLostError."""
+    return read_held_status(session, Job, claim.job_id, claim.attempt)
 
 
 def held_job(session: Session, claim: Claim, **values: Any) -> Job:
-    """The guarded job itself, for a change that is more than numbers. Raises LeaseLostError."""
+    """Guard the job and return its row, for a change that needs more than numbers. Raises LeaseLostError."""
     guard(session, claim, **values)
     return session.scalars(
         select(Job).where(Job.id == claim.job_id), execution_options={"populate_existing": True}
     ).one()
 
 
-def release_job(session: Session, job: Job, status: str, **values: Any) -> None:
-    """Give the job up, to this status, and tell its watchers. The caller holds the row."""
-    give_up(session, job, status, eta_seconds=None, **values)
+def release_job(session: Session, job: Job, status: Status, **values: Any) -> None:
+    """Take the job from its owner, with this status, and add the event. The caller has locked the row."""
+    release_row(session, job, status, eta_seconds=None, **values)
     add_event(session, job, "end" if status in FINAL else "status")
 
 
 def expired_jobs(session: Session, *, after: str = "", limit: int = 100) -> Sequence[tuple[str, int]]:
-    """(id, attempt) of jobs whose lease has run out, in order of id."""
-    return expired(session, Job, after=after, limit=limit)
+    """Return (id, attempt) of the jobs whose lease has expired, in order of id."""
+    return expired_rows(session, Job, after=after, limit=limit)
 
 
-def rescue_job(session: Session, job_id: str, attempt: int) -> str | None:
-    """Free one expired lease, if it still is expired; the job's new status, or None.
+def rescue_job(session: Session, job_id: str, attempt: int) -> Status | None:
+    """Free a job whose lease has expired; return its new status, or None if the lease is not expired any more.
 
-    running -> queued, or failed at the third crash without a new epoch; pausing -> paused; cancelling -> cancelled.
+    A running job is queued again, or fails at the third crash without a new epoch; a pausing job is paused and a
+    cancelling one is cancelled.
     """
-    job = held_expired(session, Job, job_id, attempt)
+    job = lock_expired(session, Job, job_id, attempt)
     if job is None:
         return None
-    crashes = job.crashes + 1
-    if job.status == "pausing":
-        release_job(session, job, "paused")
-    elif job.status == "cancelling":
-        release_job(session, job, "cancelled")
-    elif crashes >= CRASHES_LIMIT:
-        error = crashed(job, crashes, "completing another epoch", job.epoch)
-        release_job(session, job, "failed", crashes=crashes, error=error)
-    else:
-        release_job(session, job, "queued", crashes=crashes)
-    return job.status
+    status, values = after_expiry(job, goal="completing another epoch", epoch=job.epoch)
+    release_job(session, job, status, **values)
+    return status

@@ -1,4 +1,4 @@
-"""Predictions of whole tables: submitted, worked on under a lease as jobs are, listed, deleted."""
+"""Predictions of whole tables: submitted, claimed under a lease as jobs are, listed and deleted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,31 +7,30 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from worker.errors import LeaseLostError, NotFoundError, SpecError, StateError
+from worker.errors import NotFoundError, SpecError, StateError
 from worker.records.clock import now
 from worker.records.holding import (
-    CRASHES_LIMIT,
-    crashed,
-    expired,
-    give_up,
-    held_by,
-    held_expired,
-    is_there,
+    after_expiry,
+    claim_row,
+    expired_rows,
+    lease_lost,
+    lock_expired,
+    lock_reference,
+    read_held_status,
+    release_row,
     renewal,
-    take,
 )
 from worker.records.idempotency import Answered, Request, answer_once
 from worker.records.identifiers import new_id
+from worker.records.paging import read_page
 from worker.records.snapshots import Snapshot, rfc3339
+from worker.records.states import OPEN, Status, ended
 from worker.records.tables import Dataset, IdempotencyKey, Prediction, Weights
-
-OPEN = ("queued", "running")
-"The states of a prediction that still needs its weights and its table."
 
 
 @dataclass(frozen=True)
 class PredictionClaim:
-    """One attempt at one prediction, with what its row asks for."""
+    """One attempt at one prediction. weights_id, dataset and options are what its row asks for."""
 
     prediction_id: str
     project_id: str
@@ -55,22 +54,17 @@ def submit_prediction(
     request: Request | None = None,
     request_id: str | None = None,
 ) -> Answered:
-    """Write the prediction and its key; return it as it is answered.
+    """Store a prediction and its key; return it as the client is answered.
 
-    served: name, version and job_id, as they were asked for. Raises IdempotencyError, StateError(queue_full) when the
-    project has too many waiting, and NotFoundError and SpecError for weights and tables that have gone.
+    served: the name, version and job_id that the client asked for. dataset: the specification of the table.
+    waiting_limit: how many predictions of the project may be queued.
+    Raises IdempotencyError; StateError when too many are queued; NotFoundError or SpecError if the weights or the table
+    have been deleted.
     """
 
     def make() -> tuple[Snapshot, str]:
-        # held until the commit, so that they are not deleted meanwhile
-        if not is_there(session, Weights, weights_id):
-            raise NotFoundError("there are no such weights")
-        if "id" in dataset and not is_there(session, Dataset, dataset["id"]):
-            raise SpecError("/dataset/id", "there is no such dataset")
-        waiting = select(func.count()).select_from(Prediction)
-        waiting = waiting.where(Prediction.project_id == project_id, Prediction.status == "queued")
-        if (session.scalar(waiting) or 0) >= waiting_limit:
-            raise StateError(f"the limit of waiting predictions is {waiting_limit}", code="queue_full")
+        _check_references(session, weights_id, dataset)
+        _check_queue(session, project_id, waiting_limit)
         prediction = Prediction(
             id=new_id("prd"),
             project_id=project_id,
@@ -82,7 +76,7 @@ def submit_prediction(
             request_id=request_id,
             attempt=0,
             crashes=0,
-            # counts as rung, as a job does
+            # the caller rings right after the commit
             dispatched_at=now(),
         )
         session.add(prediction)
@@ -92,65 +86,76 @@ def submit_prediction(
     return answer_once(session, project_id, request, make)
 
 
+def _check_references(session: Session, weights_id: str, dataset: dict[str, Any]) -> None:
+    if not lock_reference(session, Weights, weights_id):
+        raise NotFoundError("there are no such weights")
+    if "id" in dataset and not lock_reference(session, Dataset, dataset["id"]):
+        raise SpecError("/dataset/id", "there is no such dataset")
+
+
+def _check_queue(session: Session, project_id: str, waiting_limit: int) -> None:
+    waiting = select(func.count()).select_from(Prediction)
+    waiting = waiting.where(Prediction.project_id == project_id, Prediction.status == "queued")
+    if (session.scalar(waiting) or 0) >= waiting_limit:
+        raise StateError(f"the limit of waiting predictions is {waiting_limit}", code="queue_full")
+
+
 def claim_prediction(
     session: Session, prediction_id: str, *, owner: str, lease_seconds: float, pid: int | None = None
 ) -> PredictionClaim | None:
-    """Take a queued prediction; None if it is not queued."""
-    row = take(session, Prediction, prediction_id, owner=owner, pid=pid, lease_seconds=lease_seconds)
+    """Claim a queued prediction; return None if it is not queued."""
+    row = claim_row(session, Prediction, prediction_id, owner=owner, pid=pid, lease_seconds=lease_seconds)
     if row is None:
         return None
     asked = (row.weights_id, row.dataset, row.options, lease_seconds, row.request_id)
     return PredictionClaim(row.id, row.project_id, row.attempt, *asked)
 
 
-def guard_prediction(session: Session, claim: PredictionClaim) -> str:
-    """Renew the lease; the status. Raises LeaseLostError if another has it, or if it was deleted."""
+def guard_prediction(session: Session, claim: PredictionClaim) -> Status:
+    """Renew the lease and return the status. Raises LeaseLostError if another worker has it, or it was deleted."""
     renewed = renewal(Prediction, claim.prediction_id, claim.attempt, lease_seconds=claim.lease_seconds)
-    status: str | None = session.scalar(renewed.returning(Prediction.status))
+    status: Status | None = session.scalar(renewed.returning(Prediction.status))
     if status is None:
-        raise LeaseLostError(f"attempt {claim.attempt} no longer holds prediction {claim.prediction_id}")
+        raise lease_lost(claim.prediction_id, claim.attempt)
     return status
 
 
-def held_prediction(session: Session, claim: PredictionClaim) -> str:
-    """The status, by a look that writes nothing. Raises LeaseLostError."""
-    status = session.scalar(select(Prediction.status).where(*held_by(Prediction, claim.prediction_id, claim.attempt)))
-    if status is None:
-        raise LeaseLostError(f"attempt {claim.attempt} no longer holds prediction {claim.prediction_id}")
-    return status
+def held_prediction(session: Session, claim: PredictionClaim) -> Status:
+    """Return the status, without a write. Raises LeaseLostError."""
+    return read_held_status(session, Prediction, claim.prediction_id, claim.attempt)
 
 
-def end_prediction(session: Session, claim: PredictionClaim, status: str, **values: Any) -> str:
-    """A worker gives it up: succeeded with rows, result_bytes and storage_key, failed with an error, or queued again.
+def end_prediction(session: Session, claim: PredictionClaim, status: Status, **values: Any) -> Status:
+    """End a worker's attempt: succeeded, failed, or queued again.
 
-    Raises LeaseLostError.
+    values: rows, result_bytes and storage_key of a success; error of a failure. Raises LeaseLostError.
     """
-    guard_prediction(session, claim)
+    status = ended(guard_prediction(session, claim), status)
     row = session.get_one(Prediction, claim.prediction_id, populate_existing=True)
-    give_up(session, row, status, **values)
+    release_row(session, row, status, **values)
     return status
 
 
 def expired_predictions(session: Session, *, after: str = "", limit: int = 100) -> Sequence[tuple[str, int]]:
-    """(id, attempt) of predictions whose lease has run out, in order of id."""
-    return expired(session, Prediction, after=after, limit=limit)
+    """Return (id, attempt) of the predictions whose lease has expired, in order of id."""
+    return expired_rows(session, Prediction, after=after, limit=limit)
 
 
-def rescue_prediction(session: Session, prediction_id: str, attempt: int) -> str | None:
-    """Free one expired lease, if it still is expired: queued again, or failed at the third crash; None if it is not."""
-    row = held_expired(session, Prediction, prediction_id, attempt)
+def rescue_prediction(session: Session, prediction_id: str, attempt: int) -> Status | None:
+    """Free a prediction whose lease has expired; return its new status, or None if the lease is not expired any more.
+
+    It is queued again, or fails at the third crash.
+    """
+    row = lock_expired(session, Prediction, prediction_id, attempt)
     if row is None:
         return None
-    crashes = row.crashes + 1
-    if crashes >= CRASHES_LIMIT:
-        give_up(session, row, "failed", crashes=crashes, error=crashed(row, crashes, "completing it", None))
-    else:
-        give_up(session, row, "queued", crashes=crashes)
-    return row.status
+    status, values = after_expiry(row, goal="completing it", epoch=None)
+    release_row(session, row, status, **values)
+    return status
 
 
 def get_prediction(session: Session, project_id: str, prediction_id: str) -> Prediction:
-    """Raises NotFoundError, alike for a foreign, a deleted and an unknown id."""
+    """Return the prediction. Raises NotFoundError, the same for another project's, a deleted and an unknown id."""
     found = select(Prediction).where(Prediction.id == prediction_id, Prediction.project_id == project_id)
     row = session.scalar(found)
     if row is None:
@@ -161,38 +166,36 @@ def get_prediction(session: Session, project_id: str, prediction_id: str) -> Pre
 def list_predictions(
     session: Session, project_id: str, *, before: str | None = None, limit: int
 ) -> tuple[list[Prediction], bool]:
-    """Predictions newest first, and whether there are more. before: an id; only older ones."""
+    """Return a page of predictions, newest first, and whether there are more. before: an id; only older ones."""
     found = select(Prediction).where(Prediction.project_id == project_id)
-    if before is not None:
-        found = found.where(Prediction.id < before)
-    rows = list(session.scalars(found.order_by(Prediction.id.desc()).limit(limit + 1)))
-    return rows[:limit], len(rows) > limit
+    return read_page(session, found, Prediction.id, before=before, limit=limit)
 
 
 def delete_prediction(session: Session, project_id: str, prediction_id: str) -> str | None:
-    """Remove it, whatever its state: a worker that has it finds its lease lost. The storage key of its result, if any.
+    """Delete a prediction in any status, and return the storage key of its result, if it has one.
 
-    The caller deletes those bytes after the commit. Raises NotFoundError.
+    The caller deletes the stored bytes after the commit. A worker that has the prediction finds that its lease is
+    lost. Raises NotFoundError.
     """
     gone = delete(Prediction).where(Prediction.id == prediction_id, Prediction.project_id == project_id)
     row = session.execute(gone.returning(Prediction.storage_key)).one_or_none()
     if row is None:
         raise NotFoundError("there is no such prediction")
-    # a repeat of the request that made it must make another
+    # a repeat of the request that made it must make a new one
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id == prediction_id))
     key: str | None = row.storage_key
     return key
 
 
 def check_unused(session: Session, weights_ids: list[str]) -> None:
-    """Raises StateError if a prediction that is not over needs one of these weights."""
+    """Raise StateError if a prediction that has not ended needs one of these weights."""
     users = select(Prediction.id).where(Prediction.weights_id.in_(weights_ids), Prediction.status.in_(OPEN))
     if (prediction_id := session.scalar(users.limit(1))) is not None:
         raise StateError(f"prediction {prediction_id} needs these weights; wait for it, or delete it")
 
 
 def prediction_snapshot(row: Prediction) -> Snapshot:
-    """What it looks like to a reader: plain JSON values."""
+    """Return the prediction as a client sees it: plain JSON values."""
     return {
         "id": row.id,
         "status": row.status,

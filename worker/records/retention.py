@@ -1,4 +1,4 @@
-"""What is forgotten after a while: idempotency keys, old events and snapshots, predictions. A few rows at a time."""
+"""Deletes what is old enough, a few rows at a time: idempotency keys, events, snapshots and predictions."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 
 from worker.records.blobs import delete_blobs
 from worker.records.clock import seconds_from_now
-from worker.records.holding import FINAL
-from worker.records.predictions import OPEN
+from worker.records.states import FINAL, OPEN
 from worker.records.tables import Event, IdempotencyKey, Job, ModelVersion, Prediction, Weights
 from worker.settings import Retention
 
@@ -17,11 +16,11 @@ SWEPT_AT_ONCE = 100
 DAY = 86_400
 
 Sweep = Callable[[Session], int]
-"Deletes at most SWEPT_AT_ONCE rows, in one short transaction; how many it deleted."
+"Deletes at most SWEPT_AT_ONCE rows in one short transaction, and returns how many."
 
 
 def sweeps(retention: Retention) -> list[Sweep]:
-    """Those that the settings ask for."""
+    """Return the sweeps that the settings ask for."""
     asked: list[tuple[Callable[..., int], float | None]] = [
         (sweep_idempotency_keys, retention.idempotency_keys_days),
         (sweep_events, retention.events_days),
@@ -32,6 +31,7 @@ def sweeps(retention: Retention) -> list[Sweep]:
 
 
 def sweep_idempotency_keys(session: Session, days: float) -> int:
+    """Delete idempotency keys of requests that were answered longer ago than this."""
     old = (
         select(IdempotencyKey.project_id, IdempotencyKey.key)
         .where(IdempotencyKey.created_at < seconds_from_now(-days * DAY))
@@ -45,7 +45,7 @@ def sweep_idempotency_keys(session: Session, days: float) -> int:
 
 
 def sweep_events(session: Session, days: float) -> int:
-    """Of finished jobs, all but the end, by which a stream ends: the curve is not touched."""
+    """Delete the events of jobs that have ended, except the end itself, which ends a stream. The curve is kept."""
     old = (
         select(Event.job_id, Event.seq)
         .join(Job, Job.id == Event.job_id)
@@ -60,7 +60,7 @@ def sweep_events(session: Session, days: float) -> int:
 
 
 def sweep_snapshots(session: Session, days: float) -> int:
-    """Of finished jobs, the weights along the way, with their bytes; never the final ones, nor what a model serves."""
+    """Delete the snapshots of jobs that have ended, with their bytes, unless a model or a prediction needs them."""
     served = select(ModelVersion.weights_id).where(ModelVersion.weights_id == Weights.id)
     needed = select(Prediction.id).where(Prediction.weights_id == Weights.id, Prediction.status.in_(OPEN))
     old = (
@@ -84,7 +84,7 @@ def sweep_snapshots(session: Session, days: float) -> int:
 
 
 def sweep_predictions(session: Session, days: float) -> int:
-    """Those of whole tables that are over. Their stored bytes are then named by no row, and swept as such."""
+    """Delete predictions that have ended. Their stored bytes are swept later, since no row names them any more."""
     old = (
         select(Prediction.id)
         .where(Prediction.created_at < seconds_from_now(-days * DAY), Prediction.status.in_(FINAL))

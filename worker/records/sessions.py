@@ -1,4 +1,4 @@
-"""The database: one way to read, one way to write, on SQLite and PostgreSQL alike."""
+"""The database: one way to read and one way to write, the same on SQLite and PostgreSQL."""
 
 import random
 import sqlite3
@@ -20,9 +20,9 @@ ATTEMPTS = 6
 BUSY_SECONDS = 5
 POSTGRESQL = {
     "connect_timeout": 3,
-    # of a server without one psycopg would give bytes
+    # a server without an encoding would make psycopg return bytes
     "client_encoding": "utf8",
-    # a network that swallows packets, or a client that froze with a job's row locked, must not hold up the others
+    # a network that drops packets, or a client that froze with a row locked, must not hold up the others
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -30,19 +30,19 @@ POSTGRESQL = {
     "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=5s",
 }
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
-# serialization failure, deadlock, lock not available, idle too long, and what a restarting server says
+# serialization failure, deadlock, lock not available, idle too long, and the errors of a server that restarts
 RETRIED_STATES = {"40001", "40P01", "55P03", "25P03", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
 
 
 class Database:
-    """An engine made in this process: create it after a fork, never before."""
+    """The connections of one process: create it after a fork, never before."""
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
         self.engine = make_engine(url, pool_size=pool_size)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that sees one moment of the record and never writes."""
+        """Open a session that only reads. Raises UnavailableError."""
         try:
             with Session(self.engine) as session:
                 yield session
@@ -50,10 +50,10 @@ class Database:
             raise UnavailableError("the database can't be reached, or is busy") from error
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one writing transaction and commit it; the only way to write.
+        """Run `work` in one writing transaction, commit, and return what it returned. There is no other way to write.
 
-        `work` may run more than once: a lost race, a deadlock or a dropped connection is retried a bounded number
-        of times. Raises UnavailableError after that.
+        `work` may run more than once: after a lost race, a deadlock or a dropped connection it is run again, at most
+        ATTEMPTS times. Raises UnavailableError after that.
         """
         for attempt in range(ATTEMPTS):
             try:
@@ -61,7 +61,7 @@ class Database:
                     session.expire_on_commit = False
                     return work(session)
             except PoolTimeoutError as error:
-                # no connection of the pool came free; waiting longer would only add to the queue
+                # no connection of the pool became free; waiting longer would only lengthen the queue
                 raise UnavailableError("the database can't be reached, or is busy") from error
             except DBAPIError as error:
                 if not _worth_another_try(error):
@@ -70,7 +70,7 @@ class Database:
                     raise
                 if attempt == ATTEMPTS - 1:
                     raise UnavailableError("the database can't be reached, or is busy") from error
-                # full jitter keeps two that collided apart
+                # full jitter: two transactions that collided do not meet again
                 time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - not a secret
         raise AssertionError
 
@@ -80,7 +80,7 @@ class Database:
 
 def _worth_another_try(error: DBAPIError) -> bool:
     if isinstance(error, IntegrityError):
-        # two first writers of one row: the second run finds the row
+        # two writers added the same row: the second run finds it
         return True
     state = getattr(error.orig, "sqlstate", None)
     return (
@@ -89,7 +89,7 @@ def _worth_another_try(error: DBAPIError) -> bool:
 
 
 def make_engine(url: str, *, pool_size: int = 5) -> Engine:
-    """An engine whose transactions are what they say. SQLite: a writer takes its lock at BEGIN, not at first write."""
+    """Return an engine. With SQLite a writer takes its lock when it begins, not at its first write."""
     if not url.startswith("sqlite"):
         return create_engine(
             url,
@@ -108,7 +108,7 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # the begin event below says BEGIN, not the driver
+    connection.isolation_level = None  # the listener below begins transactions, not the driver
     for pragma in (
         f"journal_mode={'WAL' if wal_is_safe(sqlite3.sqlite_version_info) else 'TRUNCATE'}",
         "synchronous=FULL",
@@ -124,5 +124,5 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def wal_is_safe(version: tuple[int, int, int]) -> bool:
-    """Whether this SQLite is free of the bug by which a WAL reset with two connections can corrupt the file."""
+    """Return whether this SQLite is free of a bug: resetting the WAL with two connections can corrupt the file."""
     return version >= (3, 51, 3) or (version[:2] in {(3, 44), (3, 50)} and version[2] >= {44: 6, 50: 7}[version[1]])

@@ -1,4 +1,4 @@
-"""What a job looks like to a reader: plain JSON values, the same in an answer, a list and an event."""
+"""A job as clients see it: plain JSON values, the same in an answer, a list and an event."""
 
 from datetime import datetime
 from typing import Any
@@ -8,11 +8,11 @@ from worker.records.tables import Job
 Snapshot = dict[str, Any]
 
 OF_DETAIL = ("spec", "features", "layers", "metadata")
-"Left out of lists and events, which would repeat them many times over."
+"Left out of lists and events, which would repeat them many times."
 
 
 def job_snapshot(job: Job) -> Snapshot:
-    """The job as its row stands. Links and the queue position are the service's to add."""
+    """Return the job as its row is now. The service adds links and the place in the queue."""
     return {
         "id": job.id,
         "name": job.name,
@@ -46,10 +46,10 @@ def job_snapshot(job: Job) -> Snapshot:
 
 
 def brief(snapshot: Snapshot) -> Snapshot:
-    """A snapshot for a list or an event."""
+    """Return the part of a snapshot that lists and events have."""
     return {name: value for name, value in snapshot.items() if name not in OF_DETAIL}
 
 
 def rfc3339(instant: datetime | None) -> str | None:
-    """Such as 2026-11-23T21:55:00.123Z."""
+    """Write a moment such as 2026-11-23T21:55:00.123Z."""
     return None if instant is None else instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

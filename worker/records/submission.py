@@ -1,4 +1,4 @@
-"""A job is accepted: its row, its idempotency key and its first event, in one transaction."""
+"""Accepts a job: writes its row, its idempotency key and its first event in one transaction."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 from worker.errors import SpecError, StateError
 from worker.records.clock import now
 from worker.records.events import write_event
-from worker.records.holding import is_there
+from worker.records.holding import lock_reference
 from worker.records.idempotency import Answered, Request, answer_once
 from worker.records.identifiers import new_id
-from worker.records.listing import queue_positions
+from worker.records.jobs import queue_positions
 from worker.records.snapshots import Snapshot, brief, job_snapshot
 from worker.records.tables import Dataset, Job, JobDataset, JobSource, JobTag, Weights
 from worker.specs.dataset import StoredDataset
@@ -21,14 +21,14 @@ from worker.specs.job import Job as JobSpec
 
 @dataclass(frozen=True)
 class Plan:
-    """What was worked out of the specification before anything is stored."""
+    """What follows from the specification, worked out before anything is stored. parameters: how many numbers train."""
 
     features: list[dict[str, Any]]
     classes: list[str] | None
     parameters: int
     layers: list[dict[str, Any]]
     source: str | None = None
-    "The id of the weights that it starts from."
+    "The id of the weights that the job starts from."
 
 
 def submit_job(
@@ -42,10 +42,11 @@ def submit_job(
     request_id: str | None = None,
     retry_of: str | None = None,
 ) -> Answered:
-    """Write the job, its key and its first event; return the job as it is answered.
+    """Store a job, its key and its first event; return the job as the client is answered.
 
-    Raises IdempotencyError, StateError(queue_full) when the project has too many jobs waiting, and SpecError for a
-    dataset or weights that have been deleted.
+    queued_limit: how many jobs of the project may be queued.
+    Raises IdempotencyError; StateError when too many are queued; SpecError if the table or the weights that the job
+    needs have been deleted.
     """
 
     def make() -> tuple[Snapshot, str]:
@@ -85,12 +86,12 @@ def _job(project_id: str, spec: JobSpec, plan: Plan, *, request_id: str | None, 
         epochs=spec.training.epochs,
         request_id=request_id,
         retry_of=retry_of,
-        # its first event
+        # the number of its first event
         seq=1,
         attempt=0,
         crashes=0,
         epoch=0,
-        # counts as rung: the caller rings right after the commit, and rescue looks again some seconds later
+        # the caller rings right after the commit; rescue rings again if no worker claims the job
         dispatched_at=now(),
     )
 
@@ -100,10 +101,10 @@ def _refer(session: Session, job: Job, spec: JobSpec, plan: Plan) -> None:
     known = {"job_id": job.id, "project_id": job.project_id}
     session.add_all(JobTag(**known, tag=tag) for tag in spec.tags)
     if isinstance(spec.dataset, StoredDataset):
-        if not is_there(session, Dataset, spec.dataset.id):
+        if not lock_reference(session, Dataset, spec.dataset.id):
             raise SpecError("/dataset/id", "there is no such dataset")
         session.add(JobDataset(**known, dataset_id=spec.dataset.id))
     if plan.source is not None:
-        if not is_there(session, Weights, plan.source):
+        if not lock_reference(session, Weights, plan.source):
             raise SpecError("/start_from", "its weights have been deleted")
         session.add(JobSource(**known, weights_id=plan.source))

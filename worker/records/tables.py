@@ -1,4 +1,4 @@
-"""The tables. Their migrations stand in `migrations/`; a test holds the two equal."""
+"""The tables. Their migrations are in `migrations/`; a test checks that both describe the same schema."""
 
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from worker.records.clock import Instant, now
+from worker.records.states import Status
 
 # not JSONB: it would reorder a client's members, and nothing here queries inside a document
 Json = JSON(none_as_null=True)
@@ -42,7 +43,7 @@ class Base(DeclarativeBase):
 
 
 class OfProject:
-    """A row that belongs to a project, as every row but those of our own machines does."""
+    """A row that belongs to a project. Every row does, except those about our own machines."""
 
     project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"))
 
@@ -56,7 +57,7 @@ class Project(Base):
 
 
 class ApiKey(Base, OfProject):
-    """Of a key only its digest is kept: SHA-256, since the secret is random and long."""
+    """An API key. Only its SHA-256 digest is stored, which is enough since the secret is random and long."""
 
     __tablename__ = "api_keys"
 
@@ -72,7 +73,7 @@ class ApiKey(Base, OfProject):
 
 
 class LoginToken(Base, OfProject):
-    """A link to the dashboard that works once."""
+    """A link to the dashboard that works only once."""
 
     __tablename__ = "login_tokens"
 
@@ -84,13 +85,13 @@ class LoginToken(Base, OfProject):
 class Leased:
     """A row that one worker at a time may work on: a job, or a prediction of a whole table.
 
-    attempt: the fencing number, raised by each claim. owner, owner_pid: the worker that holds it, and its process.
-    crashes: leases lost since it last got further; crash: how the last of these processes ended, if its parent saw it.
-    dispatched_at: when the broker was last rung.
+    attempt: the fencing number, which each claim raises. owner, owner_pid: the worker that holds the row, and its
+    process. crashes: leases lost since the row last made progress. crash: how the last of these processes ended, if its
+    parent saw it. dispatched_at: when the broker was last rung for the row.
     """
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
-    status: Mapped[str] = mapped_column(String(16))
+    status: Mapped[Status] = mapped_column(String(16))
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
     owner: Mapped[str | None] = mapped_column(Id)
@@ -106,7 +107,8 @@ class Leased:
 
 
 class Job(Base, OfProject, Leased):
-    """seq: numbers the job's epochs and events alike. model: the newest version that has its final weights."""
+    """A training job. seq: the last number given to one of its epochs or events. model: the newest version that serves
+    its final weights."""
 
     __tablename__ = "jobs"
 
@@ -151,10 +153,7 @@ class JobTag(Base, OfProject):
 
 
 class Epoch(Base, OfProject):
-    """One point of a curve. layers: figures of each layer, in some epochs.
-
-    `seconds` and `attempt` are not among the bits that a resumed run repeats.
-    """
+    """One point of a curve; `points.Point` describes its columns. attempt: the attempt that recorded it."""
 
     __tablename__ = "epochs"
 
@@ -169,15 +168,16 @@ class Epoch(Base, OfProject):
     metrics: Mapped[dict[str, Any]]
     layers: Mapped[list[Any] | None] = mapped_column(Json)
     seconds: Mapped[float] = mapped_column(Float(53))
+    is_best: Mapped[bool | None]
 
     __table_args__ = (UniqueConstraint("job_id", "seq"),)
 
 
 class Event(Base, OfProject):
-    """kind: status, checkpoint, elsewhere, nondeterminism or end. payload: what a watcher is sent.
+    """Something that happened to a job, other than an epoch. kind: see `events.Kind`. payload: what a watcher is sent.
 
-    elsewhere: a job resumed where NumPy, BLAS or the number of threads differ, so that its bits may. nondeterminism:
-    epochs that came out otherwise the second time; what stood first stands.
+    elsewhere: a job resumed where NumPy, BLAS or the number of threads differ, so its bits may differ too.
+    nondeterminism: epochs whose bits differed when they were trained again; the first record is kept.
     """
 
     __tablename__ = "events"
@@ -192,7 +192,7 @@ class Event(Base, OfProject):
 
 
 class Blob(Base, OfProject):
-    """safetensors bytes in chunks. published: a row refers to it; others are swept."""
+    """safetensors bytes in chunks. published: a row refers to the blob; unpublished ones are swept."""
 
     __tablename__ = "blobs"
 
@@ -212,9 +212,9 @@ class Chunk(Base, OfProject):
 
 
 class Weights(Base, OfProject):
-    """kind: final, snapshot or imported. network: the resolved layers; encoders: how a table becomes their input.
+    """A network's weights, never changed once published, so a cache by id is safe.
 
-    Never changed once published, so a cache by id is safe.
+    kind: final, snapshot or imported. network: the resolved layers. encoders: how a table becomes their input.
     """
 
     __tablename__ = "weights"
@@ -232,7 +232,7 @@ class Weights(Base, OfProject):
 
 
 class Checkpoint(Base, OfProject):
-    """The state from which a run resumes: the last two of a job, gone at its end."""
+    """A state from which a run can resume: the last two of a job are kept until it ends."""
 
     __tablename__ = "checkpoints"
 
@@ -247,9 +247,10 @@ class Checkpoint(Base, OfProject):
 
 
 class KeptStep(Base, OfProject):
-    """A training step of which every tensor is kept. number: of all the run's, from 1; epoch: of which it was part.
+    """A training step whose tensors are all kept. number: the step, counted from 1 over the whole run.
 
-    weights_sha256: of the weights that it ended in, their bytes in the order of the weights file.
+    epoch: the epoch that the step belongs to. weights_sha256: the digest of the weights after the step, their bytes in
+    the order of the weights file.
     """
 
     __tablename__ = "kept_steps"
@@ -263,7 +264,8 @@ class KeptStep(Base, OfProject):
 
 
 class Dataset(Base, OfProject):
-    """storage_key is relative to the storage URL. profile: worker.data.profiles.TableProfile."""
+    """An uploaded table. storage_key: where its bytes are, relative to the storage URL. profile: a TableProfile of
+    `worker.data.profiles`."""
 
     __tablename__ = "datasets"
 
@@ -281,7 +283,7 @@ class Dataset(Base, OfProject):
 
 
 class JobDataset(Base, OfProject):
-    """Which jobs read which uploaded table: a table in use is not deleted."""
+    """Which jobs read which uploaded table: a table that a job names is not deleted."""
 
     __tablename__ = "job_datasets"
 
@@ -290,7 +292,7 @@ class JobDataset(Base, OfProject):
 
 
 class JobSource(Base, OfProject):
-    """Which jobs start from which weights: they stay until such a job is over."""
+    """Which job starts from which weights: the weights are not deleted until the job has ended."""
 
     __tablename__ = "job_sources"
 
@@ -299,7 +301,7 @@ class JobSource(Base, OfProject):
 
 
 class Model(Base, OfProject):
-    """last_version: the highest number given so far, so that the number of a deleted version is not given again."""
+    """A name for versions. last_version: the highest number given so far; a deleted version's is not given again."""
 
     __tablename__ = "models"
 
@@ -337,7 +339,7 @@ class Alias(Base, OfProject):
 
 
 class AliasMove(Base, OfProject):
-    """An alias was set, moved or removed. was, became: versions; None: the alias did not exist before, or after."""
+    """A change of an alias. was, became: its version before and after; None if the alias did not exist then."""
 
     __tablename__ = "alias_moves"
 
@@ -353,10 +355,11 @@ class AliasMove(Base, OfProject):
 
 
 class Prediction(Base, OfProject, Leased):
-    """A whole table to predict. served: name, version and job of the weights; dataset: the specification of the table.
+    """The prediction of a whole table.
 
-    rows, result_bytes: of the result, once there is one; storage_key: of its bytes, relative to the storage URL. The
-    weights are named without a foreign key: what was predicted stays when they go.
+    weights_id: no foreign key, since a prediction that has ended is kept when its weights are deleted. served: the
+    name, version and job of the weights. dataset: the specification of the table. rows, result_bytes: the size of the
+    result, once it exists. storage_key: where its bytes are, relative to the storage URL.
     """
 
     __tablename__ = "predictions"
@@ -374,7 +377,7 @@ class Prediction(Base, OfProject, Leased):
 
 
 class Worker(Base):
-    """A Celery worker's parent process, by its own sign of life."""
+    """A Celery worker's parent process, which renews heartbeat_at while it is alive."""
 
     __tablename__ = "workers"
 
@@ -388,7 +391,7 @@ class Worker(Base):
 
 
 class IdempotencyKey(Base, OfProject):
-    """A POST that was answered. request_sha256: of the method, path and body; resource_id: of what it made."""
+    """A POST that was answered. request_sha256: the digest of its method, path and body. resource_id: what it made."""
 
     __tablename__ = "idempotency_keys"
 

@@ -1,23 +1,26 @@
-"""Published weights: final, or snapshots along the way. Bytes are safetensors; never a pickle."""
+"""Published weights: the final ones, and snapshots taken on the way. Their bytes are safetensors, never a pickle."""
 
-from dataclasses import dataclass
-from typing import Any
+import json
+from typing import Any, TypedDict
 
 from safetensors import numpy as safetensors
-from sqlalchemy import insert, select
+from sqlalchemy import LargeBinary, func, insert, select
 from sqlalchemy.orm import Session
 
 from worker.backprop.arrays import Floats
 from worker.errors import NotFoundError, StateError
-from worker.records.blobs import publish_blob, read_blob
+from worker.records.blobs import CHUNK_BYTES, publish_blob, read_blob
 from worker.records.identifiers import new_id
 from worker.records.lease import Claim
-from worker.records.tables import Weights
+from worker.records.tables import Chunk, Weights
+from worker.specs.base import epoch_of
+
+LENGTH_BYTES = 8
+"A safetensors file begins with the length of its header, little-endian; the header is JSON."
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What turns arrays into a predictor: the resolved layers, and the columns' encoders."""
+class NetworkColumns(TypedDict):
+    """What turns a row's arrays into a predictor, as JSON: the resolved layers, and the columns' encoders."""
 
     network: list[dict[str, Any]]
     encoders: dict[str, Any]
@@ -33,9 +36,9 @@ def from_bytes(content: bytes) -> dict[str, Floats]:
 
 
 def publish_weights(
-    session: Session, claim: Claim, recipe: Recipe, *, kind: str, epoch: int, blob_id: str
+    session: Session, claim: Claim, columns: NetworkColumns, *, kind: str, epoch: int, blob_id: str
 ) -> str | None:
-    """Publish a set of weights; its id, or None if this epoch's stand already from an earlier attempt."""
+    """Publish a set of weights and return its id; None if an earlier attempt has published those of this epoch."""
     known = select(Weights.id).where(Weights.job_id == claim.job_id, Weights.kind == kind, Weights.epoch == epoch)
     if session.scalar(known) is not None:
         return None
@@ -47,9 +50,8 @@ def publish_weights(
             job_id=claim.job_id,
             epoch=epoch,
             kind=kind,
-            network=recipe.network,
-            encoders=recipe.encoders,
             blob_id=blob_id,
+            **columns,
         )
     )
     publish_blob(session, blob_id)
@@ -57,19 +59,20 @@ def publish_weights(
 
 
 def newest_weights_id(session: Session, job_id: str, checkpoint: str = "latest") -> str:
-    """The id of a job's weights: `latest` (final before any snapshot), `final`, or an epoch's snapshot.
+    """Return the id of a job's weights.
 
+    checkpoint: `final`, the number of an epoch, or `latest`: the final weights, or else the newest snapshot.
     Raises StateError(not_ready) if none are published yet, NotFoundError for an epoch that was not kept.
     """
-    found = select(Weights.id).where(Weights.job_id == job_id)
+    found, epoch = select(Weights.id).where(Weights.job_id == job_id), epoch_of(checkpoint)
     if checkpoint == "final":
         found = found.where(Weights.kind == "final")
-    elif checkpoint != "latest":
-        found = found.where(Weights.epoch == int(checkpoint))
-    # "final" sorts before "snapshot"; of an epoch that was asked for by its number the snapshot is meant
-    kind = Weights.kind.desc() if checkpoint.isdigit() else Weights.kind
+    elif epoch is not None:
+        found = found.where(Weights.epoch == epoch)
+    # "final" sorts before "snapshot"; an epoch's number asks for its snapshot
+    kind = Weights.kind.desc() if epoch is not None else Weights.kind
     weights_id = session.scalar(found.order_by(kind, Weights.epoch.desc()).limit(1))
-    if weights_id is None and checkpoint.isdigit():
+    if weights_id is None and epoch is not None:
         raise NotFoundError(f"no weights of epoch {checkpoint} are kept")
     if weights_id is None:
         if checkpoint == "final":
@@ -78,16 +81,35 @@ def newest_weights_id(session: Session, job_id: str, checkpoint: str = "latest")
     return weights_id
 
 
-def kept_epochs(session: Session, job_id: str) -> list[int]:
-    """The epochs whose weights can be asked for."""
-    return list(
-        session.scalars(select(Weights.epoch).where(Weights.job_id == job_id).order_by(Weights.epoch).distinct())
-    )
-
-
-def read_weights(session: Session, weights_id: str) -> tuple[Weights, dict[str, Floats]]:
-    """The row, and its arrays by name. Raises NotFoundError."""
+def find_weights(session: Session, weights_id: str) -> Weights:
+    """Return the row, without its arrays. Raises NotFoundError."""
     row = session.get(Weights, weights_id)
     if row is None:
         raise NotFoundError("there are no such weights")
+    return row
+
+
+def read_weights(session: Session, weights_id: str) -> tuple[Weights, dict[str, Floats]]:
+    """Return the row, and its arrays by name. Raises NotFoundError."""
+    row = find_weights(session, weights_id)
     return row, from_bytes(read_blob(session, row.blob_id))
+
+
+def stored_shapes(session: Session, weights_id: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the stored arrays by name. Only the header of their file is read. Raises NotFoundError."""
+    blob_id = find_weights(session, weights_id).blob_id
+    length = int.from_bytes(_first_bytes(session, blob_id, LENGTH_BYTES), "little")
+    header = json.loads(_first_bytes(session, blob_id, LENGTH_BYTES + length)[LENGTH_BYTES:])
+    return {name: tuple(array["shape"]) for name, array in header.items() if name != "__metadata__"}
+
+
+def _first_bytes(session: Session, blob_id: str, count: int) -> bytes:
+    """Raises NotFoundError if fewer are stored."""
+    before = Chunk.position * CHUNK_BYTES
+    parts = select(func.substr(Chunk.content, 1, count - before, type_=LargeBinary)).where(
+        Chunk.blob_id == blob_id, before < count
+    )
+    content = b"".join(session.scalars(parts.order_by(Chunk.position)))
+    if len(content) != count:
+        raise NotFoundError(f"blob {blob_id} is missing or damaged")
+    return content

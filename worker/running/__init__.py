@@ -1,1 +1,1 @@
-"""One job, from claim to end: load, build, fit, record. No Celery here; watchers are told through a callable."""
+"""One claimed row, job or table prediction, from claim to end: load, fit or predict, record. No Celery here."""

@@ -1,10 +1,11 @@
-"""A claimed job's specification -> its table, encoded and split -> a training run."""
+"""From a job's specification and its table to a training run, and from its end to an evaluation."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from worker.backprop.arrays import Floats
 from worker.backprop.batches import Part
@@ -20,7 +21,7 @@ from worker.data.encoders import (
     numbers_of,
 )
 from worker.data.profiles import profile_table
-from worker.data.roles import assign_roles
+from worker.data.roles import Roles, assign_roles
 from worker.data.splits import Split, split_rows
 from worker.errors import DataError
 from worker.insight.evaluation import (
@@ -30,65 +31,59 @@ from worker.insight.evaluation import (
     logs_of_classes,
     logs_of_labels,
 )
-from worker.networks.layers import LAYERS, build_network, resolve_layers
-from worker.networks.task import build_metrics, resolve_task, row_weights
+from worker.networks.layers import build_network, resolve_layers
+from worker.networks.task import Task, build_metrics, resolve_task, row_weights
+from worker.networks.trained import Trained
 from worker.networks.training import build_training
-from worker.networks.warm_start import Source, adopt_encoders, adopt_roles, adopted_target, start_arrays
-from worker.records.weights import Recipe
+from worker.networks.warm_start import adopt_encoders, adopt_roles, adopted_target, check_start, start_arrays
 from worker.settings import Limits
 from worker.specs.job import Job
+from worker.specs.network import ResolvedLayer
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that a run needs. parts: train, validation and test, each row of the table copied into one of them.
+    """All that a run needs.
 
-    is_probable: whether the outputs of a category are probabilities.
+    parts: `train`, `validation` and `test`; each row of the table is copied into one of them. None for a part that the
+    job does not have. is_probable: whether the outputs of a category are probabilities.
     """
 
     training: Training
-    recipe: Recipe
+    layers: list[ResolvedLayer]
     encoders: Encoders
     split: Split
     parts: dict[str, Part | None]
     is_probable: bool
 
 
-def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = None) -> Loaded:
-    """Encoders are fitted on the training part only, but for those of a source. Raises SpecError and DataError."""
+def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = None) -> Loaded:
+    """Encode the table, split it, and build the training run. Raises SpecError and DataError.
+
+    Encoders are fitted on the training part only. source: the trained network that the job starts from; its encoders
+    are kept.
+    """
     roles = assign_roles(spec, profile_table(table, limits), limits)
     if source is not None:
-        roles = adopt_roles(roles, source)
+        roles = adopt_roles(roles, source.architecture)
     task = resolve_task(spec, roles)
-    labels = None
-    if roles.classes is not None:
-        labels = encode_targets(table, ClassTarget(name=roles.targets[0], classes=roles.classes))
-    split = split_rows(table.num_rows, spec.training, labels)
+    split = split_rows(table.num_rows, spec.training, _labels(table, roles))
     encoders = fit_encoders(table.take(split.train), roles, task.kind, standardised=task.standardised)
     if source is not None:
-        encoders = adopt_encoders(encoders, task, roles, source)
+        encoders = adopt_encoders(encoders, task, roles, source.architecture)
     dtype = np.dtype(spec.training.precision)
     x = encode_table(table, encoders, pool_unknown=True, dtype=dtype)
     targets = encode_targets(table, encoders.target)
-    column = None
-    if roles.weight is not None:
-        column = numbers_of(table, [roles.weight])[:, 0]
-        # only ratios count, and a huge one times its class's may not be finite
-        column = column / (column.max() or 1)
-    weights = row_weights(task, targets, split.train, column)
-    parts: dict[str, Part | None] = {}
-    for name, rows in split._asdict().items():
-        if weights is not None and rows is not None and not weights[rows].any():
-            raise DataError(f"every row of the {name} part has the weight 0")
-        parts[name] = None if rows is None else Part.of(x, targets, rows, weights=weights, dtype=dtype)
+    parts = _parts(split, x, targets, _row_weights(table, roles, task, targets, split), dtype)
     layers = resolve_layers(spec, task, encoders.columns)
     start = None
     if source is not None:
-        keep_output = adopted_target(task, roles, source) is not None
-        start = start_arrays(spec, layers, encoders.width, source, keep_output=keep_output)
+        check_start(spec, layers, encoders.width, source.architecture)
+        keep_output = adopted_target(task, roles, source.architecture) is not None
+        start = start_arrays(source, keep_output=keep_output)
     target = encoders.target
     train = parts["train"]
-    assert train is not None  # noqa: S101 - split_rows has seen to it
+    assert train is not None  # noqa: S101 - split_rows always makes one
     training = build_training(
         spec.training,
         task,
@@ -99,18 +94,48 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Source | None = Non
         start=start,
         frozen=spec.frozen,
     )
-    recipe = Recipe(LAYERS.dump_python(layers, mode="json"), encoders.model_dump(mode="json"))
-    return Loaded(training, recipe, encoders, split, parts, task.is_probable)
+    return Loaded(training, layers, encoders, split, parts, task.is_probable)
+
+
+def _labels(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
+    """Return the class of each row, whose shares a split keeps; None if the target is not a category."""
+    if roles.classes is None:
+        return None
+    return encode_targets(table, ClassTarget(name=roles.targets[0], classes=roles.classes))
+
+
+def _row_weights(
+    table: pa.Table, roles: Roles, task: Task, targets: NDArray[Any], split: Split
+) -> NDArray[np.float64] | None:
+    """Return the weight of each row, from its column and its class; None if all rows count alike."""
+    column = None
+    if roles.weight is not None:
+        column = numbers_of(table, [roles.weight])[:, 0]
+        # only ratios count, and a huge weight times its class's weight may not be finite
+        column = column / (column.max() or 1)
+    return row_weights(task, targets, split.train, column)
+
+
+def _parts(
+    split: Split, x: Floats, targets: NDArray[Any], weights: NDArray[np.float64] | None, dtype: np.dtype[Any]
+) -> dict[str, Part | None]:
+    """Copy each row into its part. Raises DataError if all rows of a part have the weight 0."""
+    parts: dict[str, Part | None] = {}
+    for name, rows in split._asdict().items():
+        if weights is not None and rows is not None and not weights[rows].any():
+            raise DataError(f"every row of the {name} part has the weight 0")
+        parts[name] = None if rows is None else Part.of(x, targets, rows, weights=weights, dtype=dtype)
+    return parts
 
 
 def evaluate(loaded: Loaded) -> dict[str, Any]:
-    """The trained network on the validation and the test part: `{"validation": ... or None, "test": ... or None}`."""
+    """Return the evaluation of each part that training did not see; None for a part that the job does not have."""
     parts = {name: loaded.parts[name] for name in ("validation", "test")}
     return {name: None if part is None else _evaluate_part(loaded, part) for name, part in parts.items()}
 
 
 def _evaluate_part(loaded: Loaded, part: Part) -> dict[str, Any]:
-    """An ensemble answers with the mean of its members; its loss is the mean of theirs."""
+    """Evaluate the mean of an ensemble's members; its loss is the mean of their losses."""
     training, target = loaded.training, loaded.encoders.target
     with np.errstate(all="ignore"):
         loss, _ = training.evaluate(training.final, part)
@@ -131,6 +156,6 @@ def _evaluate_part(loaded: Loaded, part: Part) -> dict[str, Any]:
 
 
 def _outputs(training: Training, z: Floats) -> Floats:
-    """(rows, outputs); of an ensemble the mean of its members'."""
+    """Return the outputs (rows, outputs) for z; those of an ensemble are the mean of its members'."""
     a = training.objective.activation.value(z).swapaxes(-1, -2)
     return a if training.final.members is None else a.mean(axis=0)

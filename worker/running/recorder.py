@@ -1,27 +1,29 @@
-"""Writes what a run yields: epochs, snapshots and checkpoints, each flush one transaction."""
+"""Write what a run yields: epochs, snapshots, kept steps and checkpoints, each flush one transaction."""
 
-import math
+import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
 from sqlalchemy.orm import Session
 
 from worker.backprop.parameters import Parameters
-from worker.backprop.plan import Epoch, LayerFigures, State
+from worker.backprop.plan import Epoch, State
 from worker.backprop.replay import Taken
 from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
-from worker.records.curves import Point, record_epochs
+from worker.records.curves import record_epochs
 from worker.records.events import write_event
 from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, add_note
+from worker.records.points import Point, recorded_point
 from worker.records.sessions import Database
-from worker.records.weights import Recipe, publish_weights, to_bytes
-from worker.running.kept_steps import StepFile, step_file
+from worker.records.states import Status
+from worker.records.weights import NetworkColumns, publish_weights, to_bytes
 from worker.runtime import uptime
 
 log = structlog.get_logger()
@@ -31,11 +33,25 @@ FLUSH_SECONDS = 0.25
 FLUSH_SHARE = 25
 SNAPSHOT_BYTES_LIMIT = 64 * 2**20
 PENDING_BYTES_LIMIT = 16 * 2**20
+# what the names of a kept step's weights begin with, as they are after the step
+AFTER = "after."
+
+Staged = bytes | str
+"Small content itself, or the id of the blob that already holds large content."
+
+
+class StepFile(NamedTuple):
+    """A kept step as it is stored. weights_sha256: over the bytes of every `after.` array, in the order of layers."""
+
+    number: int
+    epoch: int
+    weights_sha256: str
+    content: bytes
 
 
 @dataclass
 class Pending:
-    """What the next flush writes."""
+    """What the next flush writes. snapshots: (epoch, content)."""
 
     points: list[Point] = field(default_factory=list)
     snapshots: list[tuple[int, bytes]] = field(default_factory=list)
@@ -47,52 +63,49 @@ class Pending:
 
 
 def snapshot_epochs(epochs: int, count: int, bytes_each: int) -> set[int]:
-    """The epochs whose weights are kept: log-spaced, so that the early ones, where most changes, are dense.
+    """Return the epochs whose weights are kept: log-spaced, so that the early ones, where most changes, are dense.
 
-    At most `count`, and no more than fit in 64 MiB; a function of the job alone, so that a resumed run keeps the same.
+    There are at most `count`, and no more than fit into 64 MiB. They depend on the job alone, so that a resumed run
+    keeps the same.
     """
     count = min(count, SNAPSHOT_BYTES_LIMIT // max(1, bytes_each))
     return {round(epoch) for epoch in np.geomspace(1, epochs, count)} if count else set()
 
 
 class Recorder:
-    """The record of one attempt. Every method may raise LeaseLostError; then nothing more may be written."""
+    """The record of one attempt. Every method may raise LeaseLostError; nothing more may be written after that."""
 
     def __init__(
         self,
         database: Database,
         claim: Claim,
-        recipe: Recipe,
+        columns: NetworkColumns,
         *,
         epochs: int,
         snapshots: set[int],
         fingerprint: dict[str, Any],
-        announce: Callable[[str], None],
-        tell: Callable[[str, float], None],
+        on_write: Callable[[Status, float], None],
     ) -> None:
-        """tell: is given the job's status after each write, and the moment since which its lease is new.
+        """epochs: how many the job asks for. snapshots: the epochs whose weights are kept.
 
-        announce: is called with the job id after each.
+        on_write: called after each write with the job's status, and the moment of `uptime` from which its lease counts.
         """
-        self._database, self._claim, self._recipe = database, claim, recipe
-        self._epochs, self._snapshots, self._fingerprint = epochs, snapshots, fingerprint
-        self._announce, self._tell = announce, tell
+        self._database, self._claim, self._columns = database, claim, columns
+        self._epochs, self._snapshots, self.fingerprint = epochs, snapshots, fingerprint
+        self._on_write = on_write
         self._pending = Pending()
         self._recorded = claim.epoch
-        self._best: Point | None = None
         self._epoch_began = time.monotonic()
         self._next_flush = 0.0
         self._epoch_seconds = 0.0
 
     def add(self, epoch: Epoch, parameters: Parameters) -> None:
-        """Take an epoch in; flush if it is time."""
+        """Take an epoch in, and flush if it is time."""
         seconds = time.monotonic() - self._epoch_began
         self._epoch_seconds += (seconds - self._epoch_seconds) * (0.2 if self._epoch_seconds else 1)
-        point = _point(epoch, seconds)
+        point = recorded_point(epoch, seconds)
         self._pending.points.append(point)
-        if epoch.is_best:
-            self._best = point
-        # what stands already stood with its snapshot: both were one transaction
+        # an epoch that is recorded already has its snapshot: both were one transaction
         if epoch.epoch in self._snapshots and epoch.epoch > self._recorded:
             self._pending.snapshots.append((epoch.epoch, to_bytes(parameters.named())))
         if time.monotonic() >= self._next_flush or self._pending.content_bytes > PENDING_BYTES_LIMIT:
@@ -100,8 +113,8 @@ class Recorder:
         self._epoch_began = time.monotonic()
 
     def keep(self, taken: Sequence[Taken]) -> None:
-        """Take in steps of which every tensor is kept, for the next flush or checkpoint."""
-        self._pending.steps += [step_file(step, self._recipe.network) for step in taken]
+        """Take in steps whose every tensor is kept, for the next flush or checkpoint."""
+        self._pending.steps += [step_file(step, self._columns["network"]) for step in taken]
 
     def flush(self) -> None:
         """Write what is pending."""
@@ -112,59 +125,66 @@ class Recorder:
         """Write what is pending and a checkpoint that covers it, in one transaction."""
         began = time.monotonic()
         self._write(state)
-        # the epoch under way does not pay for it
+        # not counted as time of the epoch under way
         self._epoch_began += time.monotonic() - began
 
     def _write(self, state: State | None) -> None:
         began = time.monotonic()
-        pending, best = self._pending, self._best
-        staged = [(epoch, self._stage(content)) for epoch, content in pending.snapshots]
-        staged_steps = [(step, self._stage(step.content)) for step in pending.steps]
-        staged_state = self._stage(state_to_bytes(state)) if state is not None else None
-        left = self._epochs - (pending.points[-1].epoch if pending.points else self._recorded)
+        pending = self._pending
+        snapshots = [(epoch, self._stage(content)) for epoch, content in pending.snapshots]
+        steps = [(step, self._stage(step.content)) for step in pending.steps]
+        checkpoint = None if state is None else (state, self._stage(state_to_bytes(state)))
 
-        def work(session: Session) -> tuple[str, list[int]]:
-            guarded, differing = record_epochs(
-                session,
-                self._claim,
-                pending.points,
-                recorded=self._recorded,
-                best=best,
-                eta_seconds=left * self._epoch_seconds,
-                events=len(staged),
-            )
-            first = guarded.seq - len(staged) + 1
-            for n, (epoch, place) in enumerate(staged):
-                self._publish_snapshot(session, epoch, place, first + n)
-            for step, place in staged_steps:
-                self._publish_step(session, step, place)
-            if state is not None and staged_state is not None:
-                publish_checkpoint(
-                    session,
-                    self._claim,
-                    epoch=state.values["epoch"],
-                    step=state.values["step"],
-                    fingerprint=self._fingerprint,
-                    blob_id=self._blob(session, staged_state),
-                )
+        def work(session: Session) -> tuple[Status, list[int]]:
+            status, differing = self._write_points(session, pending, snapshots)
+            for step, staged in steps:
+                self._publish_step(session, step, staged)
+            if checkpoint is not None:
+                self._publish_checkpoint(session, *checkpoint)
             if differing:
                 payload = {"epochs": differing, "attempt": self._claim.attempt}
                 add_note(session, self._claim, "nondeterminism", payload)
-            return guarded.status, differing
+            return status, differing
 
         guarded_since = uptime()
         status, differing = self._database.write(work)
-        self._pending, self._best = Pending(), None
+        self._pending = Pending()
         if pending.points:
             self._recorded = max(self._recorded, pending.points[-1].epoch)
         if differing:
             log.error("nondeterminism", epochs=differing)
-        seconds = time.monotonic() - began
-        self._next_flush = time.monotonic() + max(FLUSH_SECONDS, FLUSH_SHARE * seconds)
-        self._tell(status, guarded_since)
-        self._announce(self._claim.job_id)
+        self._next_flush = time.monotonic() + max(FLUSH_SECONDS, FLUSH_SHARE * (time.monotonic() - began))
+        self._on_write(status, guarded_since)
 
-    def _publish_step(self, session: Session, step: StepFile, place: bytes | str) -> None:
+    def _write_points(
+        self, session: Session, pending: Pending, snapshots: list[tuple[int, Staged]]
+    ) -> tuple[Status, list[int]]:
+        """Record the epochs with their snapshots. Return the job's status, and the epochs that came out differently."""
+        left = self._epochs - (pending.points[-1].epoch if pending.points else self._recorded)
+        guarded, differing = record_epochs(
+            session,
+            self._claim,
+            pending.points,
+            recorded=self._recorded,
+            eta_seconds=left * self._epoch_seconds,
+            events=len(snapshots),
+        )
+        first = guarded.seq - len(snapshots) + 1
+        for seq, (epoch, staged) in enumerate(snapshots, first):
+            self._publish_snapshot(session, epoch, staged, seq)
+        return guarded.status, differing
+
+    def _publish_checkpoint(self, session: Session, state: State, staged: Staged) -> None:
+        publish_checkpoint(
+            session,
+            self._claim,
+            epoch=state.values["epoch"],
+            step=state.values["step"],
+            fingerprint=self.fingerprint,
+            blob_id=self._blob(session, staged),
+        )
+
+    def _publish_step(self, session: Session, step: StepFile, staged: Staged) -> None:
         if not is_kept(session, self._claim.job_id, step.number):
             publish_step(
                 session,
@@ -172,30 +192,30 @@ class Recorder:
                 number=step.number,
                 epoch=step.epoch,
                 weights_sha256=step.weights_sha256,
-                blob_id=self._blob(session, place),
+                blob_id=self._blob(session, staged),
             )
 
-    def _publish_snapshot(self, session: Session, epoch: int, place: "bytes | str", seq: int) -> None:
+    def _publish_snapshot(self, session: Session, epoch: int, staged: Staged, seq: int) -> None:
         weights_id = publish_weights(
-            session, self._claim, self._recipe, kind="snapshot", epoch=epoch, blob_id=self._blob(session, place)
+            session, self._claim, self._columns, kind="snapshot", epoch=epoch, blob_id=self._blob(session, staged)
         )
         payload = {"epoch": epoch, "weights_id": weights_id}
         project_id, job_id = self._claim.project_id, self._claim.job_id
         write_event(session, project_id=project_id, job_id=job_id, seq=seq, kind="checkpoint", payload=payload)
 
     def stage_final(self, parameters: Parameters, epoch: int) -> Callable[[Session], None]:
-        """Prepare the final weights; what it returns publishes them in the transaction that ends the job."""
-        place = self._stage(to_bytes(parameters.named()))
+        """Prepare the final weights. Return what publishes them in the transaction that ends the job."""
+        staged = self._stage(to_bytes(parameters.named()))
 
         def publish(session: Session) -> None:
             publish_weights(
-                session, self._claim, self._recipe, kind="final", epoch=epoch, blob_id=self._blob(session, place)
+                session, self._claim, self._columns, kind="final", epoch=epoch, blob_id=self._blob(session, staged)
             )
 
         return publish
 
-    def _stage(self, content: bytes) -> bytes | str:
-        """Small bytes as they are, for the transaction to write; large ones are written before it: their blob's id."""
+    def _stage(self, content: bytes) -> Staged:
+        """Write large content ahead, in transactions of a chunk each; small content waits for the one that names it."""
         if len(content) <= CHUNK_BYTES:
             return content
         project_id = self._claim.project_id
@@ -208,26 +228,24 @@ class Recorder:
         project_id = self._claim.project_id
         self._database.write(lambda session: add_chunk(session, project_id, blob_id, position, chunk))
 
-    def _blob(self, session: Session, place: bytes | str) -> str:
-        return place if isinstance(place, str) else put_blob(session, self._claim.project_id, place)
+    def _blob(self, session: Session, staged: Staged) -> str:
+        return staged if isinstance(staged, str) else put_blob(session, self._claim.project_id, staged)
 
 
-def _point(epoch: Epoch, seconds: float) -> Point:
-    return Point(
-        epoch=epoch.epoch,
-        train_loss=_finite(epoch.train_loss),
-        validation_loss=_finite(epoch.validation_loss),
-        learning_rate=epoch.learning_rate,
-        gradient_norm=_finite(epoch.gradient_norm),
-        metrics={name: _finite(value) for name, value in epoch.metrics.items()},
-        seconds=round(seconds, 6),
-        layers=None if epoch.layers is None else [_figures(layer) for layer in epoch.layers],
-    )
-
-
-def _figures(layer: LayerFigures) -> dict[str, float | None]:
-    return {name: _finite(value) for name, value in layer._asdict().items()}
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def step_file(taken: Taken, network: list[dict[str, Any]]) -> StepFile:
+    """Return the step as safetensors; its metadata says what the arrays do not. network: the resolved layers."""
+    digest = hashlib.sha256()
+    after = [name for name in taken.arrays if name.startswith(AFTER)]
+    for name in after:
+        digest.update(taken.arrays[name].tobytes())
+    metadata = {
+        "format": "gradmill step",
+        "step": str(taken.number),
+        "epoch": str(taken.epoch),
+        "learning_rate": repr(taken.learning_rate),
+        "optimizer_steps": str(taken.optimizer_steps),
+        "network": json.dumps(network),
+        "weights": json.dumps([name.removeprefix(AFTER) for name in after]),
+        "weights_sha256": digest.hexdigest(),
+    }
+    return StepFile(taken.number, taken.epoch, digest.hexdigest(), to_bytes(taken.arrays, metadata))

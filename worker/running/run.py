@@ -1,11 +1,10 @@
-"""Run one job: claim it, load it, fit it, record it, and end the attempt in exactly one way."""
+"""Run one job: load it, fit it, record it, and end the attempt by what stopped it."""
 
-import os
-import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,37 +13,41 @@ from sqlalchemy.orm import Session
 from threadpoolctl import threadpool_limits
 
 from worker.backprop.fit import Training
-from worker.errors import DivergedError, LeaseLostError, UnavailableError
+from worker.errors import DivergedError, SpecError
+from worker.insight.certificate import certify, skipped
+from worker.insight.hints import hints_of
 from worker.intake.datasets import Datasets
 from worker.intake.start import read_start
-from worker.networks.warm_start import Source
-from worker.records.checkpoints import drop_checkpoints, newest_checkpoint
+from worker.networks.trained import Trained, to_columns
+from worker.records.checkpoints import drop_checkpoints
+from worker.records.curves import read_curve
+from worker.records.events import notes_since_last_epoch
 from worker.records.lease import Claim, add_note, claim_job, guard, held_status
-from worker.records.models import register_version
 from worker.records.sessions import Database
+from worker.records.states import FINAL, Status
 from worker.records.transitions import end_attempt
+from worker.records.versions import register_version
 from worker.records.weights import newest_weights_id
-from worker.running.failures import failure_of
-from worker.running.fingerprint import fingerprint
-from worker.running.heartbeat import Heartbeat, Holding
-from worker.running.last_words import certificate_for, hints_for
+from worker.running.attempt import Attempt, Failure, attempt_row
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
-from worker.running.stopping import Progress, Reason, Stopping
+from worker.running.resuming import fingerprint, resume
+from worker.running.stopping import Progress, Reason
 from worker.runtime import uptime
 from worker.settings import Settings
 from worker.specs.job import Job
 
 log = structlog.get_logger()
 
-JOB_ID = re.compile(r"^job_[0-9a-f]{32}$")
+# points of the curve that its hints are drawn from
+HINT_POINTS = 600
 
 
 @dataclass(frozen=True)
 class Runner:
     """What a process needs to run jobs.
 
-    announce: tells watchers that a job's record changed. progress: is moved on by every step.
+    announce: called with a job's id when its record has changed. progress: moved on by every step.
     """
 
     database: Database
@@ -55,97 +58,72 @@ class Runner:
     announce: Callable[[str], None]
     progress: Progress = field(default_factory=Progress)
 
-    def run_job(self, job_id: str) -> str | None:
-        """Run the job if it waits; the status it was left in, or None if it was not ours or the lease was lost.
-
-        Never raises for what a job may do: its end is in the record.
-        """
-        if not JOB_ID.fullmatch(job_id):
-            log.warning("not_a_job_id", length=len(job_id))
-            return None
-        lease = self.settings.lease_seconds
-        claim = self.database.write(
-            lambda session: claim_job(session, job_id, owner=self.owner, pid=os.getpid(), lease_seconds=lease)
-        )
-        if claim is None:
-            return None
-        with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=claim.attempt, request_id=claim.request_id):
-            self.announce(job_id)
-            began = time.monotonic()
-            status = self._attempt(claim)
-            self.announce(job_id)
-            log.info("attempt_ended", status=status, seconds=round(time.monotonic() - began, 3))
-            return status
-
-    def _attempt(self, claim: Claim) -> str | None:
-        try:
-            spec = Job.model_validate(claim.spec)
-        except ValidationError as error:
-            # stored by a version that allowed more
-            place = "/".join(map(str, error.errors()[0]["loc"]))
-            error_of_job = {
-                "code": "invalid_data",
-                "message": f"this version does not take the specification: /{place} {error.errors()[0]['msg']}",
-                "epoch": None,
-            }
-            return self.database.write(lambda session: end_attempt(session, claim, "failed", error=error_of_job))
-        return _Attempt(self, claim, spec).run()
+    def run_job(self, job_id: str) -> Status | None:
+        """Run the job if it is queued. Return the status that it was left in; see `attempt_row`."""
+        return attempt_row(self, "job", job_id, claim_job, partial(JobAttempt, self))
 
 
-class _Attempt:
-    def __init__(self, runner: Runner, claim: Claim, spec: Job) -> None:
-        self.runner, self.claim, self.spec = runner, claim, spec
-        self.database = runner.database
+class JobAttempt(Attempt):
+    """One attempt at one job."""
+
+    def __init__(self, runner: Runner, claim: Claim) -> None:
+        super().__init__(runner, claim)
+        self.runner, self.claim = runner, claim
+
+    def run(self) -> Status | None:
+        self.runner.announce(self.claim.job_id)
+        status = super().run()
+        self.runner.announce(self.claim.job_id)
+        return status
+
+    def renew(self, session: Session) -> Status:
+        return guard(session, self.claim).status
+
+    def look(self, session: Session) -> Status:
+        return held_status(session, self.claim)
+
+    def times_missing(self, session: Session) -> int:
+        return notes_since_last_epoch(session, self.claim.job_id, "storage_missing")
+
+    def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
+        add_note(session, self.claim, "storage_missing", payload)
+
+    def write_end(self, session: Session, status: Status, **values: Any) -> Status:
+        left_in = end_attempt(session, self.claim, status, **values)
+        if left_in in FINAL:
+            drop_checkpoints(session, self.claim.job_id)
+        return left_in
+
+    def end(self, status: Status, **values: Any) -> Status | None:
+        if status in ("failed", "cancelled"):
+            values["hints"] = self._hints()
+        return super().end(status, **values)
+
+    def work(self) -> Status | None:
+        self.spec = read_spec(self.claim)
         training = self.spec.training
-        self.stopping = Stopping(
-            runner.shutdown,
-            runner.progress,
-            max_seconds=training.max_seconds,
-            checkpoint_seconds=training.checkpoint_seconds,
-            lease_seconds=claim.lease_seconds,
-        )
-        holding = Holding(
-            claim.lease_seconds,
-            renew=lambda session: guard(session, claim).status,
-            look=lambda session: held_status(session, claim),
-        )
-        self.heartbeat = Heartbeat(self.database, self.stopping, holding)
+        self.learning_rate = training.optimizer.learning_rate
+        self.stopping.limit(max_seconds=training.max_seconds, checkpoint_seconds=training.checkpoint_seconds)
+        with threadpool_limits(training.threads):
+            return self._train()
 
-    def run(self) -> str | None:
-        """The status that the job was left in; None where the lease was lost."""
-        self.heartbeat.start()
-        try:
-            try:
-                with threadpool_limits(self.spec.training.threads):
-                    return self._train()
-            except (LeaseLostError, UnavailableError) as error:
-                # nothing can be written. If the lease was ours it runs out, and rescue gives the job to another
-                log.warning("attempt_lost", error=str(error))
-                return None
-            except Exception as error:  # noqa: BLE001 - whatever a job does, it ends in the record
-                failure = failure_of(error, self.spec)
-            # after the except clause, which would keep the run's arrays: memory may be what was short
-            return self._fail(*failure)
-        finally:
-            self.heartbeat.end()
-
-    def _train(self) -> str | None:
+    def _train(self) -> Status | None:
         table = self.runner.datasets.load(self.claim.project_id, self.spec.dataset)
         loaded = load(self.spec, table, self.runner.settings.limits, self._source())
         training = loaded.training
         recorder = self._recorder(loaded)
-        self._resume(training)
+        resume(training, self.database, self.claim, recorder.fingerprint)
         try:
             reason = self._fit(training, recorder)
         except DivergedError:
-            _keep_steps(training, recorder)
+            keep_steps(training, recorder)
             recorder.flush()
             raise
         if training.finished:
             return self._succeed(loaded, recorder)
         return self._stop(reason, training, recorder)
 
-    def _source(self) -> Source | None:
+    def _source(self) -> Trained | None:
         if self.spec.start_from is None:
             return None
         with self.database.reading() as session:
@@ -153,126 +131,118 @@ class _Attempt:
 
     def _recorder(self, loaded: Loaded) -> Recorder:
         spec = self.spec.training
-        flat = loaded.training.parameters.flat
         return Recorder(
             self.database,
             self.claim,
-            loaded.recipe,
+            to_columns(loaded.layers, loaded.encoders),
             epochs=spec.epochs,
-            snapshots=snapshot_epochs(spec.epochs, spec.snapshots, flat.nbytes),
+            snapshots=snapshot_epochs(spec.epochs, spec.snapshots, loaded.training.parameters.flat.nbytes),
             fingerprint=fingerprint(spec.threads),
-            announce=self.runner.announce,
-            tell=self._written,
+            on_write=self._written,
         )
 
-    def _written(self, status: str, guarded_since: float) -> None:
+    def _written(self, status: Status, guarded_since: float) -> None:
+        """Take in what a write has learned. guarded_since: the moment of `uptime` from which the lease counts."""
         self.runner.progress.steps += 1
         self.stopping.renewed(guarded_since)
-        self.stopping.tell_status(status)
-
-    def _resume(self, training: Training) -> None:
-        with self.database.reading() as session:
-            newest = newest_checkpoint(session, self.claim.job_id)
-        if newest is None:
-            return
-        row, state = newest
-        training.restore(state)
-        here = fingerprint(self.spec.training.threads)
-        log.info("resumed", epoch=training.epoch, fingerprint=here)
-        if row.fingerprint != here:
-            # the same bits can't be promised: another kernel may round otherwise
-            payload = {"epoch": training.epoch, "attempt": self.claim.attempt, "was": row.fingerprint, "is": here}
-            self.database.write(lambda session: add_note(session, self.claim, "elsewhere", payload))
+        self.stopping.status_is(status)
+        self.runner.announce(self.claim.job_id)
 
     def _fit(self, training: Training, recorder: Recorder) -> Reason | None:
         """Train until the end or until there is a reason to stop, taking checkpoints on the way."""
         while not training.finished:
             for epoch in training.run(self.stopping):
-                _keep_steps(training, recorder)
+                keep_steps(training, recorder)
                 recorder.add(epoch, training.parameters)
                 if self.stopping():
                     break
-            # of an epoch that was stopped on its way too
-            _keep_steps(training, recorder)
+            # an epoch that was stopped half way has steps to keep too
+            keep_steps(training, recorder)
             reason = self.stopping.reason
             if reason == "checkpoint":
                 began = time.monotonic()
                 recorder.checkpoint(training.state())
                 self.stopping.checkpoint_taken(time.monotonic() - began)
             elif reason == "lease_lost":
-                self._hold_on()
+                self._take_up_again()
             elif reason is not None:
                 return reason
         return None
 
-    def _hold_on(self) -> None:
-        """The run stands still. Nobody may have taken the job: the database was away, or this machine slept.
+    def _take_up_again(self) -> None:
+        """Renew a lease that was not renewed in time: the database was away, or this machine slept.
 
-        Raises LeaseLostError if somebody has, and UnavailableError.
+        Raises LeaseLostError if another attempt has taken the job meanwhile, and UnavailableError.
         """
         began = uptime()
-        guarded = self.database.write(lambda session: guard(session, self.claim))
+        status = self.database.write(self.renew)
         self.stopping.renewed(began)
-        self.stopping.tell_status(guarded.status)
+        self.stopping.status_is(status)
 
-    def _succeed(self, loaded: Loaded, recorder: Recorder) -> str:
+    def _succeed(self, loaded: Loaded, recorder: Recorder) -> Status:
         recorder.flush()
         evaluation = evaluate(loaded)
         test = evaluation["test"]
-        hints = hints_for(self.database, self.claim.job_id)
-        certificate = certificate_for(loaded.training)
+        figures = {
+            "evaluation": evaluation,
+            "test": test and {"loss": test["loss"], "metrics": test["metrics"]},
+            "hints": self._hints(),
+            "certificate": certificate_of(loaded.training),
+        }
         publish = recorder.stage_final(loaded.training.final, loaded.training.final_epoch)
 
-        def work(session: Session) -> str:
+        def work(session: Session) -> Status:
             publish(session)
             if self.spec.model is not None:
                 weights_id = newest_weights_id(session, self.claim.job_id, "final")
                 register_version(session, self.claim.project_id, self.spec.model, weights_id)
-            drop_checkpoints(session, self.claim.job_id)
-            return end_attempt(
-                session,
-                self.claim,
-                "succeeded",
-                evaluation=evaluation,
-                hints=hints,
-                certificate=certificate,
-                test=test and {"loss": test["loss"], "metrics": test["metrics"]},
-            )
+            return self.write_end(session, "succeeded", **figures)
 
         return self.database.write(work)
 
-    def _stop(self, reason: Reason | None, training: Training, recorder: Recorder) -> str | None:
+    def _stop(self, reason: Reason | None, training: Training, recorder: Recorder) -> Status | None:
         if reason == "timed_out":
             recorder.flush()
             limit = self.spec.training.max_seconds
-            return self._fail("timed_out", f"training took longer than max_seconds, {limit:g}", training.epoch)
+            message = f"training took longer than max_seconds, {limit:g}"
+            return self.fail(Failure("timed_out", message, training.epoch))
         if reason == "cancelling":
             recorder.flush()
-            return self._end("cancelled")
+            return self.end("cancelled")
         recorder.checkpoint(training.state())
-        return self._end("paused" if reason == "pausing" else "queued")
+        return self.end("paused" if reason == "pausing" else "queued")
 
-    def _fail(self, code: str, message: str, epoch: int | None) -> str | None:
-        log.info("job_failed", code=code, message=message)
-        return self._end("failed", error={"code": code, "message": message, "epoch": epoch})
-
-    def _end(self, status: str, **values: Any) -> str | None:
-        hints = hints_for(self.database, self.claim.job_id) if status in ("failed", "cancelled") else None
-
-        def work(session: Session) -> str:
-            left_in = end_attempt(session, self.claim, status, hints=hints, **values)
-            if left_in in ("failed", "cancelled"):
-                drop_checkpoints(session, self.claim.job_id)
-            return left_in
-
+    def _hints(self) -> list[dict[str, str]]:
+        """Return words about the curve; none if they can't be found, which must not cost the job its end."""
         try:
-            return self.database.write(work)
-        except (LeaseLostError, UnavailableError) as error:
-            log.warning("end_not_recorded", status=status, error=str(error))
-            return None
+            with self.database.reading() as session:
+                points = read_curve(session, self.claim.job_id, max_points=HINT_POINTS)
+            return hints_of(points)
+        except Exception as error:
+            log.exception("no_hints", error=repr(error))
+            return []
 
 
-def _keep_steps(training: Training, recorder: Recorder) -> None:
-    """Hand over the steps of which every tensor was asked for."""
+def read_spec(claim: Claim) -> Job:
+    """Return the job's specification. Raises SpecError if it was stored by a version that allowed more."""
+    try:
+        return Job.model_validate(claim.spec)
+    except ValidationError as error:
+        first = error.errors()[0]
+        pointer = "/" + "/".join(map(str, first["loc"]))
+        raise SpecError(pointer, f"is not taken by this version of gradmill: {first['msg']}") from error
+
+
+def certificate_of(training: Training) -> dict[str, Any]:
+    """Return the proof of the gradients, or why there is none; its failure must not cost the job its end."""
+    try:
+        return certify(training)
+    except Exception as error:
+        log.exception("no_certificate", error=repr(error))
+        return skipped("it could not be computed; the worker's log says why")
+
+
+def keep_steps(training: Training, recorder: Recorder) -> None:
+    """Hand over the steps whose every tensor the job asked for."""
     if training.replay is not None:
         recorder.keep(training.replay.collect())

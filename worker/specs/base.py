@@ -38,3 +38,11 @@ Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_print
 Prose = Annotated[str, Field(max_length=4000), AfterValidator(_readable)]
 Name = Annotated[str, Field(pattern=NAME.pattern, description="Letters, digits, dot, underscore and hyphen.")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+
+CheckpointName = Annotated[str, Field(pattern=r"^(final|latest|[1-9][0-9]{0,6})$")]
+"Which of a job's weights: `final`, `latest`, or those of an epoch."
+
+
+def epoch_of(checkpoint: str) -> int | None:
+    """Return the epoch that a checkpoint's name is the number of, or None for `final` and `latest`."""
+    return int(checkpoint) if checkpoint.isdigit() else None

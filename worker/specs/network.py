@@ -119,10 +119,14 @@ class Network(Spec):
     output: OutputLayer = OutputLayer()
 
 
-class ResolvedDense(DenseLayer):
-    """A dense layer as it is built. The poisson loss gives the output an activation that a client can't ask for."""
+ResolvedActivation = Literal[Activation, "exponential"]
+"The poisson loss gives the output layer an activation that a client can't ask for, e^z."
 
-    activation: Activation | Literal["exponential"] = "relu"  # type: ignore[assignment]
+
+class ResolvedDense(DenseLayer):
+    """A dense layer as it is built."""
+
+    activation: ResolvedActivation = "relu"  # type: ignore[assignment]
 
 
 class ResolvedEmbedding(EmbeddingLayer):
@@ -133,7 +137,18 @@ class ResolvedEmbedding(EmbeddingLayer):
     categories: int
 
 
+ResolvedInnerLayer = Annotated[
+    ResolvedDense | DropoutLayer | BatchNormLayer | LayerNormLayer, Field(discriminator="type")
+]
+
+
+class ResolvedResidual(ResidualLayer):
+    """A residual block as it is built."""
+
+    layers: Annotated[tuple[ResolvedInnerLayer, ...], Field(min_length=1, max_length=32)]
+
+
 ResolvedLayer = Annotated[
-    ResolvedDense | DropoutLayer | BatchNormLayer | LayerNormLayer | ResidualLayer | ResolvedEmbedding,
+    ResolvedDense | DropoutLayer | BatchNormLayer | LayerNormLayer | ResolvedResidual | ResolvedEmbedding,
     Field(discriminator="type"),
 ]

@@ -1,5 +1,5 @@
-// One chart of lines over epochs, by uPlot: legend with values, log axis, keys, theme. The legend's swatches hold its
-// colours, so that both always agree and a style sheet decides them.
+// One chart of lines over epochs, drawn by uPlot: a legend with values, a log axis, keys, themes. The lines take their
+// colours from the legend's swatches, so both always agree and a style sheet decides them.
 
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 import { count, number } from "./format.js";
@@ -7,7 +7,7 @@ import { count, number } from "./format.js";
 const HEIGHT = 260;
 const DASHES = { solid: [], dashed: [7, 5], dotted: [2, 4] };
 
-/** lines: [{name, label, className, dash}], a dash of DASHES. best: whether to mark the best epoch on the last line. */
+/** lines: [{name, label, className, dash}], dash being one of DASHES. best: whether to mark the best epoch on the last line. */
 export class Chart {
   constructor(figure, curve, lines, { log = false, best = false } = {}) {
     Object.assign(this, { figure, curve, lines, log, best, focus: null });
@@ -23,7 +23,7 @@ export class Chart {
     this.#makeAnew();
   }
 
-  /** Draw what the curve now holds, by these lines. */
+  /** Draw the curve as it is now, with these lines. */
   show(lines) {
     const isNew = lines.length !== this.lines.length || lines.some((line, n) => line.name !== this.lines[n].name);
     if (!isNew) return this.update();
@@ -44,7 +44,7 @@ export class Chart {
   }
 
   #data() {
-    // a logarithm has no place for these: a gap in the line, and a mark on the floor
+    // these have no logarithm: the line has a gap, and there is a tick at the bottom
     const drawable = (value) => (this.log && value !== null && value <= 0 ? null : value);
     return [this.curve.epochs, ...this.lines.map((line) => this.#values(line).map(drawable))];
   }
@@ -114,7 +114,7 @@ export class Chart {
     this.#writeLegend();
   }
 
-  /** A diamond at the best epoch; a tick on the floor for a value that the log axis can't place. */
+  /** Draw a diamond at the best epoch, and a tick at the bottom for each value that has no logarithm. */
   #mark(plot) {
     const { ctx, bbox } = plot;
     ctx.save();
@@ -172,7 +172,7 @@ function tick(value) {
   return String(Number(value.toPrecision(6)));
 }
 
-/** A little room above and below; around a single value too, and without any value. */
+/** Leave a little room above and below, also around a single value. */
 function linearRange(_, low, high) {
   if (low === null) return [0, 1];
   const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 0.5;
@@ -181,6 +181,6 @@ function linearRange(_, low, high) {
 
 function logRange(_, low, high) {
   if (low === null) return [0.1, 1];
-  // the axis is labelled where it starts: one digit there, 0.0234 becomes 0.02
+  // the axis has a label where it starts, so it starts at one digit: 0.0234 becomes 0.02
   return [Number(low.toExponential().replace(/\.\d+/, "")), high * 1.3];
 }

@@ -1,25 +1,25 @@
-// The points of a curve in memory: columns, each epoch once, thinned when they grow past what a chart can show.
+// The points of a curve in memory: columns with each epoch once, thinned when there are more than a chart can show.
 
 const LIMIT = 4000;
 
 export class Curve {
+  /** best: the best epoch as the server has it; it alone knows the monitored figure. */
   constructor(best = null) {
     this.best = best;
     this.clear();
   }
 
   clear() {
-    this.replace({ epochs: [], train_loss: [], validation_loss: [], metrics: {} });
+    this.replace({ epochs: [], metrics: {} });
   }
 
-  /** Take the API's answer in place of what stands. */
-  replace(answer) {
-    this.epochs = [...answer.epochs];
-    this.columns = { train_loss: [...answer.train_loss], validation_loss: [...answer.validation_loss] };
-    for (const [name, values] of Object.entries(answer.metrics)) this.columns[name] = [...values];
-    this.metrics = Object.keys(answer.metrics);
+  /** Take the columns of the API's answer in place of the present ones. */
+  replace({ epochs, metrics, layers, ...figures }) {
+    this.epochs = [...epochs];
+    this.columns = {};
+    for (const [name, values] of Object.entries({ ...figures, ...metrics })) this.columns[name] = [...values];
+    this.metrics = Object.keys(metrics);
     this.first = this.at(0);
-    for (let index = 0; index < this.length; index += 1) this.#judge(this.at(index));
   }
 
   get length() {
@@ -30,16 +30,16 @@ export class Curve {
     return this.at(this.length - 1);
   }
 
-  /** Add an epoch; false if it stands already. */
-  append(point) {
-    if (this.length && point.epoch <= this.epochs[this.length - 1]) return false;
-    for (const name of Object.keys(point.metrics)) this.#addMetric(name);
-    this.epochs.push(point.epoch);
-    this.columns.train_loss.push(point.train_loss);
-    this.columns.validation_loss.push(point.validation_loss);
-    for (const name of this.metrics) this.columns[name].push(point.metrics[name] ?? null);
+  /** Add an epoch as an event has it; return false if the curve has it already. */
+  append({ epoch, metrics, layers, is_best: isBest, ...figures }) {
+    const values = { ...figures, ...metrics };
+    if (isBest) this.best = { epoch, ...values };
+    if (this.length && epoch <= this.epochs[this.length - 1]) return false;
+    for (const name of Object.keys(values)) this.columns[name] ??= this.epochs.map(() => null);
+    this.metrics = [...new Set([...this.metrics, ...Object.keys(metrics)])];
+    this.epochs.push(epoch);
+    for (const [name, column] of Object.entries(this.columns)) column.push(values[name] ?? null);
     this.first ??= this.at(0);
-    this.#judge(this.last);
     if (this.length > LIMIT) this.#thin();
     return true;
   }
@@ -51,22 +51,11 @@ export class Curve {
     return point;
   }
 
-  /** At most `rows` points, evenly spaced, the last among them. */
+  /** Return at most `rows` points, evenly spaced, the last among them. */
   sample(rows) {
     if (this.length <= rows) return this.epochs.map((_, index) => this.at(index));
     const step = (this.length - 1) / (rows - 1);
     return Array.from({ length: rows }, (_, row) => this.at(Math.round(row * step)));
-  }
-
-  #addMetric(name) {
-    if (this.metrics.includes(name)) return;
-    this.metrics.push(name);
-    this.columns[name] = this.epochs.map(() => null);
-  }
-
-  #judge(point) {
-    const loss = (of) => of.validation_loss ?? of.train_loss ?? Infinity;
-    if (!this.best || loss(point) < loss(this.best)) this.best = point;
   }
 
   #thin() {

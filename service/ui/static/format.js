@@ -3,7 +3,7 @@
 export const NONE = "–";
 const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
-/** Four significant digits, three of a very small or large figure: 0.2929, 61.52, 1,235, 2.10e-5. */
+/** Write four significant digits, or three for a very small or large figure: 0.2929, 61.52, 1,235, 2.10e-5. */
 export function number(value) {
   if (value === null || value === undefined) return NONE;
   const size = Math.abs(value);
@@ -14,7 +14,7 @@ export function number(value) {
 
 export const count = (value) => grouped.format(value);
 
-/** Rounded down: 100 % is said of the whole only. */
+/** Round down: only the whole is 100 %. */
 export const percent = (fraction) => `${Math.floor(fraction * 100)} %`;
 
 export function duration(seconds) {
@@ -27,13 +27,13 @@ export function duration(seconds) {
   return `${Math.floor(whole / 3600)} h ${padded(Math.floor((whole % 3600) / 60))} min`;
 }
 
-/** validation_r2 -> validation R². */
+/** Write a metric's name in words: validation_r2 becomes validation R². */
 export function metricName(name) {
   const words = { r2: "R²", rmse: "RMSE", mae: "MAE", f1: "F1", roc: "ROC", auc: "AUC" };
   return name.split("_").map((word) => words[word] ?? word).join(" ");
 }
 
-/** What the loss chart shows, in one sentence. first, last: epochs; best: null or the best epoch so far. */
+/** Return what the loss chart shows, in one sentence. first, last: points. best: null, or the best epoch so far. */
 export function curveSummary(first, last, best) {
   if (!first) return "No epoch has ended.";
   if (first.epoch === last.epoch) {
@@ -41,6 +41,6 @@ export function curveSummary(first, last, best) {
   }
   const verb = last.train_loss < first.train_loss ? "fell" : "went";
   const sentence = `Train loss ${verb} from ${number(first.train_loss)} to ${number(last.train_loss)} in ${count(last.epoch)} epochs`;
-  if (!best || best.validation_loss === null) return `${sentence}.`;
-  return `${sentence}; best validation loss ${number(best.validation_loss)} at epoch ${count(best.epoch)}.`;
+  if (!best || (best.validation_loss ?? null) === null) return `${sentence}.`;
+  return `${sentence}; the best epoch is ${count(best.epoch)}, with a validation loss of ${number(best.validation_loss)}.`;
 }

@@ -1,4 +1,4 @@
-// The live job page: the curve so far, then each epoch from the event stream.
+// The live page of a job: the curve so far, then each epoch from the event stream.
 
 import { Chart } from "./chart.js";
 import { Curve } from "./curve.js";
@@ -21,6 +21,7 @@ const LINES = [
 
 const job = document.getElementById("job").dataset;
 const epochs = Number(job.epochs);
+const columns = JSON.parse(job.columns);
 // the best epoch may be one that the thinned curve leaves out
 const curve = new Curve(pointOf(JSON.parse(job.best)));
 const charts = {};
@@ -59,7 +60,7 @@ function drawLoss() {
   const figure = document.getElementById("loss");
   figure.classList.toggle("waiting", !curve.length);
   if (!curve.length) return;
-  const lines = curve.columns.validation_loss.some((value) => value !== null) ? LINES : LINES.slice(0, 1);
+  const lines = curve.columns.validation_loss?.some((value) => value !== null) ? LINES : LINES.slice(0, 1);
   drawLines("loss", figure, lines, { log: isLog(), best: true });
 }
 
@@ -87,7 +88,7 @@ function draw() {
 
 function writeNumbers() {
   const last = curve.last;
-  // at the end the server has the last word: a job that stopped early is done too
+  // when the job has ended the server's page is right: a job that stopped early is at 100 % too
   if (!last || ended) return;
   field("bar").value = last.epoch / epochs;
   field("epoch").textContent = count(last.epoch);
@@ -96,13 +97,13 @@ function writeNumbers() {
   field("summary").textContent = curveSummary(curve.first, last, curve.best);
   for (const [label, point] of [["latest", last], ["best", curve.best]]) {
     for (const cell of document.querySelectorAll(`[data-point="${label}"]`)) {
-      const value = point[cell.dataset.figure];
-      cell.textContent = cell.dataset.figure === "epoch" ? count(value) : number(value);
+      const value = point?.[cell.dataset.figure] ?? null;
+      cell.textContent = cell.dataset.figure === "epoch" && value !== null ? count(value) : number(value);
     }
   }
   const table = document.getElementById("as-table");
   table.hidden = false;
-  if (table.open) fillTable(table, curve);
+  if (table.open) fillTable(table, curve, columns);
 }
 
 function redrawSoon() {
@@ -115,13 +116,14 @@ function onEpoch(point) {
   layers.append(point);
   pace = pace === null ? point.seconds : 0.9 * pace + 0.1 * point.seconds;
   redrawSoon();
-  // the figures' columns are known now
+  // the server now knows which figures there are
   if (first) refreshParts().catch(show);
 }
 
 function onStatus(snapshot) {
   if (snapshot.status !== status) announce(`The job is ${snapshot.status}.`);
   status = snapshot.status;
+  curve.best = pointOf(snapshot.best);
   refreshParts().then(redrawSoon).catch(show);
 }
 
@@ -147,10 +149,10 @@ function setUpLog() {
 
 function setUpTable() {
   const table = document.getElementById("as-table");
-  // it stands open for a page without scripts
+  // the server sends it open, for a page without scripts
   table.open = false;
   table.classList.add("ready");
-  document.addEventListener("toggle", (event) => event.target.id === "as-table" && !ended && curve.length && fillTable(event.target, curve), true);
+  document.addEventListener("toggle", (event) => event.target.id === "as-table" && !ended && curve.length && fillTable(event.target, curve, columns), true);
 }
 
 async function start() {

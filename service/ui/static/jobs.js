@@ -1,4 +1,4 @@
-// The list keeps itself fresh: cells change in place, new jobs wait behind a button, so that no row moves under a pointer.
+// Keeps the list up to date: cells change in place, and new jobs wait behind a button, so no row moves under a pointer.
 
 import { enhanceForms } from "./forms.js";
 import { call, ProblemError } from "./problems.js";
@@ -9,7 +9,7 @@ const POLL_MILLISECONDS = 2000;
 const list = document.getElementById("jobs");
 const pill = document.getElementById("newer");
 const live = document.getElementById("live");
-// by cell, the markup that it was last given: times.js rewrites the text
+// the markup that each cell was last given; its text may differ, since times.js rewrites it
 const shown = new WeakMap();
 let before = null;
 
@@ -58,7 +58,7 @@ function patchCells(cells, found) {
   });
 }
 
-/** A row that the list no longer has goes when no pointer is over it; one that newer rows pushed off the page stays. */
+/** Remove a row that the list no longer has, unless a pointer is over the list. Rows that newer ones pushed off stay. */
 function leave(row, oldest) {
   if (oldest && row.dataset.id < oldest) return;
   if (list.matches(":hover")) row.classList.add("gone");
@@ -72,7 +72,7 @@ function offer(newer, fresh) {
 }
 
 function replaceAll(fresh) {
-  // the first job has come: the page's lesson goes
+  // the first job exists: the page for an empty list is no longer right
   if (document.getElementById("empty")) {
     if (fresh.querySelector("tr[data-id]")) location.reload();
     return;

@@ -1,4 +1,4 @@
-// The chart of the layers: a norm of each one's gradient, weights or last update, in the epochs that have them.
+// The chart of the layers: the norm of each layer's gradient, weights or last update, in the epochs that have them.
 
 import { Chart } from "./chart.js";
 import { Curve } from "./curve.js";
@@ -9,14 +9,14 @@ const DASHES = ["solid", "dashed", "dotted"];
 const columnOf = (layer, figure) => `${layer}_${figure}`;
 
 export class LayersChart {
-  /** types: what the layers are, in order. */
+  /** types: the type of each layer, in order. */
   constructor(figure, types, announce) {
     Object.assign(this, { figure, types, announce, curve: new Curve(), chart: null });
     this.select = figure.querySelector("select");
     this.select.addEventListener("change", () => this.draw());
   }
 
-  /** Take the API's answer in place of what stands. */
+  /** Take the API's answer in place of the present curve. */
   replace({ epochs, layers }) {
     this.curve.clear();
     epochs.forEach((epoch, index) => this.append({ epoch, layers: layers[index] }));
@@ -27,7 +27,7 @@ export class LayersChart {
     const cells = layers.flatMap((layer, n) => FIGURES.map((figure) => [columnOf(n, figure), layer[figure]]));
     // a layer without weights has no such figures
     const metrics = Object.fromEntries(cells.filter(([, value]) => value !== null));
-    this.curve.append({ epoch, train_loss: null, validation_loss: null, metrics });
+    this.curve.append({ epoch, metrics });
   }
 
   draw() {
@@ -46,7 +46,7 @@ export class LayersChart {
       name: columnOf(n, this.select.value),
       label: `${n} ${type}`,
       className: `line-${(n % HUES) + 1}`,
-      // neighbours differ in both; alike are those that are 18 layers apart
+      // neighbours differ in hue and dash; only layers 18 apart look the same
       dash: DASHES[(n + Math.floor(n / HUES)) % DASHES.length],
     }));
     return lines.filter((line) => this.curve.metrics.includes(line.name));

@@ -1,5 +1,5 @@
-// How the metrics are drawn and told: train solid, validation dashed. One metric has the loss chart's hues; of several,
-// each has a hue of its own.
+// How the metrics are drawn and named: train solid, validation dashed. A single metric has the hues of the loss chart;
+// several metrics have one hue each.
 
 import { count, metricName, number } from "./format.js";
 
@@ -8,7 +8,7 @@ const ofValidation = (name) => name.startsWith("validation_");
 const hueOfPart = (name) => (ofValidation(name) ? 2 : 1);
 const metricOf = (name) => name.replace(/^(train|validation)_/, "");
 
-/** names: the curve's columns. A pair stands side by side. */
+/** names: the curve's columns. The train and validation figures of a metric are neighbours. */
 export function metricLines(names) {
   const metrics = metricsOf(names);
   const pairs = metrics.flatMap((metric) => names.filter((name) => metricOf(name) === metric));
@@ -25,7 +25,7 @@ export function metricsTitle(names) {
   return metrics.length === 1 ? metricName(metrics[0]) : "Metrics";
 }
 
-/** One metric in one sentence: that of the validation part, if there is one. */
+/** Describe one metric in one sentence: a validation metric if there is one. */
 export function metricSummary(names, last) {
   const name = names.find(ofValidation) ?? names[0];
   return `${metricName(name)} is ${number(last?.[name])} after epoch ${count(last?.epoch ?? 0)}.`;

@@ -1,9 +1,9 @@
-// Parts of the page, fetched anew: the server renders them, so that each has one template and no second one here.
+// Fetches parts of the page again. The server renders them, so each part has one template and no second one here.
 
 import { call } from "./problems.js";
 import { writeTimes } from "./times.js";
 
-/** Put the page's newest [data-part] elements in place of those that stand. */
+/** Replace the [data-part] elements of the page with those that the server now renders. */
 export async function refreshParts() {
   const response = await call(location.href, { headers: { Accept: "text/html" } });
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
@@ -21,6 +21,6 @@ function swap(standing, found) {
     found.classList.add("ready");
   }
   standing.replaceWith(found);
-  // a button that is gone leaves its focus to the page's content
+  // if the focused button no longer exists, the focus goes to the page's content
   if (held) (found.querySelector(held.name ? `[name="${held.name}"]` : "a, button") ?? document.getElementById("main")).focus();
 }

@@ -1,4 +1,4 @@
-// Requests to the API, and what to say when one fails: title, detail, request id.
+// Requests to the API, and the message when one fails: title, detail and request id.
 
 export class ProblemError extends Error {
   constructor(title, detail, requestId) {
@@ -7,7 +7,7 @@ export class ProblemError extends Error {
   }
 }
 
-/** The response of a request by cookie. Throws ProblemError. */
+/** Make a request with the session's cookie and return the response. Throws ProblemError. */
 export async function call(address, options = {}) {
   let response;
   try {
@@ -15,7 +15,7 @@ export async function call(address, options = {}) {
   } catch {
     throw new ProblemError("No answer", "The server can't be reached.", null);
   }
-  // the session has ended: a page leads to the login, the API says 401
+  // the session has ended: a page redirects to the login, the API answers 401
   if (response.status === 401 || new URL(response.url).pathname === "/ui/login") location.assign("/ui/login");
   if (!response.ok) throw await problemOf(response);
   return response;
@@ -28,7 +28,7 @@ async function problemOf(response) {
   return new ProblemError(known.title ?? response.statusText, detail, response.headers.get("X-Request-Id"));
 }
 
-/** Show it until the next one, or until it is closed. Anything but a ProblemError is ours, and is thrown on. */
+/** Show the problem until the next one, or until it is closed. Any other error is a fault of ours and is thrown again. */
 export function show(error) {
   if (!(error instanceof ProblemError)) throw error;
   const box = document.createElement("div");

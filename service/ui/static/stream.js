@@ -1,4 +1,4 @@
-// A job's events while the page is visible: from the last id seen, without a gap and without a repeat.
+// A job's events while the page is visible, from the last id seen on, without a gap or a repeat.
 
 const FIRST_DELAY = 1000;
 const LONGEST_DELAY = 10_000;
@@ -14,7 +14,7 @@ export class JobStream {
   #open() {
     if (this.ended || this.source) return;
     clearTimeout(this.timer);
-    // opened anew each time: the browser's own reconnection would repeat `after` and replay from there
+    // a new EventSource each time: the browser's own reconnection would send the old `after` again
     this.source = new EventSource(`/v1/jobs/${this.jobId}/events?after=${this.last}`);
     this.source.addEventListener("open", () => {
       this.delay = FIRST_DELAY;

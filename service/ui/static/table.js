@@ -1,12 +1,13 @@
-// The curve as rows of the page's table, for a job that still trains.
+// The curve as rows of the page's table, for a job that is still training.
 
 import { count, metricName, number } from "./format.js";
 
 const ROWS = 50;
 
-export function fillTable(details, curve) {
-  const columns = ["train_loss", "validation_loss", ...curve.metrics];
-  const names = ["Epoch", "Train loss", "Validation loss", ...curve.metrics.map((name) => capital(metricName(name)))];
+/** labelled: [name, label] of each figure in the table; the first is the epoch. */
+export function fillTable(details, curve, labelled) {
+  const columns = [...labelled.slice(1).map(([name]) => name), ...curve.metrics];
+  const names = [...labelled.map(([, label]) => label), ...curve.metrics.map((name) => capital(metricName(name)))];
   details.querySelector("thead tr").replaceChildren(...names.map((name) => cell("th", name, "col")));
   details.querySelector("tbody").replaceChildren(
     ...curve.sample(ROWS).map((point) => {

@@ -1,4 +1,4 @@
-// System, light or dark: set before the first paint, remembered, and told to the charts by the event `gm-theme`.
+// The theme (system, light or dark): set before the first paint and remembered; the event `gm-theme` redraws the charts.
 // A classic script: a module would run after the paint.
 (() => {
   const root = document.documentElement;

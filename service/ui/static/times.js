@@ -1,4 +1,4 @@
-// Instants relative to now, the absolute time in the title; and durations that still grow.
+// Times relative to now, with the absolute time in the title; and durations that are still growing.
 
 import { duration } from "./format.js";
 

@@ -72,6 +72,7 @@ def mean_squared(a: Any, y: Any) -> Any:
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_activation_and_its_derivative_are_jaxs(name: str, generator: np.random.Generator) -> None:
+    """Each activation, within a network, gives the loss and the gradients of JAX's own."""
     # two exponentials in a row overflow
     second = "tanh" if name == "exponential" else name
     network, parameters = network_of(dense(3, 5, name), dense(5, 4, second), dense(4, 2))
@@ -112,6 +113,7 @@ LOSSES: dict[str, tuple[Objective, Callable[[Any, Any], Any]]] = {
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_loss_and_its_derivative_are_optaxs(name: str, generator: np.random.Generator) -> None:
+    """Each loss and all gradients are those of Optax, differentiated by JAX."""
     objective, peer_loss = LOSSES[name]
     network, parameters = network_of(dense(4, 5, "tanh"), dense(5, 3))
     x = generator.normal(size=(9, 4))

@@ -124,6 +124,7 @@ def test_early_stopping_restores_the_best_epochs_weights() -> None:
 
 
 def test_without_early_stopping_the_last_weights_are_the_result() -> None:
+    """Without patience nothing is restored: the result is the last step's weights."""
     training = training_of()
     run(training)
     assert training.final is training.parameters
@@ -217,7 +218,7 @@ def test_accumulated_batches_are_one_large_batch() -> None:
 
 
 def test_a_group_that_the_epoch_cuts_short_counts_its_rows_alone() -> None:
-    """Of batches of 16, 16, 16 and 12 rows, three and one to a step: the last step is the last batch's own."""
+    """With batches of 16, 16, 16 and 12 rows and three to a step, the last step has the last batch alone."""
     training = training_of(dropout=0.0, accumulate=3, epochs=1, optimizer=Sgd, rate=0.1)
     run(training)
     assert training.updates.optimizer.steps == 2
@@ -288,6 +289,7 @@ def test_row_weights_are_shares_of_their_mean_and_weigh_the_loss() -> None:
 
 
 def test_float64_is_kept_throughout() -> None:
+    """No array of the state falls back to float32 when the table is in float64."""
     x, y = blobs()
     training = plain(
         x.astype(np.float64), y, [dense(2, 4, "tanh"), dense(4, 3)], SoftmaxCrossEntropy(), Adam,
@@ -332,6 +334,7 @@ def test_huge_row_weights_and_gradients_are_still_finite() -> None:
 
 
 def test_labels_of_any_integer_type_are_labels() -> None:
+    """Labels in bytes or in 32 bits train the same run as those in 64 bits."""
     x, y = blobs()
     curves = []
     for kind in (np.int64, np.uint8, np.int32):

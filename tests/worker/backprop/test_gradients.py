@@ -17,6 +17,7 @@ from worker.backprop.layers.residual import Residual
 from worker.backprop.losses.classes import BinaryCrossEntropy, SoftmaxCrossEntropy
 from worker.backprop.losses.numbers import Huber, LogCosh, MeanAbsoluteError, MeanSquaredError, Poisson, Quantile
 from worker.backprop.losses.objective import Objective
+from worker.backprop.losses.table import LOSSES
 from worker.backprop.network import Network
 from worker.backprop.optimizers import Sgd
 from worker.backprop.parameters import Parameters
@@ -42,6 +43,46 @@ OBJECTIVES: dict[str, Objective] = {
     "poisson": Poisson(),
     "mean_squared_error of gelu": MeanSquaredError(ACTIVATIONS["gelu"]),
 }
+
+
+def jumps(values: Floats, at: Floats) -> list[float]:
+    """Return the places between which a function on a fine grid jumps."""
+    return at[1:][np.abs(np.diff(values)) > 0.05].tolist()
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_kinks_are_where_the_derivative_jumps(name: str) -> None:
+    """The a that an activation names as kinks are those at which da/dz jumps on a fine grid, and no others."""
+    activation = ACTIVATIONS[name]
+    z = np.arange(-4, 4, 1e-4)
+    a, slope = activation.value(z[None].copy()), np.ones((1, len(z)))
+    activation.grad_z(slope, z[None].copy(), a.copy())
+    places = activation.value(np.array([jumps(slope[0], z)]))
+    np.testing.assert_allclose(np.sort(places[0]), activation.kinks, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_units_are_coupled_where_one_moves_another(name: str, generator: np.random.Generator) -> None:
+    """Moving one unit's z moves the a of other units only if the activation says so."""
+    z = generator.normal(size=(3, 1))
+    moved = z + np.array([[0.1], [0], [0]])
+    others = [ACTIVATIONS[name].value(one.copy())[1:] for one in (z, moved)]
+    assert np.array_equal(*others) != ACTIVATIONS[name].couples_units
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_kinks_of_a_loss_are_where_its_derivative_jumps(name: str) -> None:
+    """The errors that a loss names as kinks are those at which dL/da jumps on a fine grid, and no others."""
+    objective = OBJECTIVES[name]
+    errors = np.arange(-2, 2, 1e-3) if objective.output is None else np.arange(0.1, 0.3, 1e-3)
+    y = 0.0 if objective.output is None else 0.5
+    slopes = np.array([objective.grad_a(np.array([[error + y]]), np.array([[y]]))[0, 0] for error in errors])
+    np.testing.assert_allclose(jumps(slopes, errors), objective.error_kinks, atol=2e-3)
+
+
+def test_every_loss_is_among_the_objectives() -> None:
+    """A loss that is added is differentiated here too."""
+    assert {type(objective) for objective in OBJECTIVES.values()} == set(LOSSES.values())
 
 
 def targets_for(name: str, rows: int, outputs: int, generator: np.random.Generator) -> Targets:
@@ -81,7 +122,7 @@ def far_from_kinks(network: Network, parameters: Parameters, x: Floats) -> bool:
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_gradient_through_each_activation(name: str, generator: np.random.Generator) -> None:
-    """z has both signs, and stands apart from the kinks."""
+    """Central differences agree, with z of both signs and away from the kinks."""
     # two exponentials in a row overflow
     network, parameters = network_of(
         dense(3, 6, name), dense(6, 4, "tanh" if name == "exponential" else name), dense(4, 2)
@@ -156,7 +197,7 @@ def test_gradient_of_the_penalties(l1: float, l2: float) -> None:
     _, parameters = network_of(dense(3, 4), dense(4, 2))
     gradients = parameters.like()
     before = parameters.flat.copy()
-    Updates(Plan(1, 1, 1.0, l1=l1, l2=l2), Sgd, parameters, gradients).take(1, 1.0)
+    Updates(Plan(1, 1, 1.0, l1=l1, l2=l2), Sgd, parameters, gradients, [("w",), ("w",)]).apply(1, 1.0)
     gradient = before - parameters.flat
 
     def penalty(flat: Floats) -> Any:

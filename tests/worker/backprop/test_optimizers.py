@@ -9,9 +9,10 @@ import optax
 import optax.contrib
 import pytest
 
+from worker.backprop import optimizer as base
 from worker.backprop import optimizers, schedules
 from worker.backprop.arrays import Floats
-from worker.backprop.optimizers import Optimizer
+from worker.backprop.optimizer import Optimizer
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Plan
 from worker.backprop.updates import MakeOptimizer, Updates
@@ -55,6 +56,11 @@ PAIRS: dict[str, tuple[Make, Any]] = {
 }
 
 
+def test_every_optimizer_has_its_peer() -> None:
+    """An optimizer that is added is compared here too; adamw is Adam with the plan's decay, which has a test below."""
+    assert set(optimizers.OPTIMIZERS) - {"adamw"} <= set(PAIRS)
+
+
 def pull(w: Floats) -> Floats:
     """The gradient of a valley that is steep one way and flat the other, not a quadratic."""
     return np.linspace(0.1, 3, w.size) * np.sin(w) + 0.3 * np.cos(3 * w)
@@ -74,6 +80,7 @@ def by_optax(peer: Any, w: Floats) -> Floats:
 
 @pytest.mark.parametrize("name", sorted(PAIRS))
 def test_hundred_steps_are_optaxs(name: str) -> None:
+    """A hundred steps in a steep valley end where Optax's end."""
     make, peer = PAIRS[name]
     w, gradient = start(), np.zeros(40)
     optimizer = make(w, gradient)
@@ -96,7 +103,7 @@ def test_blocks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> No
         return w
 
     whole = run()
-    monkeypatch.setattr(optimizers, "BLOCK_BYTES", 8 * 130)
+    monkeypatch.setattr(base, "BLOCK_BYTES", 8 * 130)
     np.testing.assert_array_equal(run(), whole)
 
 
@@ -121,6 +128,7 @@ def test_a_stack_is_its_members(name: str) -> None:
 
 
 def test_the_members_of_a_stack_may_differ_in_adams_own_numbers() -> None:
+    """With its own beta1 and epsilon, each member moves as it would alone."""
     betas = np.array([0.5, 0.9])
     w, gradient = np.stack([start(), start()]), np.zeros((2, 40))
     stack = optimizers.Adam(w, gradient, beta1=betas, epsilon=np.array([1e-3, 1e-8]))
@@ -140,10 +148,10 @@ def ours(plan: Plan, make: MakeOptimizer, gradient_of: Callable[[Floats], Floats
     parameters = Parameters(SHAPES, np.float64)
     parameters.flat[...] = start(parameters.flat.size)
     gradients = parameters.like()
-    updates = Updates(plan, make, parameters, gradients)
+    updates = Updates(plan, make, parameters, gradients, [("w",), ("w",)])
     for _ in range(STEPS):
         gradients.flat[...] = gradient_of(parameters.flat)
-        updates.take(1, RATE)
+        updates.apply(1, RATE)
     return parameters
 
 
@@ -189,6 +197,7 @@ def test_decoupled_decay_is_optaxs(make: Make, peer: Callable[[Any], Any]) -> No
     ],
 )
 def test_clipping_is_optaxs(plan: Plan, clip: Any) -> None:
+    """Clipping by norm and by value takes the steps that Optax takes."""
     found = ours(plan, optimizers.Sgd, pull).flat
     np.testing.assert_allclose(found, by_optax(optax.chain(clip, optax.sgd(RATE)), start(found.size)), rtol=1e-11)
 
@@ -243,6 +252,7 @@ def test_plateau_is_optaxs() -> None:
 
 
 def test_a_plateau_goes_on_from_its_state_and_sees_each_member_of_a_stack() -> None:
+    """Restored half-way, it goes on as if never stopped; only the member that stalls slows down."""
     whole, first = schedules.Plateau(0.5, 1), schedules.Plateau(0.5, 1)
     values = [np.array([3.0, 3.0]), np.array([2.0, 3.0]), np.array([1.0, 3.0]), np.array([0.5, 3.0])]
     for value in values:

@@ -28,6 +28,7 @@ VARIANCES = {
 
 @pytest.mark.parametrize("name", INITIALIZERS)
 def test_initialiser_has_the_variance_of_its_paper(name: str, generator: np.random.Generator) -> None:
+    """60000 draws have the mean 0 and the variance of the paper's formula."""
     w = INITIALIZERS[name](generator, 300, 200)
     assert w.shape == (300, 200)
     assert w.mean() == pytest.approx(0, abs=2e-3)
@@ -36,18 +37,21 @@ def test_initialiser_has_the_variance_of_its_paper(name: str, generator: np.rand
 
 @pytest.mark.parametrize(("inputs", "units"), [(30, 20), (20, 30)])
 def test_orthogonal_weights_turn_and_do_not_stretch(inputs: int, units: int, generator: np.random.Generator) -> None:
+    """The columns, or the rows if these are fewer, are orthonormal."""
     w = INITIALIZERS["orthogonal"](generator, inputs, units)
     product = w.T @ w if inputs >= units else w @ w.T
     np.testing.assert_allclose(product, np.eye(min(inputs, units)), atol=1e-12)
 
 
 def test_weights_carry_the_names_of_a_weights_file() -> None:
+    """Names and shapes are those that a weights file has."""
     _, parameters = network_of(dense(3, 2), dense(2, 1))
     names = {name: array.shape for name, array in parameters.named().items()}
     assert names == {"layers.0.w": (3, 2), "layers.0.b": (2,), "layers.1.w": (2, 1), "layers.1.b": (1,)}
 
 
 def test_wrong_shapes_are_refused_before_anything_is_computed() -> None:
+    """Layers that do not fit, inputs and arrays of another shape each raise a ShapeError that names the shapes."""
     network, parameters = network_of(dense(3, 2), dense(2, 1))
     with pytest.raises(ShapeError, match="2 units can't feed one of 5 inputs"):
         Network([dense(3, 2), dense(5, 1)])
@@ -76,6 +80,7 @@ def test_forward_changes_nothing_and_trace_shows_every_layer(generator: np.rando
 
 
 def test_a_stacks_arrays_carry_their_members_number() -> None:
+    """A stack's arrays are named by member, show that member's numbers, and load again."""
     network, _ = network_of(dense(3, 2), dense(2, 1))
     stack = network.parameters(np.float32, members=2)
     stack.flat[...] = np.arange(stack.flat.size).reshape(stack.flat.shape)
@@ -88,7 +93,7 @@ def test_a_stacks_arrays_carry_their_members_number() -> None:
 
 
 def test_batch_norms_running_figures_are_those_of_its_paper(generator: np.random.Generator) -> None:
-    """A tenth of each batch's mean and unbiased variance, the rest of what was; a batch of one row leaves no trace."""
+    """A tenth of each batch's mean and unbiased variance, the rest from before; a batch of one row changes nothing."""
     layer = BatchNorm(3, ACTIVATIONS["identity"])
     parameters, gradients = (Parameters([layer.shapes], np.float64) for _ in range(2))
     views = parameters.views[0]

@@ -121,6 +121,7 @@ def test_a_kept_step_can_be_followed_number_by_number(number: int) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_keeping_steps_changes_no_bit_of_a_run(precision: str) -> None:
+    """Keeping four steps leaves the final weights as they are without, in float32 and float64."""
     plain = trained(**MIXED | {"training": PRECISE | {"precision": precision}})
     watched = trained(**MIXED | {"training": PRECISE | {"precision": precision, "replay_steps": [1, 2, 6, 12]}})
     np.testing.assert_array_equal(plain.parameters.flat, watched.parameters.flat)
@@ -129,6 +130,7 @@ def test_keeping_steps_changes_no_bit_of_a_run(precision: str) -> None:
 
 
 def test_one_steps_end_is_the_next_ones_beginning_and_the_last_is_the_result() -> None:
+    """The weights after a step are those before the next, and those after the last are the result."""
     training = trained(training=PRECISE | {"replay_steps": [35, 36], "validation": {"fraction": 0.2}})
     first, last = kept(training)
     for name, array in training.parameters.named().items():

@@ -135,12 +135,14 @@ def test_the_figures_of_a_stack_with_members_that_are_done_do_not_depend_on_wher
 
 
 def test_the_member_that_diverges_is_named() -> None:
+    """One member's huge rate overflows, and the error names that member and the epoch."""
     stack = training_of("numbers", seeds=SEEDS, learning_rate=np.array([0.01, 1e30, 0.01]), clip_norm=None)
     with pytest.raises(DivergedError, match=r"of member 1 is not finite at epoch 1"):
         run(stack)
 
 
 def test_a_stack_predicts_with_all_its_members() -> None:
+    """The outputs have the members first, each as that member alone predicts."""
     stack = training_of("classes", seeds=SEEDS)
     run(stack)
     x, _ = table("classes")

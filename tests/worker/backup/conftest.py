@@ -18,10 +18,10 @@ from worker.intake.datasets import Datasets
 from worker.records.aliases import move_alias
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
 from worker.records.lease import claim_job
-from worker.records.projects import new_login_token
+from worker.records.logins import new_login_token
 from worker.records.sessions import Database
 from worker.records.tables import ApiKey, Base, IdempotencyKey, Job, JobSource, Prediction, Weights, Worker
-from worker.records.transitions import ask
+from worker.records.transitions import change_status
 from worker.running.run import Runner
 
 CSV = b"width,height,label\n" + b"".join(b"%d,%d,%s\n" % (n, n * n, b"ab"[n % 2 : n % 2 + 1]) for n in range(100))
@@ -50,7 +50,9 @@ def record(
     for status, change in (("pausing", "pause"), ("cancelling", "cancel")):
         jobs[status] = submit()["id"]
         claim(database, jobs[status])
-        database.write(lambda session, job=jobs[status], change=change: ask(session, DEFAULT_PROJECT, job, change))  # type: ignore[misc]
+        database.write(
+            lambda session, job=jobs[status], change=change: change_status(session, DEFAULT_PROJECT, job, change)
+        )  # type: ignore[misc]
     claim(database, jobs["running"])
     dataset, _ = datasets.store(DEFAULT_PROJECT, "flowers", CSV, "text/csv")
     result = new_id("prd")

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import redis
 
-from worker.broker.doorbell import CHANNEL, QUEUE, Doorbell, broker_url
+from worker.broker.app import QUEUE, broker_url
+from worker.broker.doorbell import CHANNEL, Doorbell
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.rescue import rescue_expired, ring_undelivered
@@ -22,6 +23,7 @@ def doorbell_of(redis_url: str) -> Doorbell:
 
 
 def test_a_ring_puts_the_jobs_id_in_the_queue_and_nothing_else(redis_url: str) -> None:
+    """One ring is one message, for the one task."""
     doorbell = doorbell_of(redis_url)
     assert doorbell.ring("job_1")
     assert doorbell.waiting() == 1
@@ -31,6 +33,7 @@ def test_a_ring_puts_the_jobs_id_in_the_queue_and_nothing_else(redis_url: str) -
 
 
 def test_an_announcement_reaches_a_subscriber(redis_url: str) -> None:
+    """A client that listens on the channel gets the job's id."""
     doorbell = doorbell_of(redis_url)
     subscription = redis.Redis.from_url(redis_url).pubsub(ignore_subscribe_messages=True)
     subscription.subscribe(CHANNEL)
@@ -44,7 +47,7 @@ def test_an_announcement_reaches_a_subscriber(redis_url: str) -> None:
 
 
 def test_a_broker_that_is_away_costs_little_and_raises_nothing() -> None:
-    """A refused connection: ringing and announcing return within a second, and say so."""
+    """With a refused connection ringing and announcing return within a second, and raise nothing."""
     doorbell = Doorbell(Settings(redis_url="redis://127.0.0.1:9/0"))
     began = time.monotonic()
     assert not doorbell.ring("job_1")
@@ -56,6 +59,7 @@ def test_a_broker_that_is_away_costs_little_and_raises_nothing() -> None:
 
 
 def test_a_socket_is_spelled_as_celery_wants_it() -> None:
+    """A unix socket becomes redis+socket://; other URLs stay as they are."""
     assert broker_url("unix:///a/b.sock") == "redis+socket:///a/b.sock"
     assert broker_url("rediss://h:1/0") == "rediss://h:1/0"
 
@@ -63,7 +67,7 @@ def test_a_socket_is_spelled_as_celery_wants_it() -> None:
 def test_only_lost_messages_are_rung_again(
     database: Database, submit: Callable[..., Snapshot], redis_url: str, monkeypatch: object
 ) -> None:
-    """Three jobs wait and one message is left: two are rung. A queue that is only long is left alone."""
+    """Three jobs wait and one message is left: two are rung for. A queue that is only long is left alone."""
     doorbell = doorbell_of(redis_url)
     ids = [submit()["id"] for _ in range(3)]
     assert ring_undelivered(database, doorbell) == 0
@@ -76,6 +80,7 @@ def test_only_lost_messages_are_rung_again(
 
 
 def test_an_expired_lease_is_freed_and_rung(database: Database, claimed: Callable[..., Claim], redis_url: str) -> None:
+    """Each job whose lease has run out is queued and rung for; one whose lease has not is left alone."""
     doorbell = doorbell_of(redis_url)
     claims = [claimed(lease_seconds=0.05) for _ in range(3)]
     alive = claimed()

@@ -20,6 +20,7 @@ def stream(table: pa.Table, **options: Any) -> bytes:
 
 
 def test_numbers_text_and_missing_cells_are_read() -> None:
+    """Each flat type becomes float64 or text, and each missing cell a null; what is written reads back the same."""
     table = pa.table(
         {
             "f": pa.array([1.5, None, float("nan")], pa.float32()),
@@ -44,7 +45,7 @@ def test_numbers_text_and_missing_cells_are_read() -> None:
 
 
 def test_every_batch_is_looked_at() -> None:
-    """Compression is seen wherever it stands; a bomb of it would be undone by pyarrow unasked."""
+    """Compression is found in every batch; pyarrow would decompress a bomb without a limit."""
     plain = pa.table({"x": np.zeros(5)})
     for codec in ("zstd", "lz4"):
         with pytest.raises(DataError, match="compressed"):
@@ -70,11 +71,13 @@ def test_every_batch_is_looked_at() -> None:
     ],
 )
 def test_other_columns_are_refused(column: pa.Array, said: str) -> None:
+    """Nested, binary, dictionary-encoded and infinite columns are refused."""
     with pytest.raises(DataError, match=f"{said}|dictionary"):
         read_arrow_stream(stream(pa.table({"x": column})), Limits())
 
 
 def test_names_and_sizes_are_checked() -> None:
+    """A repeated name, too many columns and too many rows are refused."""
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
     for table, limits in (
         (twice, Limits()),
@@ -86,7 +89,7 @@ def test_names_and_sizes_are_checked() -> None:
 
 
 def test_a_harmed_stream_is_refused_or_read_but_never_more() -> None:
-    """Each of many with one byte changed, and each prefix: a DataError or a table, no other error, no crash."""
+    """A stream with one bit changed, or cut off, gives a DataError or a table, but no other error and no crash."""
     whole = stream(pa.table({"x": [1.0, None, 3.0], "t": ["a", "bb", None]}))
     chance = np.random.default_rng(0)
     harmed = [whole[:n] for n in range(0, len(whole), 7)]

@@ -1,4 +1,4 @@
-"""Encoders: fitted on the training part only, equal to scikit-learn's, and the same row by row as by table."""
+"""Encoders are fitted on the training part only, agree with scikit-learn's, and take rows and tables alike."""
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +40,7 @@ def fitted(rows: list[int] | None = None, **changes: object) -> Encoders:
 
 
 def test_columns_are_imputed_and_scaled_as_scikit_learn_does() -> None:
-    """Median and standard score of numbers, one indicator a category with one of its own for a missing cell."""
+    """Numbers are imputed with the median and standardised; each category, and a missing cell, has an indicator."""
     x = encode_table(TABLE, fitted())
     age = SimpleImputer(strategy="median").fit_transform(np.array([[20, np.nan, 40, 30, 31]]).T)
     city = OneHotEncoder(sparse_output=False).fit_transform(np.array([["Bonn", "Ulm", "~", "Bonn", "Kiel"]]).T)
@@ -61,6 +61,7 @@ def test_encoders_see_the_training_part_only() -> None:
 
 
 def test_an_unknown_category_is_refused_unless_its_column_pools() -> None:
+    """By default an unknown category is refused with its row; a pooling column takes it as none of the known ones."""
     encoders = fitted([0, 3])
     with pytest.raises(DataError, match="never saw") as caught:
         encode_table(TABLE, encoders)
@@ -85,7 +86,7 @@ def test_targets_become_labels_or_standard_scores() -> None:
 
 @pytest.mark.parametrize("names", [("age", "city", "same"), ("age", "price", "same")])
 def test_rows_are_encoded_as_the_same_rows_of_a_table(names: tuple[str, ...]) -> None:
-    """By name in any order, by position, with missing cells; and again from the encoders' JSON."""
+    """Rows by name in any order, or by position, give the table's matrix, also with encoders from JSON."""
     encoders = Encoders.model_validate_json(fitted(features=names).model_dump_json())
     rows = RowEncoder(encoders)
     expected = encode_table(TABLE, encoders)
@@ -115,6 +116,7 @@ def test_rows_are_encoded_as_the_same_rows_of_a_table(names: tuple[str, ...]) ->
 def test_a_bad_row_is_refused_with_row_and_column(
     features: tuple[str, ...], row: object, said: str, column: str | None
 ) -> None:
+    """An error in a row has the row's number and the column's name."""
     rows = RowEncoder(fitted(features=features))
     good = [30, 3.5] if "same" in features else [30, "Bonn"]
     with pytest.raises(DataError, match=said) as caught:

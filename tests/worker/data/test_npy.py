@@ -1,4 +1,4 @@
-"""NPY bytes: read when they are what they say, refused before anything is made when they lie."""
+"""NPY bytes: read if they are what they claim, refused before anything is allocated if not."""
 
 import io
 import struct
@@ -20,7 +20,7 @@ def saved(array: Any, **options: Any) -> bytes:
 
 
 def claiming(header: str, content: bytes = b"", version: int = 1) -> bytes:
-    """An NPY file with this header."""
+    """Return an NPY file with this header."""
     text = header.encode() + b"\n"
     length = struct.pack("<H" if version == 1 else "<I", len(text))
     return b"\x93NUMPY" + bytes([version, 0]) + length + text + content
@@ -32,6 +32,7 @@ HEADER = "{'descr': '<f8', 'fortran_order': False, 'shape': %s, }"
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i8", "u1", "u8"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_numbers_are_read_as_numpy_wrote_them(dtype: str, order: Any) -> None:
+    """Integers and floats of each width, in either memory order, become the same float64 numbers."""
     array = np.arange(6, dtype=dtype).reshape(2, 3).copy(order=order)
     read = read_npy(saved(array), Limits())
     assert read.dtype == np.float64
@@ -65,6 +66,7 @@ def test_numbers_are_read_as_numpy_wrote_them(dtype: str, order: Any) -> None:
     ],
 )
 def test_what_lies_or_is_no_array_of_numbers_is_refused(content: bytes, said: str) -> None:
+    """A header that claims too much, or another type, is refused before memory is allocated for it."""
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match=said):

@@ -1,4 +1,4 @@
-"""Bytes to tables: what is read, and what is refused with its place."""
+"""Bytes become tables, or are refused with the row and the column at fault."""
 
 import pyarrow as pa
 import pytest
@@ -13,7 +13,7 @@ LIMITS = Limits(rows=1000, columns=20)
 
 
 def test_a_csv_becomes_numbers_and_text_with_nulls_for_missing_cells() -> None:
-    """Integers, fractions, text, booleans and dates; four spellings of a missing cell; CRLF and a byte order mark."""
+    """Each kind of cell is read, with four spellings of a missing cell, CRLF and a byte order mark."""
     content = (
         "\ufeffage,height,city,member,born\r\n"
         "31,1.5,Bonn,true,2001-02-03\r\n"
@@ -35,6 +35,7 @@ def test_a_csv_becomes_numbers_and_text_with_nulls_for_missing_cells() -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_the_delimiter_is_the_headers(delimiter: str) -> None:
+    """The header's most frequent delimiter separates every line."""
     content = f"a{delimiter}b\n1{delimiter}x\n".encode()
     assert read_table(content, CSV, LIMITS).to_pydict() == {"a": [1], "b": ["x"]}
 
@@ -59,13 +60,14 @@ def test_the_delimiter_is_the_headers(delimiter: str) -> None:
     ],
 )
 def test_a_bad_csv_is_refused_with_its_place(content: bytes, said: str, row: int | None, column: str | None) -> None:
+    """An error in a CSV file has the row or the column at fault, if it has one."""
     with pytest.raises(DataError, match=said) as caught:
         read_table(content, CSV, LIMITS)
     assert (caught.value.row, caught.value.column) == (row, column)
 
 
 def test_text_is_kept_to_the_letter_and_only_numbers_are_numbers() -> None:
-    """Leading zeros, underscores, decimal commas and other scripts' digits are text; so are quoted delimiters."""
+    """Leading zeros, underscores, decimal commas and other scripts' digits are text; so is a quoted delimiter."""
     table = read_table('zip,n,x,y,"a; b"\n01234,1_000,"1,5",\u0661,1e3\n77,2,3,4,-5\n'.encode(), CSV, LIMITS)
     assert table.column_names == ["zip", "n", "x", "y", "a; b"]
     assert [str(kind) for kind in table.schema.types] == ["string"] * 4 + ["double"]
@@ -102,6 +104,7 @@ def test_inline_rows_survive_their_storage() -> None:
     ],
 )
 def test_bad_inline_rows_are_refused_with_a_pointer(rows: list[list[object]], pointer: str) -> None:
+    """The error points at a ragged row, a cell of another kind, or a column of too large integers."""
     with pytest.raises(SpecError) as caught:
         inline_table(inline(["a", "b"], rows))
     assert caught.value.pointer == pointer

@@ -1,4 +1,4 @@
-"""Which columns are learned from, and the pointers of what does not fit."""
+"""Columns get their roles; what does not fit is refused with a pointer."""
 
 import pyarrow as pa
 import pytest
@@ -30,6 +30,7 @@ def roles_of(**changes: object) -> Roles:
 
 
 def test_features_default_to_every_other_column() -> None:
+    """Without a list, every column but the target and the ignored ones is a feature."""
     roles = roles_of()
     assert [(feature.name, feature.type, feature.width) for feature in roles.features] == [
         ("x", "numeric", 1),
@@ -42,7 +43,7 @@ def test_features_default_to_every_other_column() -> None:
 
 
 def test_the_target_decides_the_kind_of_network() -> None:
-    """Numbers: a regression with as many outputs as targets; declared a category: one output a class."""
+    """Numeric targets have one output each; a column that is declared a category has one output for each class."""
     assert (roles_of(target="grade").classes, roles_of(target="grade").outputs) == (None, 1)
     assert roles_of(target=("x", "grade")).outputs == 2
     declared = {"grade": {"type": "categorical"}, "id": {"type": "ignore"}}
@@ -74,19 +75,21 @@ def test_the_target_decides_the_kind_of_network() -> None:
     ],
 )
 def test_what_does_not_fit_is_named_by_its_pointer(changes: dict[str, object], pointer: str, said: str) -> None:
+    """The error points at the member of the specification that does not fit the table."""
     with pytest.raises(SpecError, match=said) as caught:
         roles_of(**changes)
     assert caught.value.pointer == pointer
 
 
 def test_the_weight_column_is_no_feature() -> None:
+    """A column that weighs the rows is not learned from."""
     roles = roles_of(weight="x")
     assert roles.weight == "x"
     assert "x" not in [feature.name for feature in roles.features]
 
 
 def test_an_embedded_category_is_one_input() -> None:
-    """Its number takes the place of its indicators; a missing cell is one of the categories."""
+    """The category's number replaces its indicators; a missing cell counts as a category."""
     embedding = {"type": "embedding", "column": "kind", "dimensions": 2}
     roles = roles_of(network={"layers": [embedding]}, features=("x", "kind"))
     assert [(column.name, column.width, column.categories) for column in roles.columns] == [

@@ -1,4 +1,4 @@
-"""The tables that ship with us, generators, and splits."""
+"""Built-in tables, generated tables, profiles and splits."""
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ BUILTIN = {
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_builtin_tables_have_their_rows_and_target(name: str) -> None:
+    """Each built-in table has its known size, and its target last."""
     table = make_table(BuiltinDataset(source="builtin", name=name))  # type: ignore[arg-type]
     rows, features, target = BUILTIN[name]
     assert (table.num_rows, table.num_columns) == (rows, features + 1)
@@ -31,6 +32,7 @@ def test_builtin_tables_have_their_rows_and_target(name: str) -> None:
 
 
 def test_builtin_values_are_scikit_learns() -> None:
+    """The numbers and labels are those that scikit-learn ships."""
     iris = make_table(BuiltinDataset(source="builtin", name="iris"))
     np.testing.assert_array_equal(iris["petal length"].to_numpy(), load_iris().data[:, 2])
     assert set(iris["label"].to_pylist()) == {"setosa", "versicolor", "virginica"}
@@ -40,6 +42,8 @@ def test_builtin_values_are_scikit_learns() -> None:
 
 @pytest.mark.parametrize("name", ["moons", "circles", "spirals", "blobs", "linear", "sine"])
 def test_generators_are_a_function_of_their_seed(name: str) -> None:
+    """The same seed gives the same table; another seed or noise gives another."""
+
     def table(seed: int, noise: float = 0.1) -> dict[str, list[object]]:
         return make_table(
             GeneratedDataset(source="generator", name=name, rows=60, noise=noise, seed=seed)  # type: ignore[arg-type]
@@ -52,12 +56,14 @@ def test_generators_are_a_function_of_their_seed(name: str) -> None:
 
 
 def test_the_linear_generator_without_noise_is_its_formula() -> None:
+    """Without noise the target is 2 x1 - 3 x2 + 1."""
     table = make_table(GeneratedDataset(source="generator", name="linear", noise=0.0))
     x1, x2, y = (table[name].to_numpy() for name in ("x1", "x2", "target"))
     np.testing.assert_allclose(y, 2 * x1 - 3 * x2 + 1)
 
 
 def test_a_profile_counts_what_the_columns_hold() -> None:
+    """A numeric column has bounds and a mean, a text column its categories in order."""
     profile = profile_table(make_table(BuiltinDataset(source="builtin", name="iris")), Limits())
     petal, label = profile.column("petal length"), profile.column("label")
     assert petal is not None
@@ -68,6 +74,7 @@ def test_a_profile_counts_what_the_columns_hold() -> None:
 
 
 def test_parts_are_disjoint_whole_and_keep_each_classs_share() -> None:
+    """Every row is in one part, each class has its share of each, and the seed decides which."""
     labels = np.repeat([0, 1], [80, 20])
     training = spec_of(training={"test": {"fraction": 0.1}}).training
     split = split_rows(100, training, labels)
@@ -83,11 +90,13 @@ def test_parts_are_disjoint_whole_and_keep_each_classs_share() -> None:
 
 
 def test_a_table_under_twenty_rows_gets_no_validation_part() -> None:
+    """A validation part of a few rows would say nothing, so none is made."""
     assert split_rows(19, spec_of().training, None).validation is None
     assert split_rows(20, spec_of().training, None).validation is not None
 
 
 def test_a_rare_class_is_split_at_random_unless_stratifying_was_asked_for() -> None:
+    """A class with one row can't be in two parts: that is an error only if the job insists on it."""
     labels = np.array([0] * 29 + [1])
     assert split_rows(30, spec_of().training, labels).validation is not None
     with pytest.raises(DataError, match="set its stratify to false"):
@@ -95,5 +104,6 @@ def test_a_rare_class_is_split_at_random_unless_stratifying_was_asked_for() -> N
 
 
 def test_a_part_that_would_be_everything_is_refused() -> None:
+    """A fraction that leaves no row to train on is refused."""
     with pytest.raises(DataError, match="change the fraction"):
         split_rows(4, spec_of(training={"test": {"fraction": 0.99}}).training, None)

@@ -13,6 +13,7 @@ from worker.insight.address import Address
 from worker.insight.subject import Moment, Subject
 from worker.networks.layers import build_network, resolve_layers
 from worker.networks.task import build_objective, recorded_task
+from worker.networks.trained import Trained
 from worker.specs.job import Job
 from worker.specs.network import ResolvedDense
 
@@ -71,12 +72,9 @@ def build_subject(spec: Job, encoders: Encoders, outputs: int, activation: str) 
     return Subject(
         job_id="job_0",
         spec=spec,
-        layers=resolved,
-        encoders=encoders,
-        network=network,
+        trained=Trained(resolved, encoders, parameters.named()),
         task=task,
         objective=build_objective(task),
-        parameters=parameters,
         member=0,
         moment=Moment("final", 1),
         rate=spec.training.optimizer.learning_rate,
@@ -101,7 +99,7 @@ def rows_for(subject: Subject, count: int = ROWS) -> tuple[Floats, Targets]:
 
 
 def addresses(subject: Subject) -> list[tuple[Address, str, tuple[int, ...]]]:
-    """Of every trained number: its address, and the array's name and the index in it."""
+    """Return the address of every trained number, with the name of its array and its place there."""
     found: list[tuple[Address, str, tuple[int, ...]]] = []
     for name, array in subject.parameters.named().items():
         _, layer, *rest = name.split(".")

@@ -78,7 +78,7 @@ class Witness:
         return (known.get(name) or getattr(functional, name))(z) * 1
 
     def loss_of(self, subject: Subject, a: Any, z: Any, y: Any) -> Any:
-        """Of the activations, so that dL/da has a meaning: -sum t log a, and so on."""
+        """Return the loss as a function of the activations, such as -sum t log a, so that dL/da exists."""
         torch, functional = self.torch, self.torch.nn.functional
         name, numbers = subject.task.loss, subject.task.loss_spec
         smoothing = getattr(numbers, "label_smoothing", 0.0)

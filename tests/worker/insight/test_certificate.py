@@ -19,7 +19,7 @@ from worker.data.sources import make_table
 from worker.insight import certificate
 from worker.insight.certificate import certify
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.running.loading import Loaded, load
@@ -132,6 +132,7 @@ def test_a_fault_in_a_layers_own_gradient_is_found(
 
 @pytest.mark.parametrize("kind", [Tanh, SoftmaxCrossEntropy])
 def test_a_fault_in_a_derivative_is_found_in_the_layers_before_it(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An activation or a loss whose derivative is a hundredth too long makes the layers before it differ."""
     training = trained()
     right = kind.grad_z
 
@@ -189,7 +190,7 @@ def test_it_leaves_the_training_as_it_was() -> None:
 
 
 def test_its_cost_is_bounded_by_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most so many looks at each layer; a network past the bound is skipped, and told why, before any look."""
+    """Each layer takes at most LOOKS looks; a network past the bound is skipped with a reason before any look."""
     training = trained()
     looks: list[int] = []
     look = certificate._Proof._look
@@ -214,6 +215,7 @@ def test_its_cost_is_bounded_by_arithmetic(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_job_that_succeeds_has_its_certificate(
     database: Database, runner: Runner, submit: Callable[..., Snapshot]
 ) -> None:
+    """The record of a finished job has a certificate with one verdict for each layer."""
     job_id = submit()["id"]
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:
@@ -230,7 +232,7 @@ def test_a_certificate_does_not_cost_a_job_its_end(
     def broken(_: object) -> None:
         raise MemoryError("secret")
 
-    monkeypatch.setattr("worker.running.last_words.certify", broken)
+    monkeypatch.setattr("worker.running.run.certify", broken)
     job_id = submit()["id"]
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:

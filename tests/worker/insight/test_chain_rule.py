@@ -1,6 +1,6 @@
 """Every factor of the chain rule against PyTorch's autograd, on every kind of layer and loss, and by hand."""
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -8,11 +8,13 @@ import pytest
 from tests.worker.insight.conftest import Layers, addresses, dense, rows_for, subject_of
 from tests.worker.insight.in_pytorch import Witness
 from worker.backprop.activations import ACTIVATIONS
+from worker.backprop.losses.table import LOSSES as TABLE
 from worker.errors import QuestionError
 from worker.insight.address import Address
 from worker.insight.chain_rule import chain_rule
 from worker.insight.passes import Passes
 from worker.insight.subject import Subject
+from worker.specs.network import Layer
 
 NORMED = [dense(4, "identity"), {"type": "layer_norm", "activation": "silu"}]
 NETWORKS: dict[str, Layers] = {
@@ -51,8 +53,19 @@ LOSSES: dict[str, Any] = {
 NEAR = {"rtol": 1e-9, "atol": 1e-12}
 
 
+def test_every_kind_of_layer_and_loss_is_among_these() -> None:
+    """A layer or a loss that is added has its factors compared here too."""
+    hidden = [layer for layers in NETWORKS.values() for layer in layers]
+    types = {layer["type"] for outer in hidden for layer in (outer, *outer.get("layers", ()))}
+    assert types == {
+        kind for model in get_args(get_args(Layer)[0]) for kind in get_args(model.model_fields["type"].annotation)
+    }
+    names = {loss if isinstance(loss, str) else loss["type"] for loss in LOSSES.values()}
+    assert names - {"class_squared_error"} == set(TABLE)
+
+
 def assert_all_factors(subject: Subject) -> None:
-    """Of one row: every z, a, dL/da, dL/dz; and of every weight each factor, its gradient and its check."""
+    """Compare every z, a, dL/da and dL/dz of one row, and each factor, gradient and check of every weight."""
     x, y = rows_for(subject, 1)
     witness = Witness(subject, x, y)
     questions = addresses(subject)
@@ -87,7 +100,7 @@ def assert_factors(found: Any, witness: Witness, address: Address) -> None:
     j = address.to
     width = witness.zs[own].shape[1]
     if found["name"] == "layers.0.w" and width == 5:
-        # the points of an embedding stand behind the three numbers
+        # the points of an embedding come after the three numbers
         j += 3
     slopes, (grad_a,) = witness.slopes(a_of, own, j), witness.gradients([witness.activations[a_of]])
     if isinstance(found["da_dz"], list):
@@ -124,6 +137,7 @@ def test_every_factor_of_each_activation_is_autograds(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_a_batchs_gradient_is_autograds_and_the_sum_of_its_rows_shares(name: str) -> None:
+    """A batch's gradient is PyTorch's, the shares add up to it, and each row's product is that row's own gradient."""
     subject = subject_of(NETWORKS[name])
     x, y = rows_for(subject)
     witness = Witness(subject, x, y)
@@ -169,6 +183,7 @@ def test_a_network_of_two_two_and_one_is_that_worked_by_hand() -> None:
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "poisson"])
 def test_the_long_product_of_a_fused_loss_is_a_minus_y(loss: str) -> None:
+    """dL/da x da/dz, multiplied out, equals the short form that training uses."""
     subject = subject_of([dense(4)], loss, 3)
     x, y = rows_for(subject, 1)
     answer = chain_rule(subject, Address(1, "bias", 1), x, y)
@@ -181,7 +196,7 @@ def test_the_long_product_of_a_fused_loss_is_a_minus_y(loss: str) -> None:
     assert output["largest_difference"] < 1e-12
 
 
-def test_where_the_long_product_is_out_of_reach_the_short_form_stands() -> None:
+def test_where_the_long_product_overflows_the_short_form_is_exact() -> None:
     """z differ by 2000: a of the true class is 0, its log is -inf, dL/da is none; and dL/dz is -1 all the same."""
     subject = subject_of([], "cross_entropy", 2)
     named = subject.parameters.named()
@@ -215,7 +230,7 @@ def test_a_weight_on_a_kink_is_told_from_a_fault(layers: Layers) -> None:
     ("loss", "kink"),
     [("mean_absolute_error", True), ({"type": "quantile", "quantile": 0.8}, True), ({"type": "huber"}, False)],
 )
-def test_an_error_on_the_losss_own_kink_is_told(loss: Any, kink: bool) -> None:
+def test_an_error_at_the_losss_own_kink_is_called_one(loss: Any, kink: bool) -> None:
     """An error of exactly 0; but not of huber's exactly delta, where the slope bends and does not jump."""
     subject = subject_of([], loss, 1)
     subject.parameters.flat[...] = 0
@@ -267,6 +282,7 @@ def test_a_wrong_gradient_does_not_agree(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_a_weight_that_is_not_there_is_pointed_at(network: str, address: Address, pointer: str) -> None:
+    """Each wrong word of an address is refused with a pointer to that word."""
     subject = subject_of(NETWORKS[network])
     with pytest.raises(QuestionError) as refused:
         chain_rule(subject, address, *rows_for(subject, 1))
@@ -274,12 +290,14 @@ def test_a_weight_that_is_not_there_is_pointed_at(network: str, address: Address
 
 
 def test_the_point_of_a_category_never_seen_is_said_to_be_untrained() -> None:
+    """Asking about the last row of an embedding is refused with the reason."""
     subject = subject_of(NETWORKS["embedding"])
     with pytest.raises(QuestionError, match="is not trained and stays 0"):
         chain_rule(subject, Address(0, 3, 0), *rows_for(subject, 1))
 
 
 def test_a_row_that_overflows_the_network_is_refused() -> None:
+    """A row whose loss is not finite is named instead of answered with NaN."""
     subject = subject_of([dense(3, "softplus")], "poisson", 1)
     subject.parameters.flat[...] = 1
     with pytest.raises(QuestionError, match="overflows"):

@@ -19,18 +19,21 @@ def test_figures_of_a_sure_network_are_those_of_its_z(generator: np.random.Gener
 
 
 def test_one_output_is_the_second_of_two_classes(generator: np.random.Generator) -> None:
+    """A single output is the probability of the second class, and the first has the rest."""
     z = generator.normal(0, 100, (1, 20))
     np.testing.assert_allclose(logs_of_classes(z)[:, 1], -np.logaddexp(0, -z[0]), atol=1e-12)
     np.testing.assert_allclose(np.exp(logs_of_classes(z)).sum(axis=1), 1)
 
 
 def test_an_ensemble_gives_the_mean_of_its_members_probabilities(generator: np.random.Generator) -> None:
+    """The mean is taken of probabilities, not of their logarithms."""
     z = generator.normal(0, 50, (4, 3, 20))
     expected = logsumexp(log_softmax(z, axis=1), axis=0, b=1 / 4).T
     np.testing.assert_allclose(logs_of_classes(z), expected, atol=1e-12)
 
 
 def test_labels_that_are_surely_wrong_count_by_how_much() -> None:
+    """A label that is wrong by z = -80 costs 80 nats, though its probability rounds to 0."""
     z = np.array([[-80.0, 3.0, -2.0], [60.0, -2.0, 1.0]], np.float32)
     truth = np.array([[1, 0], [1, 0], [0, 1]])
     found = evaluate_labels(logs_of_labels(z), truth, ["a", "b"])["metrics"]

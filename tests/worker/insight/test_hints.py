@@ -5,14 +5,24 @@ from collections.abc import Sequence
 import pytest
 
 from worker.insight.hints import hints_of
-from worker.records.curves import Point
+from worker.records.points import Point
 
 
 def curve(train: Sequence[float | None], validation: Sequence[float | None] = (), dead: int = 0) -> list[Point]:
     padded = [*validation, *[None] * (len(train) - len(validation))]
     layers = [{"units": 10, "dead_units": float(dead)}, {"units": 2, "dead_units": 2.0}]
     return [
-        Point(n + 1, loss, padded[n], 0.1, 1.0, {}, 0.1, layers)  # type: ignore[arg-type]
+        Point(
+            epoch=n + 1,
+            train_loss=loss,
+            validation_loss=padded[n],
+            learning_rate=0.1,
+            gradient_norm=1.0,
+            metrics={},
+            seconds=0.1,
+            layers=layers,
+            is_best=False,
+        )
         for n, loss in enumerate(train)
     ]
 
@@ -37,10 +47,12 @@ CURVES: dict[str, tuple[list[Point], list[str]]] = {
 
 @pytest.mark.parametrize("name", sorted(CURVES))
 def test_each_curve_is_told_as_what_it_is(name: str) -> None:
+    """Each typical curve gets the hints that fit it, and no others."""
     points, expected = CURVES[name]
     assert [hint["code"] for hint in hints_of(points)] == expected
 
 
 def test_a_hint_names_the_epoch_and_the_figures() -> None:
+    """The message says at which epoch the loss was lowest, and the losses."""
     (hint,) = hints_of(CURVES["validation turns"][0])
     assert "lowest about epoch 3 (0.5) and has risen to 1" in hint["message"]

@@ -7,12 +7,12 @@ import pytest
 
 from tests.worker.insight.conftest import addresses, dense, rows_for, subject_of
 from tests.worker.insight.in_pytorch import Witness, torch_or_skip
+from worker.backprop.optimizers import OPTIMIZERS as KINDS
 from worker.backprop.updates import Updates
 from worker.insight.address import Address
 from worker.insight.chain_rule import chain_rule
-from worker.insight.gradients import write_gradients
+from worker.insight.next_step import update_lines
 from worker.insight.passes import Passes
-from worker.insight.update import State, update_lines
 from worker.networks.training import make_optimizer, make_plan
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -30,6 +30,11 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 RATE = 0.07
 
 
+def test_every_optimizer_is_among_these() -> None:
+    """An optimizer that is added has its lines compared here too."""
+    assert {optimizer["type"] for optimizer in OPTIMIZERS.values()} == set(KINDS)
+
+
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize(
@@ -45,24 +50,28 @@ RATE = 0.07
 def test_the_lines_end_where_the_engines_step_ends(name: str, steps: int, training: dict[str, Any]) -> None:
     """From zero moments, and from those of three steps before; penalties, clipping and decay in the engine's order."""
     subject = subject_of([dense(3)], optimizer=OPTIMIZERS[name], **training)
-    plan, optimizer = make_plan(subject.spec.training), subject.spec.training.optimizer
+    plan, make = make_plan(subject.spec.training), make_optimizer(subject.spec.training.optimizer)
     parameters, gradients = subject.parameters, subject.parameters.like()
-    updates = Updates(plan, make_optimizer(optimizer), parameters, gradients)
+    updates = Updates(plan, make, parameters, gradients, [layer.penalised for layer in subject.network.layers])
     generator = np.random.default_rng(5)
     for _ in range(steps):
         gradients.flat[...] = generator.normal(size=gradients.flat.shape)
-        updates.take(1, RATE)
+        updates.apply(1, RATE)
     gradient = generator.normal(size=gradients.flat.shape)
     slots = {slot: array.copy() for slot, array in updates.optimizer.slots.items()}
     w = parameters.flat.copy()
     gradients.flat[...] = gradient
-    updates.take(1, RATE)
+    updates.apply(1, RATE)
     penalised = np.concatenate([np.full(array.size, array.ndim == 2) for array in parameters.named().values()])
     penalties = np.where(penalised, plan.l1 * np.sign(w) + plan.l2 * w, 0)
     clipped = gradient + penalties
     if plan.clip_value:
         clipped = np.clip(clipped, -plan.clip_value, plan.clip_value)
     for n in range(len(w)):
+        optimizer = make(np.zeros(1), np.zeros(1))
+        optimizer.steps = steps
+        for slot, array in slots.items():
+            optimizer.slots[slot][0] = array[n]
         lines = update_lines(
             optimizer,
             plan,
@@ -72,7 +81,6 @@ def test_the_lines_end_where_the_engines_step_ends(name: str, steps: int, traini
             penalty=float(penalties[n]),
             penalised=bool(penalised[n]),
             gradient_norm=float(np.linalg.norm(clipped)),
-            state=State({slot: float(array[n]) for slot, array in slots.items()}, steps),
         )
         assert (lines[0].name, lines[-1].name) == ("g", "w")
         assert lines[-1].value == pytest.approx(parameters.flat[n], rel=1e-12, abs=1e-14)
@@ -90,7 +98,7 @@ def test_the_lines_end_where_the_engines_step_ends(name: str, steps: int, traini
     ],
 )
 def test_a_first_step_is_pytorchs(name: str, build: Any) -> None:
-    """Of a whole small network on a real row."""
+    """Every weight of a small network moves on a real row as PyTorch's optimizer moves it."""
     torch = torch_or_skip()
     subject = subject_of([dense(3)], optimizer=OPTIMIZERS[name] | {"learning_rate": RATE})
     x, y = rows_for(subject, 1)
@@ -139,10 +147,10 @@ def test_clipping_measures_the_whole_networks_gradient() -> None:
     ],
 )
 def test_all_gradients_at_once_are_autograds(layers: list[Any]) -> None:
+    """dL/dw of every array of a batch is PyTorch's."""
     subject = subject_of(layers)
     x, y = rows_for(subject)
-    witness, gradients = Witness(subject, x, y), subject.parameters.like()
-    write_gradients(Passes(subject, x, y).steps, gradients)
+    witness, gradients = Witness(subject, x, y), Passes(subject, x, y).gradients()
     expected = dict(zip(witness.arrays, witness.gradients(list(witness.arrays.values())), strict=True))
     for name, array in gradients.named().items():
         if not name.endswith(("mean", "variance")):

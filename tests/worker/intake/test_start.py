@@ -10,21 +10,20 @@ import pytest
 
 from tests.conftest import spec_of
 from tests.worker.running.test_run import curve_bits, final_arrays, read_job, stop_at_the_first_flush
-from worker.data.encoders import CategoricalCode, Encoders, NumericCode
+from worker.data.encoders import CategoricalCode, NumericCode
 from worker.data.sources import make_table
 from worker.errors import SpecError, StateError
 from worker.intake.design import design_job
-from worker.networks.layers import LAYERS
 from worker.networks.predictor import Predictor
-from worker.networks.warm_start import Source
+from worker.networks.trained import Trained, read_trained
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import delete_job
 from worker.records.kept_steps import read_step
-from worker.records.listing import delete_job
-from worker.records.models import register_version
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Alias, Model
-from worker.records.weights import from_bytes, newest_weights_id, read_weights
+from worker.records.versions import register_version
+from worker.records.weights import from_bytes, newest_weights_id
 from worker.running.loading import Loaded, load
 from worker.running.run import Runner
 from worker.settings import Limits
@@ -61,8 +60,8 @@ def test_the_first_loss_is_the_sources_own(database: Database, runner: Runner, s
     table = make_table(spec.dataset)  # type: ignore[arg-type]
     rows = table.take(load(spec, table, Limits()).split.train)
     with database.reading() as session:
-        weights, arrays = read_weights(session, newest_weights_id(session, source_id, "final"))
-        served = Predictor(weights.network, weights.encoders, arrays).predict_table(rows)
+        trained = read_trained(session, newest_weights_id(session, source_id, "final"))
+    served = Predictor(trained).predict_table(rows)
     assert served.classes is not None
     labels = [served.classes.index(label) for label in rows["label"].to_pylist()]
     of_label = np.array(served.probabilities)[np.arange(len(labels)), labels]
@@ -116,6 +115,20 @@ def test_a_started_job_stopped_and_resumed_has_the_same_bits(
     assert curve_bits(database, whole) == curve_bits(database, stopped)
     of_whole, of_stopped = final_arrays(database, whole), final_arrays(database, stopped)
     assert all(np.array_equal(array, of_stopped[name]) for name, array in of_whole.items())
+
+
+def test_a_job_is_designed_without_its_sources_arrays(
+    runner: Runner, source_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a start fits is decided by the header of the source's file: none of its numbers is loaded."""
+    monkeypatch.setattr("worker.networks.trained.read_weights", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr("worker.records.weights.read_blob", lambda *_: pytest.fail("was read"))
+    design = design_job(spec_of(**start(source_id)), DEFAULT_PROJECT, runner.datasets, Limits())
+    assert design.source is not None
+    ensemble = spec_of(**start(source_id), training={"ensemble": 2})
+    with pytest.raises(SpecError, match="must be 1, as many networks") as refused:
+        design_job(ensemble, DEFAULT_PROJECT, runner.datasets, Limits())
+    assert refused.value.pointer == "/training/ensemble"
 
 
 def test_a_source_stays_while_it_is_needed(database: Database, runner: Runner, submit: Submit, source_id: str) -> None:
@@ -177,16 +190,15 @@ SMALL: dict[str, Any] = {
 }
 
 
-def loaded(spec: Job, source: Source | None = None, **changes: Any) -> Loaded:
+def loaded(spec: Job, source: Trained | None = None, **changes: Any) -> Loaded:
     return load(spec, pa.table(TABLE | changes), Limits(), source)
 
 
-def source_of(spec: Job) -> Source:
+def source_of(spec: Job) -> Trained:
     """The job run here and now."""
     made = loaded(spec)
     list(made.training.run(lambda: False))
-    layers = LAYERS.validate_python(made.recipe.network)
-    return Source(layers, Encoders.model_validate(made.recipe.encoders), made.training.final.named())
+    return Trained(made.layers, made.encoders, made.training.final.named())
 
 
 def started(**changes: Any) -> Job:

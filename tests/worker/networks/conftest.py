@@ -1,4 +1,4 @@
-"""A table with every kind of column, and what a job makes of it."""
+"""A table with every kind of column, and jobs on it."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ FEATURES = ("x", "kind", "grade")
 
 
 def job(training: dict[str, Any] | None = None, layers: list[Any] | None = None, **changes: Any) -> Job:
-    """A job on the table, of three features, whose target is `label` unless told."""
+    """Return a job on the table, with three features and the target `label` by default."""
     document = {
         "features": FEATURES,
         "network": {"layers": layers if layers is not None else [{"type": "dense", "units": 4}]},

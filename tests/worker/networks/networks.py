@@ -12,7 +12,7 @@ from worker.data.profiles import profile_table
 from worker.data.roles import assign_roles
 from worker.networks.layers import LAYERS, build_network
 from worker.networks.predictor import Predictor
-from worker.networks.trained import Trained
+from worker.networks.trained import Published, Trained
 from worker.running.loading import load
 from worker.settings import Limits
 from worker.specs.job import Job
@@ -53,47 +53,39 @@ EVERY_LAYER: list[dict[str, Any]] = [
 
 
 def trained(spec: Job, table: pa.Table) -> Trained:
-    """The job run here and now."""
+    """Run the job here and now and return its network."""
     loaded = load(spec, table, Limits())
     list(loaded.training.run(lambda: False))
-    return Trained(
-        WEIGHTS_ID,
-        JOB_ID,
-        loaded.training.final_epoch,
-        LAYERS.validate_python(loaded.recipe.network),
-        loaded.encoders,
-        loaded.training.final.named(),
-        spec.model_dump(mode="json"),
-    )
+    return Trained(loaded.layers, loaded.encoders, loaded.training.final.named())
+
+
+def published(of: Trained) -> Published:
+    """Return a network as the record would give it for an export."""
+    return Published(of, WEIGHTS_ID, JOB_ID, epoch=5, kind="final", spec={"target": "label"})
 
 
 def random_network(
     layers: list[dict[str, Any]], encoders: Encoders, *, members: int | None = None, dtype: Any = np.float32
 ) -> Trained:
-    """A network of resolved layers whose weights are drawn; running variances are positive."""
+    """Return a network of resolved layers with random weights; running variances are positive."""
     resolved = LAYERS.validate_python([_settled(layer) for layer in layers])
     parameters = build_network(resolved, encoders.width).parameters(dtype, members)
     generator = np.random.default_rng(len(layers))
     parameters.flat[...] = generator.normal(0, 0.6, parameters.flat.shape)
     arrays = {name: np.abs(a) + 0.1 if name.endswith("variance") else a for name, a in parameters.named().items()}
-    return Trained(WEIGHTS_ID, JOB_ID, 1, resolved, encoders, arrays)
+    return Trained(resolved, encoders, arrays)
 
 
 def _settled(layer: dict[str, Any]) -> dict[str, Any]:
-    """A dense layer with its initializer named, as resolved layers have it."""
+    """Return a dense layer with the name of an initializer, as resolved layers have it."""
     if layer["type"] == "residual":
         return layer | {"layers": [_settled(inner) for inner in layer["layers"]]}
     return layer | {"initializer": "zeros"} if layer["type"] == "dense" else layer
 
 
-def predictor(of: Trained) -> Predictor:
-    network = LAYERS.dump_python(list(of.layers), mode="json")
-    return Predictor(network, of.encoders.model_dump(mode="json"), of.arrays)
-
-
 def expected(of: Trained, rows: pa.Table) -> dict[str, Any]:
-    """What our own predict says, by the names of an ONNX file's outputs."""
-    found = predictor(of).predict_table(rows)
+    """Return what our own predict answers, under the names of an ONNX file's outputs."""
+    found = Predictor(of).predict_table(rows)
     values: dict[str, Any] = {"predictions": found.predictions}
     if found.probabilities is not None:
         values["probabilities"] = found.probabilities
@@ -103,7 +95,7 @@ def expected(of: Trained, rows: pa.Table) -> dict[str, Any]:
 
 
 def column(rows: pa.Table, name: str) -> Floats:
-    """(rows, 1) as an ONNX file takes it."""
+    """Return a column as an ONNX file takes it, (rows, 1)."""
     values = rows[name]
     if pa.types.is_string(values.type):
         return np.array([[value or ""] for value in values.to_pylist()], object)  # type: ignore[return-value]
@@ -112,7 +104,7 @@ def column(rows: pa.Table, name: str) -> Floats:
 
 
 def mixed(**changes: Any) -> Job:
-    """A job on the mixed table: kind takes unknown categories, and is embedded."""
+    """Return a job on the mixed table, whose categorical columns pool unknown categories."""
     columns = {"kind": {"type": "categorical", "unknown": "pool"}, "grade": {"type": "categorical", "unknown": "pool"}}
     return spec_of(**{"features": FEATURES, "columns": columns} | changes)
 

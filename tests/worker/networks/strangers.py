@@ -8,8 +8,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from safetensors import numpy as safetensors
 
-from tests.worker.networks.networks import MIXED, mixed, trained
-from worker.networks.imported import Imported
+from tests.worker.networks.networks import MIXED, mixed, published, trained
 from worker.networks.onnx.reader import from_onnx
 from worker.networks.predictor import Prediction, Predictor
 from worker.networks.safetensors import from_safetensors, to_safetensors
@@ -24,19 +23,17 @@ B1, B2 = GENERATOR.normal(size=5).astype(np.float32), GENERATOR.normal(size=2).a
 STATE = {"0.weight": W1.T.copy(), "0.bias": B1, "2.weight": W2.T.copy(), "2.bias": B2}
 
 
-def predicted(imported: Imported, rows: Any = None) -> Prediction:
-    recipe = imported.recipe
-    predictor = Predictor(recipe.network, recipe.encoders, imported.arrays)
-    return predictor.predict_rows((X if rows is None else rows).tolist())
+def predicted(imported: Trained, rows: Any = None) -> Prediction:
+    return Predictor(imported).predict_rows((X if rows is None else rows).tolist())
 
 
-def state_dict(**description: Any) -> Imported:
+def state_dict(**description: Any) -> Trained:
     said = Description.model_validate(description) if description else None
     return from_safetensors(safetensors.save(STATE), said, Limits())
 
 
 def model_of(nodes: list[Any], constants: dict[str, Any], **graph: Any) -> bytes:
-    """An ONNX file from x to y."""
+    """Return an ONNX file of a graph from x to y."""
     given = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", None]) for name in ("x", "y")]
     built = helper.make_graph(nodes, "g", graph.get("inputs", values[:1]), graph.get("outputs", values[1:]), given)
@@ -44,7 +41,7 @@ def model_of(nodes: list[Any], constants: dict[str, Any], **graph: Any) -> bytes
     return content
 
 
-def imported_onnx(nodes: list[Any], constants: dict[str, Any] | None = None, **description: Any) -> Imported:
+def imported_onnx(nodes: list[Any], constants: dict[str, Any] | None = None, **description: Any) -> Trained:
     said = Description.model_validate(description) if description else None
     return from_onnx(model_of(nodes, constants or {"w": W2[:3]}), said, Limits())
 
@@ -53,10 +50,10 @@ ACTIVE = Description(activations=("relu", "softmax"))
 
 
 def own(change: Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], object]) -> bytes:
-    """Our own file of a trained network, changed: its network, encoders and arrays."""
+    """Return our own file of a trained network, with a change to its network, encoders or arrays."""
     layers = [{"type": "embedding", "column": "kind", "dimensions": 2}, {"type": "dense", "units": 3}]
     of: Trained = trained(mixed(network={"layers": layers}), MIXED)
-    content = to_safetensors(of)
+    content = to_safetensors(published(of))
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     documents = {"layers": json.loads(header["network"])}, json.loads(header["encoders"]), dict(of.arrays)
     change(*documents)

@@ -1,4 +1,4 @@
-"""ONNX files: chains of layers that predict as they did there, and graphs that are refused by a node's name."""
+"""ONNX files of other libraries: chains of layers predict as they did there; other graphs are refused."""
 
 import importlib.util
 import io
@@ -12,7 +12,6 @@ from onnx import ModelProto, StringStringEntryProto, TensorProto, helper, numpy_
 from safetensors import numpy as safetensors
 
 from tests.conftest import missing
-from tests.worker.networks.networks import MIXED, mixed, trained
 from tests.worker.networks.strangers import (
     ACTIVE,
     B1,
@@ -29,14 +28,13 @@ from tests.worker.networks.strangers import (
 )
 from worker.errors import WeightsFileError
 from worker.networks.onnx.reader import from_onnx
-from worker.networks.onnx.writer import to_onnx
 from worker.networks.safetensors import from_safetensors
 from worker.settings import Limits
 from worker.specs.imports import Description
 
 
 def test_a_file_that_pytorch_exported_predicts_as_pytorch_did() -> None:
-    """Flatten, Gemm with transposed weights, activations, Dropout; without a softmax it gives numbers."""
+    """Flatten, transposed weights, activations and Dropout are taken; without a softmax the outputs are numbers."""
     if importlib.util.find_spec("torch") is None:
         missing("PyTorch")
     import torch
@@ -58,7 +56,7 @@ def test_a_file_that_pytorch_exported_predicts_as_pytorch_did() -> None:
 
 
 def test_products_and_sums_are_layers() -> None:
-    """As scikit-learn's converter writes them; biases on either side, as constants of the graph or of nodes."""
+    """MatMul and Add are taken as scikit-learn's converter writes them; constants may be nodes."""
     constant = helper.make_node("Constant", [], ["b2"], value=numpy_helper.from_array(B2[None]))
     nodes = [
         constant,
@@ -78,6 +76,7 @@ def test_products_and_sums_are_layers() -> None:
 
 
 def test_gemm_has_factors() -> None:
+    """A Gemm's alpha and beta scale its weights and bias, and transB turns its weights over."""
     node = helper.make_node("Gemm", ["x", "w", "b"], ["y"], alpha=2.0, beta=0.5, transB=1)
     expected = 2 * X @ W2[:3] + 0.5 * B2
     found = predicted(imported_onnx([node], {"w": W2[:3].T.copy(), "b": B2}))
@@ -99,7 +98,7 @@ ONNX_NAMES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", ONNX_NAMES)
 def test_an_onnx_activation_is_ours(name: str) -> None:
-    """ONNX's own reference evaluator computes the same."""
+    """An activation computes what ONNX's own reference evaluator computes."""
     from onnx.reference import ReferenceEvaluator
 
     operator, attributes = ONNX_NAMES[name]
@@ -114,7 +113,7 @@ def test_an_onnx_activation_is_ours(name: str) -> None:
 
 
 def test_a_network_past_the_limit_is_refused() -> None:
-    """Also where one matrix of a small file stands for many layers."""
+    """The limit counts each layer, also if many layers of a small file use one matrix."""
     square = np.eye(100, dtype=np.float32)
     names = ["x", *(f"h{n}" for n in range(30)), "y"]
     nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in pairwise(names)]
@@ -156,13 +155,14 @@ def test_a_network_past_the_limit_is_refused() -> None:
     ],
 )
 def test_an_onnx_graph_that_is_no_chain_is_refused(nodes: list[Any], said: str) -> None:
-    """By the node that can't be taken."""
+    """The error names the node that can't be taken."""
     constants = {"w": W1, "w2": W2, "text": np.array([["a"]], object)}
     with pytest.raises(WeightsFileError, match=said):
         from_onnx(model_of(nodes, constants), None, Limits())
 
 
 def test_several_inputs_or_outputs_are_refused() -> None:
+    """A graph that takes two values or gives two is no chain."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 3]) for name in ("x", "y")]
     with pytest.raises(WeightsFileError, match="one input and one output"):
         from_onnx(model_of(then("Relu"), {"w": W1}, inputs=values), None, Limits())
@@ -172,7 +172,7 @@ def test_several_inputs_or_outputs_are_refused() -> None:
 
 @pytest.mark.parametrize("location", ["weights.bin", "/etc/passwd", "../../secret"])
 def test_numbers_in_another_file_are_refused(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file is opened, whatever the name."""
+    """No other file is opened, whatever its name is."""
     model = ModelProto.FromString(model_of(then("Relu"), {"w": W1}))
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
@@ -184,15 +184,9 @@ def test_numbers_in_another_file_are_refused(location: str, monkeypatch: pytest.
 
 
 def test_a_tensor_that_lies_about_its_shape_is_refused() -> None:
-    """A few bytes that claim to be gigabytes."""
+    """A file of a few bytes can't claim to be gigabytes."""
     for dims in ([65_536, 65_536], [-1, -1], [3, 6], [2**62, 4]):
         model = ModelProto.FromString(model_of(then("Relu"), {"w": W1}))
         model.graph.initializer[0].dims[:] = dims
         with pytest.raises(WeightsFileError, match="not as many numbers"):
             from_onnx(model.SerializeToString(), None, Limits())
-
-
-def test_our_own_onnx_file_is_refused_by_a_name() -> None:
-    """Its encoding is no chain of layers; the safetensors export is what comes back."""
-    with pytest.raises(WeightsFileError, match="one input"):
-        from_onnx(to_onnx(trained(mixed(), MIXED)), None, Limits())

@@ -1,4 +1,4 @@
-"""The ONNX file, run by ONNX Runtime on raw columns, against our own predict."""
+"""The ONNX file, run by ONNX Runtime on raw columns, predicts as we do."""
 
 from typing import Any
 
@@ -12,12 +12,14 @@ from tests.conftest import spec_of
 from tests.worker.networks.networks import (
     EVERY_LAYER,
     FEATURES,
+    JOB_ID,
     MIXED,
+    WEIGHTS_ID,
     column,
     encoders_of,
     expected,
     mixed,
-    predictor,
+    published,
     random_network,
     trained,
 )
@@ -26,12 +28,13 @@ from worker.data.encoders import ClassTarget, Encoders, NumberTarget
 from worker.data.sources import make_table
 from worker.errors import DataError
 from worker.networks.onnx.writer import to_onnx
+from worker.networks.predictor import Predictor
 from worker.networks.trained import Trained
 from worker.specs.dataset import BuiltinDataset
 
 
 def run(content: bytes, rows: pa.Table) -> dict[str, Any]:
-    """The file's outputs by name, after ONNX's own checker has passed it."""
+    """Check the file with ONNX's own checker, run it, and return its outputs by name."""
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -42,7 +45,7 @@ def run(content: bytes, rows: pa.Table) -> dict[str, Any]:
 
 
 def assert_same(of: Trained, rows: pa.Table, tolerance: float = 1e-5) -> None:
-    found, wanted = run(to_onnx(of), rows), expected(of, rows)
+    found, wanted = run(to_onnx(published(of)), rows), expected(of, rows)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         if isinstance(value[0], str):
@@ -53,7 +56,7 @@ def assert_same(of: Trained, rows: pa.Table, tolerance: float = 1e-5) -> None:
 
 @pytest.mark.parametrize("name", ["xor", "digits", "iris", "wine", "breast_cancer", "diabetes"])
 def test_every_built_in_dataset_predicts_the_same(name: str) -> None:
-    """Labels, and probabilities or the user's units, of every row of the table."""
+    """Labels and probabilities, or numbers in the user's units, agree in every row of the table."""
     dataset = BuiltinDataset(source="builtin", name=name)  # type: ignore[arg-type]
     table = make_table(dataset)
     target = "target" if name == "diabetes" else "label"
@@ -74,7 +77,7 @@ def test_every_built_in_dataset_predicts_the_same(name: str) -> None:
 )
 @pytest.mark.parametrize("ensemble", [1, 3])
 def test_every_kind_of_target_predicts_the_same(target: Any, loss: str, ensemble: int) -> None:
-    """From a trained job on categories, missing cells and an embedding, alone and as an ensemble with its spread."""
+    """Jobs on categories, missing cells and an embedding agree, alone and as ensembles with their spread."""
     features = [name for name in FEATURES if name != target]
     layers = [{"type": "embedding", "column": "kind", "dimensions": 3}, {"type": "dense", "units": 5}]
     spec = mixed(
@@ -86,7 +89,7 @@ def test_every_kind_of_target_predicts_the_same(target: Any, loss: str, ensemble
 
 
 def test_two_classes_from_one_output_predict_the_same() -> None:
-    """A sigmoid tells the probability of the second class; the file gives both."""
+    """A sigmoid gives the probability of the second class; the file gives both."""
     table = MIXED.set_column(4, "label", pa.array(["yes", "no", "no"] * 10))
     of = trained(mixed(training={"loss": "binary_cross_entropy"}), table)
     assert of.network.outputs == 1
@@ -96,7 +99,7 @@ def test_two_classes_from_one_output_predict_the_same() -> None:
 @pytest.mark.parametrize("members", [None, 3])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_layer_computes_the_same(members: int | None, dtype: Any) -> None:
-    """Two embeddings, each normalisation, a residual block; a float64 network keeps its digits."""
+    """Embeddings, normalisations and a residual block agree, in float64 to twelve digits."""
     layers = [{"type": "embedding", "column": name, "dimensions": 2} for name in ("kind", "grade")]
     encoders = encoders_of(mixed(network={"layers": layers}))
     resolved = [
@@ -110,19 +113,19 @@ def test_every_layer_computes_the_same(members: int | None, dtype: Any) -> None:
 
 
 def test_a_lone_embedded_column_computes_the_same() -> None:
-    """No other input stands before its point, and no array of nothing stands for none, which some runtimes refuse."""
+    """Its point is the only input of the next layer; no constant is an empty array, which some runtimes refuse."""
     layers = [{"type": "embedding", "column": "kind", "dimensions": 2}]
     encoders = encoders_of(mixed(features=("kind",), network={"layers": layers}))
     resolved = [layers[0] | {"position": 0, "categories": 4}, {"type": "dense", "units": 3, "activation": "softmax"}]
     of = random_network(resolved, encoders)
     assert_same(of, MIXED)
-    assert all(0 not in tensor.dims for tensor in onnx.load_from_string(to_onnx(of)).graph.initializer)
+    assert all(0 not in tensor.dims for tensor in onnx.load_from_string(to_onnx(published(of))).graph.initializer)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_activation_computes_the_same(name: str, dtype: Any) -> None:
-    """Hidden, from -40 to 40, where exponentials are tested; its sum is what the linear output gives."""
+    """An activation in a hidden layer agrees from -40 to 40, where exponentials are large and small."""
     encoders = Encoders.model_validate(
         {
             "features": [{"type": "numeric", "name": "z", "median": 0.0, "mean": 0.0, "scale": 1.0}],
@@ -143,7 +146,7 @@ def test_every_activation_computes_the_same(name: str, dtype: Any) -> None:
 @pytest.mark.parametrize("embedded", [False, True])
 @pytest.mark.parametrize("target", ["label", ("price",), ("red", "round")])
 def test_an_unknown_category_is_pooled_or_gives_nothing(embedded: bool, target: Any) -> None:
-    """Where the column pools it the file predicts as we do; where we refuse, a graph can only say NaN and no class."""
+    """If the column pools it the file predicts as we do; if we refuse the row, the graph gives NaN and no class."""
     layers: list[Any] = [{"type": "embedding", "column": "kind"}] if embedded else []
     loss = "binary_cross_entropy" if "red" in target else "auto"
     job = {"target": target, "network": {"layers": layers}, "training": {"loss": loss}}
@@ -151,8 +154,8 @@ def test_an_unknown_category_is_pooled_or_gives_nothing(embedded: bool, target: 
     assert_same(trained(mixed(**job), MIXED), rows)
     strict = trained(mixed(**job, columns={}), MIXED)
     with pytest.raises(DataError, match="never saw"):
-        predictor(strict).predict_table(rows)
-    found = run(to_onnx(strict), rows)
+        Predictor(strict).predict_table(rows)
+    found = run(to_onnx(published(strict)), rows)
     known = np.array([True, False, True] * 10)
     wanted = expected(strict, rows.filter(pa.array(known)))
     for name, values in found.items():
@@ -166,7 +169,7 @@ def test_an_unknown_category_is_pooled_or_gives_nothing(embedded: bool, target: 
 
 
 def test_a_missing_cell_counts_as_in_training() -> None:
-    """The most frequent category where training had no missing cell, else a category of its own."""
+    """It is the most frequent category if training had no missing cell, else a category of its own."""
     of = trained(mixed(), MIXED)
     rows = MIXED.set_column(3, "grade", pa.array([None] * 30, pa.string()))
     rows = rows.set_column(0, "size", pa.array([None] * 30, pa.float64()))
@@ -174,28 +177,29 @@ def test_a_missing_cell_counts_as_in_training() -> None:
 
 
 def test_columns_may_bear_any_name() -> None:
-    """Also those of our outputs, of our nodes, and of no identifier."""
+    """They may have the names of our outputs and nodes, and names that are no identifiers."""
     names = ["predictions", "layers.0.w", "number 1", "Größe / m²", "label", "x", "mean", "classes", "probabilities"]
     table = MIXED.rename_columns(names)
     layers = [{"type": "dense", "units": 2, "activation": "elu"}]
     of = trained(spec_of(features=names[:4], network={"layers": layers}), table)
-    found = run(to_onnx(of), table)
+    found = run(to_onnx(published(of)), table)
     assert list(found) == ["predictions_1", "probabilities"]
     assert found["predictions_1"].tolist() == expected(of, table)["predictions"]
 
 
 def test_the_same_weights_give_the_same_bytes() -> None:
-    """And say whose they are."""
+    """The same job gives the same file, whose metadata says which job, weights and epoch it is from."""
     of = trained(mixed(), MIXED)
-    content = to_onnx(of)
-    assert content == to_onnx(trained(mixed(), MIXED))
+    content = to_onnx(published(of))
+    assert content == to_onnx(published(trained(mixed(), MIXED)))
     model = onnx.load_from_string(content)
     assert model.producer_name == "gradmill"
     known = {prop.key: prop.value for prop in model.metadata_props}
-    assert (known["job_id"], known["weights_id"], known["epoch"]) == (of.job_id, of.weights_id, "5")
+    assert (known["job_id"], known["weights_id"], known["epoch"]) == (JOB_ID, WEIGHTS_ID, "5")
     assert {(known.domain, known.version) for known in model.opset_import} == {("", 17), ("ai.onnx.ml", 3)}
 
 
 def test_the_targets_here_are_of_every_kind() -> None:
+    """The jobs of these tests have the targets that their names say."""
     assert isinstance(encoders_of(mixed()).target, ClassTarget)
     assert isinstance(encoders_of(mixed(target="price")).target, NumberTarget)

@@ -1,4 +1,4 @@
-"""The generated PyTorch program, run on the safetensors file in a process of its own, against our own predict."""
+"""The generated PyTorch program, run on the safetensors file in its own process, predicts as we do."""
 
 import importlib.util
 import json
@@ -19,6 +19,7 @@ from tests.worker.networks.networks import (
     encoders_of,
     expected,
     mixed,
+    published,
     random_network,
     trained,
 )
@@ -38,8 +39,8 @@ def _pytorch() -> None:
 
 def assert_same(of: Trained, rows: pa.Table, folder: Path, tolerance: float = 1e-5) -> None:
     program, weights, table = folder / "program.py", folder / "weights.safetensors", folder / "rows.json"
-    program.write_text(to_pytorch(of))
-    weights.write_bytes(to_safetensors(of))
+    program.write_text(to_pytorch(published(of)))
+    weights.write_bytes(to_safetensors(published(of)))
     features = [code.name for code in of.encoders.features]
     table.write_text(json.dumps(rows.select(features).to_pylist()))
     said = subprocess.run([sys.executable, program, weights, table], capture_output=True, text=True, check=False)
@@ -55,6 +56,7 @@ def assert_same(of: Trained, rows: pa.Table, folder: Path, tolerance: float = 1e
 
 
 def test_a_trained_network_predicts_the_same(tmp_path: Path) -> None:
+    """A network trained on the digits gives PyTorch's answers."""
     table = make_table(BuiltinDataset(source="builtin", name="digits"))
     assert_same(trained(spec_of(dataset={"source": "builtin", "name": "digits"}), table), table, tmp_path)
 
@@ -63,7 +65,7 @@ def test_a_trained_network_predicts_the_same(tmp_path: Path) -> None:
     ("target", "loss"), [("label", "auto"), (("red", "round"), "binary_cross_entropy"), ("count", "poisson")]
 )
 def test_an_ensemble_on_categories_predicts_the_same(target: Any, loss: str, tmp_path: Path) -> None:
-    """With missing cells, an unknown category that is pooled, an embedding, and the members' spread."""
+    """Missing cells, a pooled unknown category, an embedding and the members' spread agree."""
     layers = [{"type": "embedding", "column": "kind", "dimensions": 3}, {"type": "dense", "units": 5}]
     training = {"loss": loss, "ensemble": 3}
     of = trained(mixed(target=target, features=FEATURES, network={"layers": layers}, training=training), MIXED)
@@ -71,7 +73,7 @@ def test_an_ensemble_on_categories_predicts_the_same(target: Any, loss: str, tmp
 
 
 def test_every_layer_and_activation_computes_the_same(tmp_path: Path) -> None:
-    """In float64, to twelve digits: each PyTorch module is the layer's own formula."""
+    """Each PyTorch module agrees with the layer's own formula, in float64."""
     several = [{"type": "dense", "units": 6, "activation": name} for name in ACTIVATIONS if name != "exponential"]
     output = {"type": "dense", "units": 3, "activation": "softmax"}
     of = random_network([*EVERY_LAYER, *several, output], encoders_of(mixed()), dtype=np.float64)
@@ -80,8 +82,8 @@ def test_every_layer_and_activation_computes_the_same(tmp_path: Path) -> None:
 
 
 def test_no_text_of_a_client_is_in_the_program() -> None:
-    """A column named like code stays in the file's metadata."""
+    """A column whose name is code stays in the weights file's metadata."""
     names = ['"); import os; (', "b", "c", "d", "label", *"efgh"]
     of = trained(spec_of(features=names[:4]), MIXED.rename_columns(names))
-    assert "import os" not in to_pytorch(of)
+    assert "import os" not in to_pytorch(published(of))
     assert "import os" in of.encoders.model_dump_json()

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import spec_of
-from worker.data.encoders import Encoders, NumericCode, fit_encoders
+from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, NumericCode, fit_encoders
 from worker.data.profiles import profile_table
 from worker.data.roles import assign_roles
 from worker.errors import DataError
 from worker.networks.ranges import WARNINGS_LIMIT, Ranges
-from worker.networks.rows import RowEncoder
+from worker.networks.rows import RowEncoder, check_encoded
 from worker.settings import Limits
 
 TABLE = pa.table(
@@ -32,6 +32,7 @@ def fitted(*features: str) -> Encoders:
 
 @pytest.mark.parametrize("features", [("age", "size"), ("age", "size", "city")])
 def test_every_form_is_encoded_alike(features: tuple[str, ...]) -> None:
+    """Lists, objects, columns, a table and an array of the same cells give the same matrix."""
     rows = RowEncoder(fitted(*features))
     columns = {name: TABLE[name].to_pylist() for name in features}
     lists = [list(row) for row in zip(*columns.values(), strict=True)]
@@ -55,12 +56,14 @@ def test_every_form_is_encoded_alike(features: tuple[str, ...]) -> None:
     ],
 )
 def test_faulty_columns_are_named(columns: dict[str, Any], said: str, row: int | None, column: str) -> None:
+    """An error in columns has the row and the column at fault."""
     with pytest.raises(DataError, match=said) as caught:
         RowEncoder(fitted("age", "size")).encode_columns(columns)
     assert (caught.value.row, caught.value.column) == (row, column)
 
 
 def test_an_array_has_the_features_and_only_numbers() -> None:
+    """An array needs a column for each feature, finite numbers, and a model without text features."""
     with pytest.raises(DataError, match="expected 2 columns, got 3"):
         RowEncoder(fitted("age", "size")).encode_array(np.zeros((1, 3)))
     with pytest.raises(DataError, match="too large"):
@@ -72,7 +75,7 @@ def test_an_array_has_the_features_and_only_numbers() -> None:
 
 @pytest.mark.parametrize("features", [("age", "size"), ("age", "size", "city")])
 def test_only_values_outside_the_training_range_draw_a_warning(features: tuple[str, ...]) -> None:
-    """The bounds themselves, their float32 copies, missing cells and categories draw none."""
+    """Neither the bounds, nor their float32 copies, nor missing cells or categories draw a warning."""
     rows = RowEncoder(fitted(*features))
     filled = [["Bonn"]] * (len(features) - 2)
 
@@ -88,6 +91,7 @@ def test_only_values_outside_the_training_range_draw_a_warning(features: tuple[s
 
 
 def test_a_float32_copy_of_a_bound_is_not_outside() -> None:
+    """Rounding to float32 moves a bound, but draws no warning."""
     bounds = np.array([5.1, 1e9 + 1, -0.3])
     codes = tuple(
         NumericCode(name=str(n), median=0, mean=0, scale=1, minimum=bound, maximum=bound)
@@ -98,13 +102,15 @@ def test_a_float32_copy_of_a_bound_is_not_outside() -> None:
     assert ranges.of_values(bounds[None] * 1.001).total == 3
 
 
-def test_all_are_counted_and_the_first_are_told() -> None:
+def test_all_are_counted_and_the_first_are_listed() -> None:
+    """The total counts every value outside; only the first ones are listed."""
     found = RowEncoder(fitted("age", "size")).encode([[30, 9]] * 100).warnings
     assert (found.total, len(found.first)) == (100, WARNINGS_LIMIT)
     assert [warning["row"] for warning in found.first] == list(range(WARNINGS_LIMIT))
 
 
 def test_weights_from_before_ranges_were_kept_load_and_warn_of_nothing() -> None:
+    """Encoders without a minimum and a maximum still load; they draw no warnings."""
     document = fitted("age", "size").model_dump(mode="json")
     for code in document["features"]:
         del code["minimum"], code["maximum"]
@@ -114,8 +120,59 @@ def test_weights_from_before_ranges_were_kept_load_and_warn_of_nothing() -> None
 
 
 def test_a_column_without_a_value_has_no_range() -> None:
+    """Where training saw no number there is no smallest and no largest one."""
     table = pa.table({"x": pa.array([None, None], pa.float64()), "label": ["a", "b"]})
     roles = assign_roles(spec_of(features=("x",)), profile_table(table, Limits()), Limits())
     (code,) = fit_encoders(table, roles).features
     assert isinstance(code, NumericCode)
     assert (code.minimum, code.maximum) == (None, None)
+
+
+ENCODERS = Encoders(
+    features=(
+        NumericCode(name="size", median=0, mean=1, scale=2),
+        CategoricalCode(name="city", categories=("a", "b", "c"), missing=False, most_frequent="a"),
+        CategoricalCode(name="colour", categories=("x", "y"), missing=True, most_frequent="x", embedded=True),
+    ),
+    target=ClassTarget(name="kind", classes=("n", "m")),
+)
+FLOAT = np.dtype(np.float32)
+
+
+def row(**changes: float) -> np.ndarray:
+    """Return a row: a number, three indicators, and the number of a colour, which is 3 for one never seen."""
+    return np.array([[changes.get("size", 0.5), 1, 0, 0, changes.get("colour", 3)]])
+
+
+def test_numbers_of_the_networks_type_are_not_copied() -> None:
+    """Encoded rows in the network's precision are used as they are; others are converted; no rows are no error."""
+    values = row().astype(FLOAT)
+    assert np.shares_memory(check_encoded(values, ENCODERS, FLOAT).x, values)
+    assert check_encoded(row(), ENCODERS, FLOAT).x.dtype == FLOAT
+    assert check_encoded(np.empty((0, 5)), ENCODERS, FLOAT).x.shape == (0, 5)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
+def test_every_category_and_the_one_never_seen_is_taken(number: int) -> None:
+    """An embedded column takes the number of each category, of a missing cell, and of a category never seen."""
+    assert check_encoded(row(colour=number), ENCODERS, FLOAT).x[0, 4] == number
+
+
+@pytest.mark.parametrize(
+    ("changes", "column", "said"),
+    [
+        ({"colour": 4}, "colour", "from 0 to 3"),
+        ({"colour": -1}, "colour", "from 0 to 3"),
+        ({"colour": 0.5}, "colour", "from 0 to 3"),
+        ({"size": np.nan}, None, "not finite at position 0"),
+        ({"size": 1e39}, None, "not finite at position 0"),
+    ],
+)
+def test_what_the_network_cannot_take_is_refused_by_row(
+    changes: dict[str, float], column: str | None, said: str
+) -> None:
+    """A number that is no category, or not finite, is refused with its row."""
+    values = np.concatenate([row(), row(**changes)])
+    with pytest.raises(DataError, match=said) as raised:
+        check_encoded(values, ENCODERS, FLOAT)
+    assert (raised.value.row, raised.value.column) == (1, column)

@@ -1,4 +1,4 @@
-"""What target and loss come to, and the pointers of what does not fit."""
+"""What follows from target and loss, and the pointers of what does not fit."""
 
 from typing import Any
 
@@ -35,12 +35,14 @@ def task_of(training: dict[str, Any] | None = None, **changes: Any) -> Task:
     ],
 )
 def test_the_output_follows_from_target_and_loss(loss: Any, target: Any, expected: tuple[Any, ...]) -> None:
+    """Kind, outputs, activation and objective follow from the loss and the target columns."""
     task = task_of({"loss": loss}, target=target, features=("kind", "grade") if target != "grade" else ("kind",))
     found = (task.kind, task.loss, task.outputs, task.activation, type(build_objective(task)).__name__)
     assert found == expected
 
 
 def test_a_losss_own_numbers_reach_it() -> None:
+    """delta, label_smoothing and the default quantile arrive in the objective."""
     huber = build_objective(task_of({"loss": {"type": "huber", "delta": 0.5}}, target="price"))
     assert huber.delta == 0.5  # type: ignore[attr-defined]
     smoothed = build_objective(task_of({"loss": {"type": "cross_entropy", "label_smoothing": 0.1}}))
@@ -83,6 +85,7 @@ def test_a_losss_own_numbers_reach_it() -> None:
 def test_what_does_not_fit_is_named_by_its_pointer(
     training: dict[str, Any], changes: dict[str, Any], pointer: str, said: str
 ) -> None:
+    """Each setting that the target can't have is refused with its pointer and the reason."""
     with pytest.raises(SpecError, match=said) as caught:
         task_of(training, **changes)
     assert caught.value.pointer == pointer
@@ -98,6 +101,7 @@ def test_what_does_not_fit_is_named_by_its_pointer(
     ],
 )
 def test_an_activation_that_the_loss_can_not_have_is_refused(loss: str, target: str, activation: str) -> None:
+    """The refusal points at the output's activation and names the one that was asked for."""
     with pytest.raises(SpecError, match=f"got {activation}") as caught:
         task_of({"loss": loss}, target=target, network={"layers": [], "output": {"activation": activation}})
     assert caught.value.pointer == "/network/output/activation"
@@ -113,12 +117,13 @@ def test_a_figure_of_probabilities_needs_such_as_add_up_to_1() -> None:
 
 
 def test_negative_counts_are_refused() -> None:
+    """A column with a negative number is no target of Poisson's loss."""
     with pytest.raises(SpecError, match="poisson needs counts"):
         task_of({"loss": "poisson"}, target="x", features=("kind",))
 
 
 def test_balanced_classes_count_alike_and_multiply_a_rows_weight() -> None:
-    """Of three rows of one class and one of the other, each class weighs 2 in sum; others count as theirs."""
+    """With three rows of one class and one of the other, each class weighs 2 in sum, in other parts too."""
     labels, train = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 3])
     task = task_of({"loss": {"type": "cross_entropy", "class_weights": "balanced"}})
     np.testing.assert_allclose(row_weights(task, labels, train, None), [2 / 3, 2 / 3, 2 / 3, 2, 2])
@@ -130,6 +135,7 @@ def test_balanced_classes_count_alike_and_multiply_a_rows_weight() -> None:
 
 
 def test_errors_of_numbers_are_in_the_users_units() -> None:
+    """rmse and mae are multiplied by the scale of the target; r2 needs none."""
     spec = job({"metrics": ["rmse", "mae", "r2"]}, target="price")
     metrics = build_metrics(spec, resolve_task(spec, roles_of(spec)), (20.0,))
     a, y = np.array([[1.0, 2.0]]), np.array([[0.0], [2.0]])
@@ -140,6 +146,6 @@ def test_errors_of_numbers_are_in_the_users_units() -> None:
 
 @pytest.mark.parametrize("loss", ["mean_squared_error", "mean_absolute_error", "log_cosh", "huber", "quantile"])
 def test_a_loss_is_named_alone_or_in_an_object(loss: str) -> None:
-    """Both forms come to the same objective."""
+    """Both forms give the same objective."""
     alone, within = (task_of({"loss": form}, target="price") for form in (loss, {"type": loss}))
     assert (alone.loss, type(build_objective(alone))) == (within.loss, type(build_objective(within)))

@@ -10,14 +10,12 @@ from worker.errors import StateError
 from worker.records.blobs import CHUNK_BYTES, read_blob, write_blob
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.imports import publish_import
-from worker.records.models import find_version, register_version
 from worker.records.predictions import delete_prediction, submit_prediction
-from worker.records.registry import delete_model, delete_version
 from worker.records.sessions import Database
 from worker.records.submission import Plan, submit_job
 from worker.records.tables import Blob, Chunk, Weights
-from worker.records.transitions import ask
-from worker.records.weights import Recipe
+from worker.records.transitions import change_status
+from worker.records.versions import delete_model, delete_version, find_version, register_version
 
 CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) + b"the rest"
 
@@ -26,7 +24,9 @@ CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) + b"the rest"
 def weights_id(database: Database) -> str:
     """Imported weights in two chunks, that are version 1 of the model a."""
     blob_id = write_blob(database, DEFAULT_PROJECT, CONTENT)
-    weights_id = database.write(lambda session: publish_import(session, DEFAULT_PROJECT, Recipe([], {}), blob_id))
+    weights_id = database.write(
+        lambda session: publish_import(session, DEFAULT_PROJECT, {"network": [], "encoders": {}}, blob_id)
+    )
     register(database, "a", weights_id)
     return weights_id
 
@@ -41,7 +41,7 @@ def left(database: Database) -> list[int | None]:
 
 
 def test_imported_weights_have_no_job(database: Database, weights_id: str) -> None:
-    """And their bytes are whole, however many chunks they take."""
+    """Their row names no job, and their bytes are whole however many chunks they take."""
     with database.reading() as session:
         assert find_version(session, DEFAULT_PROJECT, "a")[1:] == (1, weights_id, None)
         row = session.get_one(Weights, weights_id)
@@ -51,6 +51,7 @@ def test_imported_weights_have_no_job(database: Database, weights_id: str) -> No
 
 
 def test_they_go_with_the_last_version_that_serves_them(database: Database, weights_id: str) -> None:
+    """Imported weights and their bytes are deleted with their last version, whichever model that belongs to."""
     register(database, "b", weights_id)
     database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
     assert left(database) == [1, 1, 2]
@@ -68,7 +69,7 @@ def test_they_stay_while_a_job_or_a_prediction_needs_them(database: Database, we
         database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
     with database.reading() as session:
         assert find_version(session, DEFAULT_PROJECT, "a").version == 1
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, submitted["id"], "cancel"))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, submitted["id"], "cancel"))
     predicted: dict[str, Any] = {"weights_id": weights_id, "served": {}, "dataset": {}, "options": {}}
     waiting, *_ = database.write(
         lambda session: submit_prediction(session, DEFAULT_PROJECT, **predicted, waiting_limit=9)

@@ -12,12 +12,12 @@ from worker.errors import LeaseLostError
 from worker.records.clock import seconds_from_now
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim, claim_job, expired_jobs, guard, held_status, rescue_job
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job
-from worker.records.transitions import ask, end_attempt
+from worker.records.transitions import change_status, end_attempt
 from worker.records.workers import expire_leases
 
 
@@ -47,6 +47,7 @@ def test_claim_is_given_to_one_worker_only(database: Database, submit: Callable[
 
 
 def test_a_claim_raises_the_attempt_and_tells_watchers(database: Database, claimed: Callable[..., Claim]) -> None:
+    """The row names its owner and its start, and the change is an event."""
     claim = claimed()
     assert claim.attempt == 1
     with database.reading() as session:
@@ -95,7 +96,7 @@ def test_a_renewed_lease_is_left_alone(database: Database, claimed: Callable[...
 def test_of_many_rescuers_and_its_owner_one_moves_the_job(
     database: Database, claimed: Callable[..., Claim], finishes: bool
 ) -> None:
-    """Its lease has run out; several rescue it at once, perhaps while its owner ends it: one of them does."""
+    """Its lease has expired, and several rescue it at once, perhaps while its owner ends it: exactly one succeeds."""
     for _ in range(5):
         claim = claimed()
         expire = update(Job).where(Job.id == claim.job_id).values(lease_until=seconds_from_now(-1))
@@ -128,13 +129,15 @@ def test_of_many_rescuers_and_its_owner_one_moves_the_job(
 def test_the_orphan_of_a_cancel_or_pause_becomes_that(
     database: Database, claimed: Callable[..., Claim], change: str, left_in: str
 ) -> None:
+    """If a worker dies while it is asked to cancel or pause, rescue does what the client asked for."""
     claim = claimed(lease_seconds=0.05)
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, claim.job_id, change))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, claim.job_id, change))
     time.sleep(0.1)
     assert database.write(lambda session: rescue_job(session, claim.job_id, 1)) == left_in
 
 
 def test_the_third_crash_without_an_epoch_fails_the_job(database: Database, claimed: Callable[..., Claim]) -> None:
+    """Twice the job is queued again; the third time it fails as crashed."""
     job_id = claimed(lease_seconds=0.01).job_id
     statuses = []
     for attempt in (1, 2, 3):
@@ -151,7 +154,7 @@ def test_the_third_crash_without_an_epoch_fails_the_job(database: Database, clai
 def test_the_leases_of_a_process_that_was_seen_to_die_end_at_once(
     database: Database, submit: Callable[..., Snapshot]
 ) -> None:
-    """Those of that worker's process alone; rescue then frees them though their time has not run out."""
+    """Only the leases of that worker's process end; rescue then frees its jobs though their time has not run out."""
 
     def claim(owner: str, pid: int) -> str:
         job_id = submit()["id"]
@@ -167,6 +170,7 @@ def test_the_leases_of_a_process_that_was_seen_to_die_end_at_once(
 
 
 def test_the_third_death_is_told_with_its_cause(database: Database, claimed: Callable[..., Claim]) -> None:
+    """The error of a crashed job names the signal that ended its last process."""
     claim = claimed()
     for attempt in (1, 2, 3):
         database.write(
@@ -187,8 +191,10 @@ def test_the_third_death_is_told_with_its_cause(database: Database, claimed: Cal
 def test_the_database_itself_refuses_to_change_a_final_status(
     database: Database, claimed: Callable[..., Claim], status: str
 ) -> None:
-    """Whoever asks, by whatever statement; other columns may still change."""
+    """It refuses whatever statement asks; other columns may still change."""
     claim = claimed()
+    if status == "cancelled":
+        database.write(lambda session: change_status(session, DEFAULT_PROJECT, claim.job_id, "cancel"))
     database.write(lambda session: end_attempt(session, claim, status))
 
     def change(**values: object) -> None:

@@ -25,7 +25,7 @@ SHORT = Retention(idempotency_keys_days=1, events_days=1, snapshots_days=1)
 
 
 def age(database: Database, *tables: type[Event | Weights | IdempotencyKey | Blob]) -> None:
-    """Two days pass for these rows."""
+    """Make these rows two days older."""
 
     def work(session):  # type: ignore[no-untyped-def]
         for table in tables:
@@ -49,6 +49,7 @@ def swept(database: Database, datasets: Datasets) -> Callable[[Retention], None]
 def test_an_old_jobs_events_and_snapshots_go_and_its_curve_end_and_weights_stay(
     database: Database, runner: Runner, submit: Submit, swept: Callable[[Retention], None]
 ) -> None:
+    """After its term a job that has ended keeps its epochs, its end and its final weights, and no other bytes."""
     job_id = submit(training={"epochs": 20})["id"]
     runner.run_job(job_id)
     assert count(database, Weights) > 5
@@ -66,6 +67,7 @@ def test_an_old_jobs_events_and_snapshots_go_and_its_curve_end_and_weights_stay(
 def test_what_is_young_or_running_or_served_stays(
     database: Database, runner: Runner, submit: Submit, swept: Callable[[Retention], None]
 ) -> None:
+    """Neither young rows, nor events of a job that waits, nor a snapshot that a model serves are deleted."""
     done = submit(training={"epochs": 3})["id"]
     runner.run_job(done)
     before = [count(database, table) for table in (Event, Weights, Blob)]
@@ -94,6 +96,7 @@ def test_what_is_young_or_running_or_served_stays(
 def test_without_a_term_nothing_is_forgotten(
     database: Database, runner: Runner, submit: Submit, swept: Callable[[Retention], None]
 ) -> None:
+    """A retention of None keeps everything."""
     runner.run_job(submit(training={"epochs": 3})["id"])
     age(database, Event, Weights)
     before = [count(database, table) for table in (Event, Weights, Blob)]
@@ -123,7 +126,7 @@ def test_keys_are_swept_a_few_at_a_time(database: Database) -> None:
 def test_an_upload_that_died_half_way_is_swept_after_an_hour(
     database: Database, datasets: Datasets, tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bytes that no row names; those of a row stay, and so does what is just being written."""
+    """Bytes that no row names are deleted; those of a row stay, and so does what is just being written."""
     kept, _ = datasets.store(DEFAULT_PROJECT, "kept", b"x,y\n1,2\n3,4\n", "text/csv")
     storage = Storage(f"{tmp_path}/storage")
     torn = "dst_01938c6e9f3a7c0e8d5a4b3c2d1e0f9a"

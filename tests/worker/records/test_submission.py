@@ -9,12 +9,12 @@ from tests.conftest import spec_of
 from worker.errors import IdempotencyError, StateError
 from worker.records.idempotency import Answered, Request
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import count_by_status, list_jobs, queue_positions
 from worker.records.lease import Claim
-from worker.records.listing import count_by_status, list_jobs, queue_positions
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.submission import Plan, submit_job
-from worker.records.workers import queue_figures, undelivered_jobs
+from worker.records.workers import queue_figures, undelivered
 
 PLAN = Plan(features=[], classes=None, parameters=1, layers=[])
 
@@ -26,6 +26,7 @@ def submitted(database: Database, request: Request | None, limit: int = 100) -> 
 
 
 def test_a_repeat_with_the_same_key_gets_the_same_answer(database: Database) -> None:
+    """No second job is made; the same key with another request is an error."""
     first = submitted(database, Request("key", "a" * 64))
     assert not first.replayed
     assert submitted(database, Request("key", "a" * 64)) == first._replace(replayed=True)
@@ -52,12 +53,14 @@ def test_equal_requests_at_once_make_one_job(database: Database) -> None:
 
 
 def test_a_full_queue_takes_no_more(database: Database) -> None:
+    """One job over the limit is refused, and the message says the limit."""
     submitted(database, None, limit=1)
     with pytest.raises(StateError, match="the limit is 1"):
         submitted(database, None, limit=1)
 
 
 def test_lists_are_newest_first_in_pages_and_filtered(database: Database, submit: Callable[..., Snapshot]) -> None:
+    """The filters are tag, name and status, within the project; places in the queue count from the oldest job."""
     ids = [submit(name=f"job {n}", tags=["even"] if n % 2 == 0 else ["odd"])["id"] for n in range(5)]
     with database.reading() as session:
         page, more = list_jobs(session, DEFAULT_PROJECT, limit=3)
@@ -76,6 +79,7 @@ def test_lists_are_newest_first_in_pages_and_filtered(database: Database, submit
 def test_the_queue_knows_its_depth_and_age(
     database: Database, submit: Callable[..., Snapshot], claimed: Callable[..., Claim]
 ) -> None:
+    """It counts the jobs that wait and run, and finds those whose message may be lost."""
     claimed()
     job_id = submit()["id"]
     with database.reading() as session:
@@ -83,5 +87,5 @@ def test_the_queue_knows_its_depth_and_age(
         assert (figures.depth, figures.running) == (1, 1)
         assert figures.oldest_seconds is not None
         assert 0 <= figures.oldest_seconds < 10
-        assert undelivered_jobs(session, older_than_seconds=60, limit=5) == []
-        assert undelivered_jobs(session, older_than_seconds=-1, limit=5) == [job_id]
+        assert undelivered(session, older_than_seconds=60, limit=5) == []
+        assert undelivered(session, older_than_seconds=-1, limit=5) == [job_id]

@@ -1,4 +1,4 @@
-"""How jobs end: perfectly, by divergence, by bad data, by a limit, by a fault of ours, each in words."""
+"""How jobs end: perfectly, by divergence, by bad data, by a limit, or by a fault of ours. Each error says why."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy import update
 from tests.conftest import spec_of
 from worker.errors import StateError
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.listing import get_job
+from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job
@@ -32,7 +32,7 @@ def read_job(database: Database, job_id: str) -> Job:
 def test_weights_ruined_by_the_last_step_are_not_published(
     database: Database, runner: Runner, submit: Submit, early_stopping: object, fraction: float
 ) -> None:
-    """One step is one epoch, its loss is finite, and what it leaves is not: diverged, with nothing to serve."""
+    """The only step has a finite loss and leaves weights that are not: diverged, and nothing is published."""
     job_id = submit(
         dataset={"source": "builtin", "name": "diabetes"}, target="target",
         network={"layers": [{"type": "dense", "units": 256}] * 8},
@@ -52,6 +52,7 @@ def test_weights_ruined_by_the_last_step_are_not_published(
 def test_a_specification_that_this_version_refuses_fails_in_words(
     database: Database, runner: Runner, submit: Submit
 ) -> None:
+    """A job that was stored by a version that allowed more fails with the pointer of what is refused."""
     job_id = submit()["id"]
     spec = spec_of().model_dump(mode="json") | {"of_another_version": 1}
     database.write(lambda session: session.execute(update(Job).where(Job.id == job_id).values(spec=spec)))
@@ -63,7 +64,7 @@ def test_a_specification_that_this_version_refuses_fails_in_words(
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_divergence_fails_the_job_with_its_epoch_and_advice(database: Database, runner: Runner, submit: Submit) -> None:
-    """The error names the epoch and a smaller rate; every epoch before it stands in the curve, finite."""
+    """The error names the epoch and a smaller rate; every epoch before it is in the curve, finite."""
     job_id = submit(
         dataset={"source": "builtin", "name": "diabetes"}, target="target",
         training={"epochs": 500, "optimizer": {"type": "sgd", "learning_rate": 2.0}},
@@ -80,7 +81,7 @@ def test_divergence_fails_the_job_with_its_epoch_and_advice(database: Database, 
 def test_data_that_does_not_fit_any_more_fails_the_job_in_words(
     database: Database, runner: Runner, submit: Submit
 ) -> None:
-    """A stored specification that this table can't meet ends as invalid_data with what was wrong."""
+    """A stored specification that does not fit its table fails as `invalid_data`, and the message says where."""
     job_id = submit()["id"]
     database.write(
         lambda session: session.execute(
@@ -95,6 +96,7 @@ def test_data_that_does_not_fit_any_more_fails_the_job_in_words(
 
 
 def test_max_seconds_ends_a_job_as_timed_out(database: Database, runner: Runner, submit: Submit) -> None:
+    """The error names the limit that the job had set."""
     job_id = submit(training={"epochs": 1_000_000, "max_seconds": 0.2})["id"]
     assert runner.run_job(job_id) == "failed"
     error = read_job(database, job_id).error
@@ -105,6 +107,8 @@ def test_max_seconds_ends_a_job_as_timed_out(database: Database, runner: Runner,
 def test_an_error_of_ours_fails_the_job_without_its_text(
     database: Database, runner: Runner, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The record has the code `internal`; the text, which may hold a path, goes to the log only."""
+
     def broken(*_: object) -> None:
         raise RuntimeError("/secret/path")
 
@@ -117,7 +121,7 @@ def test_an_error_of_ours_fails_the_job_without_its_text(
 
 
 def test_a_job_that_learns_all_there_is_to_learn_ends(database: Database, runner: Runner, submit: Submit) -> None:
-    """A training loss of exactly 0 is nothing to stumble over, in words about the curve or anywhere."""
+    """A training loss of exactly 0 breaks nothing, such as the hints about the curve."""
     job_id = submit(
         dataset={"source": "builtin", "name": "xor"}, target="label",
         network={"layers": [{"type": "dense", "units": 32}]},
@@ -132,14 +136,15 @@ def test_a_job_that_learns_all_there_is_to_learn_ends(database: Database, runner
 def test_words_about_a_curve_do_not_cost_a_job_its_end(
     runner: Runner, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.running.last_words.hints_of", lambda _: 1 / 0)
+    """A fault in the hints leaves the job succeeded."""
+    monkeypatch.setattr("worker.running.run.hints_of", lambda _: 1 / 0)
     assert runner.run_job(submit()["id"]) == "succeeded"
 
 
 def test_a_monitor_without_a_figure_fails_the_job_with_a_word_about_it(
     database: Database, runner: Runner, submit: Submit
 ) -> None:
-    """Twenty-two rows, of one class but for one: the validation part has a single class, and no ROC AUC."""
+    """All but one of 22 rows are of one class: the validation part has a single class, and so no ROC AUC."""
     columns = ["x", "label"]
     rows = [[float(n), "b" if n == 0 else "a"] for n in range(22)]
     job_id = submit(

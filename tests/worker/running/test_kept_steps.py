@@ -1,4 +1,4 @@
-"""Kept steps in the record: each once, whole, whatever stops the run; and gone with their job."""
+"""Kept steps in the record: each once and whole, whatever stops the run; deleted with their job."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ from worker.intake.cost import REPLAY_BYTES
 from worker.intake.datasets import Datasets
 from worker.intake.design import design_job
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import delete_job
 from worker.records.kept_steps import list_steps, read_step
-from worker.records.listing import delete_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Chunk, Job, KeptStep
@@ -30,7 +30,7 @@ STEPS = {"replay_steps": [2, 4, 7], "validation": {"fraction": 0.2}}
 
 
 def test_a_job_keeps_the_steps_that_it_was_asked_for(database: Database, runner: Runner, submit: Submit) -> None:
-    """The weights that the last step of an epoch ended in are that epoch's, by their sha256."""
+    """The weights after the last step of an epoch have the sha256 of that epoch's snapshot."""
     job_id = submit(training=STEPS)["id"]
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:
@@ -55,7 +55,7 @@ def test_a_job_keeps_the_steps_that_it_was_asked_for(database: Database, runner:
 def test_a_step_is_kept_once_whatever_stops_the_run(
     database: Database, runner: Runner, submit: Submit, shutdown: threading.Event
 ) -> None:
-    """Released after each of its first steps, in the middle of an epoch: the same bytes as of a run in one piece."""
+    """A run that is released after each of its first steps keeps the same bytes as a run in one piece."""
     whole, pieces = submit(training=STEPS)["id"], submit(training=STEPS)["id"]
     assert runner.run_job(whole) == "succeeded"
     shutdown.set()
@@ -74,7 +74,7 @@ def test_a_step_is_kept_once_whatever_stops_the_run(
 def test_a_step_that_is_made_again_is_not_written_again(
     database: Database, runner: Runner, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A killed attempt had flushed it; the next starts from the beginning and makes the same step."""
+    """A killed attempt had recorded the step; the next starts from the beginning and repeats it."""
     job_id = submit(training=STEPS)["id"]
     stop = RuntimeError("killed")
 
@@ -82,7 +82,7 @@ def test_a_step_that_is_made_again_is_not_written_again(
         raise stop
 
     monkeypatch.setattr("worker.running.run.evaluate", killed)
-    monkeypatch.setattr("worker.running.run._Attempt._fail", lambda *_: None)
+    monkeypatch.setattr("worker.running.run.JobAttempt.fail", lambda *_: None)
     assert runner.run_job(job_id) is None
     monkeypatch.undo()
     with database.reading() as session:
@@ -96,6 +96,7 @@ def test_a_step_that_is_made_again_is_not_written_again(
 
 
 def test_kept_steps_go_with_their_job(database: Database, runner: Runner, submit: Submit) -> None:
+    """Deleting a job deletes its steps and their bytes."""
     job_id = submit(training=STEPS)["id"]
     assert runner.run_job(job_id) == "succeeded"
     database.write(lambda session: delete_job(session, DEFAULT_PROJECT, job_id))
@@ -121,6 +122,7 @@ def test_kept_steps_go_with_their_job(database: Database, runner: Runner, submit
 def test_steps_that_can_not_be_kept_are_refused_at_submission(
     datasets: Datasets, training: dict[str, object], layers: list[object], pointer: str, said: str
 ) -> None:
+    """Past the end of the run, of a network that has no single step, or too large: named by its pointer."""
     spec = spec_of(training=training, network={"layers": layers})
     with pytest.raises(SpecError, match=said) as refused:
         design_job(spec, DEFAULT_PROJECT, datasets, Limits())
@@ -130,7 +132,7 @@ def test_steps_that_can_not_be_kept_are_refused_at_submission(
 def test_the_bytes_of_a_kept_step_are_within_what_was_reckoned(
     database: Database, runner: Runner, submit: Submit, datasets: Datasets
 ) -> None:
-    """The memory that a job is said to take has room for the step."""
+    """The memory estimate of a job has room for the steps that it keeps."""
     layers = [{"type": "dense", "units": 20}, {"type": "layer_norm"}, {"type": "dropout", "rate": 0.2}]
     plain, watched = (
         design_job(spec_of(network={"layers": layers}, training=training), DEFAULT_PROJECT, datasets, Limits()).cost

@@ -10,7 +10,7 @@ from worker.settings import Limits
 
 
 def test_columns_are_scaled_by_the_training_part_alone() -> None:
-    """Mean and scale are those of the rows that are trained on; nothing of the other parts leaks into them."""
+    """Mean and scale are those of the training rows; nothing of the other parts leaks into them."""
     spec = spec_of(training={"test": {"fraction": 0.3}})
     table = make_table(spec.dataset)  # type: ignore[arg-type]
     loaded = load(spec, table, Limits())

@@ -16,10 +16,11 @@ from worker.data.storage import Storage
 from worker.errors import LeaseLostError, NotFoundError, SpecError, StateError
 from worker.intake.datasets import Datasets
 from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
 from worker.records.clock import seconds_from_now
 from worker.records.datasets import delete_dataset
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
-from worker.records.listing import delete_job
+from worker.records.jobs import delete_job
 from worker.records.predictions import (
     PredictionClaim,
     claim_prediction,
@@ -33,7 +34,7 @@ from worker.records.predictions import (
 )
 from worker.records.sessions import Database
 from worker.records.tables import Prediction
-from worker.records.weights import newest_weights_id, read_weights
+from worker.records.weights import find_weights, newest_weights_id
 from worker.records.workers import expire_leases, holds_any
 from worker.rescue import rescue_expired, ring_undelivered, sweep_all
 from worker.running import predicting
@@ -66,7 +67,7 @@ def weights_id(database: Database, runner: Runner, submit: Callable[..., Any]) -
 
 @pytest.fixture
 def ask(database: Database, weights_id: str) -> Callable[..., str]:
-    """Submit the prediction of a table; its id."""
+    """Submit the prediction of a table, and return its id."""
 
     def ask(dataset: dict[str, Any] = IRIS, **changes: Any) -> str:
         asked = {"weights_id": weights_id, "served": {}, "options": {}, "waiting_limit": 100} | changes
@@ -113,7 +114,7 @@ def test_a_tables_result_is_what_its_rows_predict(
     storage: Storage,
     monkeypatch: Any,
 ) -> None:
-    """In batches of 64 as in one piece, in the table's order."""
+    """A table in batches of 64 gives what it gives in one piece, in its order."""
     monkeypatch.setattr(predicting, "ROWS_AT_ONCE", 64)
     prediction_id = ask()
     assert predictor.run_prediction(prediction_id) == "succeeded"
@@ -123,9 +124,9 @@ def test_a_tables_result_is_what_its_rows_predict(
     assert len(content) == row.result_bytes
     result = pa.ipc.open_stream(content).read_all()
     with database.reading() as session:
-        weights, arrays = read_weights(session, weights_id)
+        trained = read_trained(session, weights_id)
     table = make_table(BuiltinDataset(source="builtin", name="iris"))
-    expected = Predictor(weights.network, weights.encoders, arrays).predict_table(table)
+    expected = Predictor(trained).predict_table(table)
     assert result["prediction"].to_pylist() == expected.predictions
     found = [result[f"probability of {name}"].to_pylist() for name in expected.classes or ()]
     assert [list(row) for row in zip(*found, strict=True)] == [
@@ -136,6 +137,7 @@ def test_a_tables_result_is_what_its_rows_predict(
 def test_the_options_are_kept(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], storage: Storage
 ) -> None:
+    """The columns of the result are those that the options ask for."""
     prediction_id = ask(options={"top_k": 1, "probabilities": False})
     predictor.run_prediction(prediction_id)
     result = pa.ipc.open_stream(storage.read(read(database, prediction_id).storage_key or "")).read_all()
@@ -145,7 +147,7 @@ def test_the_options_are_kept(
 def test_a_fault_in_a_table_is_named_by_its_row(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], datasets: Datasets, monkeypatch: Any
 ) -> None:
-    """Counted over the whole table, not the batch; and nothing is stored."""
+    """The row is counted over the whole table, not within its batch, and nothing is stored."""
     monkeypatch.setattr(predicting, "ROWS_AT_ONCE", 2)
     lines = [f"{cell},1,1,1" for cell in (5, 5, 5, "1e300", 5)]
     dataset = upload(datasets, "\n".join(["sepal length,sepal width,petal length,petal width", *lines]) + "\n")
@@ -169,6 +171,7 @@ def test_a_fault_in_a_table_is_named_by_its_row(
 def test_what_went_meanwhile_ends_in_the_record(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], changes: dict[str, Any], said: str
 ) -> None:
+    """A table or weights that were deleted, or that do not fit, fail the prediction as `invalid_data` in words."""
     prediction_id = ask()
     changed = update(Prediction).where(Prediction.id == prediction_id).values(**changes)
     database.write(lambda session: session.execute(changed))
@@ -180,7 +183,7 @@ def test_what_went_meanwhile_ends_in_the_record(
 
 
 def test_what_is_gone_already_is_refused_at_once(ask: Callable[..., str]) -> None:
-    """Weights and tables are held by the transaction that submits, so that they are there when it commits."""
+    """The transaction that submits locks the weights and the table, and refuses those that do not exist."""
     with pytest.raises(NotFoundError):
         ask(weights_id="wts_" + "0" * 32)
     with pytest.raises(SpecError, match="/dataset/id"):
@@ -195,7 +198,7 @@ def test_a_category_is_read_alike_whatever_stands_beside_it(
     ask: Callable[..., str],
     datasets: Datasets,
 ) -> None:
-    """A table in which every category looks like a number: it stays the text that training saw."""
+    """In a table whose categories all look like numbers they stay the text that training saw."""
     lines = [f"{('1.50', '2.50', 'x')[n % 3]},{n},{'ab'[n % 2]}" for n in range(30)]
     job_id = submit(dataset=upload(datasets, "\n".join(["size,n,label", *lines]) + "\n"))["id"]
     assert runner.run_job(job_id) == "succeeded"
@@ -208,6 +211,7 @@ def test_a_category_is_read_alike_whatever_stands_beside_it(
 def test_a_prediction_is_given_to_one_worker_only(
     database: Database, predictor: TablePredictor, claimed: Callable[..., PredictionClaim]
 ) -> None:
+    """A prediction that another holds is not attempted, and neither is an id that names none."""
     claim = claimed()
     assert predictor.run_prediction(claim.prediction_id) is None
     for nonsense in ("prd_x", "job_" + "0" * 32, "prd_" + "0" * 32):
@@ -217,6 +221,7 @@ def test_a_prediction_is_given_to_one_worker_only(
 def test_a_worker_that_is_told_to_stop_gives_it_back(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], shutdown: threading.Event
 ) -> None:
+    """It is queued again without a crash, and the next attempt ends it."""
     prediction_id = ask()
     shutdown.set()
     assert predictor.run_prediction(prediction_id) == "queued"
@@ -229,7 +234,7 @@ def test_a_worker_that_is_told_to_stop_gives_it_back(
 def test_an_attempt_that_lost_its_lease_writes_nothing(
     database: Database, claimed: Callable[..., PredictionClaim]
 ) -> None:
-    """Freed and taken by another: each write of the first is refused; and so it is after a deletion."""
+    """Once another attempt has the row, or it was deleted, each write of the first is refused."""
     first = claimed(lease_seconds=-1)
     assert database.write(lambda session: rescue_prediction(session, first.prediction_id, 1)) == "queued"
     second = claim_of(database, first.prediction_id)
@@ -255,7 +260,7 @@ def test_a_result_that_came_too_late_is_named_by_no_row_and_swept(
     datasets: Datasets,
     monkeypatch: Any,
 ) -> None:
-    """The lease is lost while the bytes are written: an hour later they are gone, and those of a success are not."""
+    """Bytes whose attempt lost its lease are deleted an hour later; those of a success are kept."""
     good, late = ask(), ask()
     predictor.run_prediction(good)
 
@@ -274,6 +279,7 @@ def test_a_result_that_came_too_late_is_named_by_no_row_and_swept(
 
 
 def test_the_third_crash_fails_it(database: Database, ask: Callable[..., str]) -> None:
+    """Two crashes queue it again; the third fails it as `crashed`, and the message says how its process died."""
     prediction_id = ask()
     for attempt, expected in ((1, "queued"), (2, "queued"), (3, "failed")):
         claim_of(database, prediction_id, owner="one", pid=7)
@@ -289,7 +295,7 @@ def test_the_third_crash_fails_it(database: Database, ask: Callable[..., str]) -
 def test_rescue_frees_and_rings_for_predictions_too(
     database: Database, claimed: Callable[..., PredictionClaim], ask: Callable[..., str], redis_url: str
 ) -> None:
-    """An expired one is queued and rung for; one whose message was lost is rung for again; a living one is left."""
+    """An expired one is queued and rung for, one whose message was lost is rung for, a running one is left alone."""
     doorbell = doorbell_of(redis_url)
     dead, alive = claimed(lease_seconds=-1), claimed(owner="wrk_other")
     assert rescue_expired(database, doorbell) == [dead.prediction_id]
@@ -312,11 +318,11 @@ def test_rescue_frees_and_rings_for_predictions_too(
 def test_what_a_waiting_prediction_needs_is_not_deleted(
     database: Database, predictor: TablePredictor, ask: Callable[..., str], datasets: Datasets, weights_id: str
 ) -> None:
-    """Neither the weights' job nor the table; once it is over both may go, and its result stays."""
+    """Its weights' job and its table can't be deleted until it is over; its result outlives both."""
     dataset = upload(datasets, "sepal length,sepal width,petal length,petal width\n5,1,1,1\n")
     prediction_id = ask(dataset)
     with database.reading() as session:
-        job_id = read_weights(session, weights_id)[0].job_id
+        job_id = find_weights(session, weights_id).job_id
     assert job_id is not None
     deletions: tuple[Callable[..., Any], ...] = (
         lambda session: delete_job(session, DEFAULT_PROJECT, job_id),
@@ -332,6 +338,7 @@ def test_what_a_waiting_prediction_needs_is_not_deleted(
 
 
 def test_too_many_waiting_are_refused_and_others_are_not_shown(database: Database, ask: Callable[..., str]) -> None:
+    """Past the limit the code is `queue_full`; a prediction of another project is not found."""
     first = ask(waiting_limit=1)
     with pytest.raises(StateError) as refused:
         ask(waiting_limit=1)
@@ -350,7 +357,7 @@ def test_an_old_prediction_that_is_over_goes_with_its_bytes(
     datasets: Datasets,
     monkeypatch: Any,
 ) -> None:
-    """One that is young, or that still waits however old, stays."""
+    """A young one is kept, and so is one that still waits, however old it is."""
     old, waiting, young = ask(), ask(), ask()
     predictor.run_prediction(old)
     predictor.run_prediction(young)

@@ -30,7 +30,7 @@ HALF_A_POINT = 0.005
 
 
 def table(name: str) -> tuple[Any, Any]:
-    """Standardised columns, and labels or a standardised target."""
+    """Return the standardised columns (rows, features), and labels or a standardised target."""
     source = make_table(BuiltinDataset.model_validate({"source": "builtin", "name": name}))
     *features, target = source.column_names
     x = np.stack([source[column].to_numpy() for column in features], axis=1).astype(np.float64)
@@ -43,7 +43,7 @@ def table(name: str) -> tuple[Any, Any]:
 
 
 def peers_score(x: Any, y: Any, x_test: Any, y_test: Any, seed: int) -> tuple[float, list[Any]]:
-    """scikit-learn's figure on the test rows, and its first weights."""
+    """Return scikit-learn's figure on the test rows, and the weights that it began with."""
     kind = MLPRegressor if y.ndim > 1 else MLPClassifier
     options: dict[str, Any] = {
         "hidden_layer_sizes": (UNITS,), "alpha": 0.0, "batch_size": BATCH, "learning_rate_init": 0.001,

@@ -13,16 +13,17 @@ from sqlalchemy import func, select, update
 
 from tests.conftest import spec_of
 from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
 from worker.records.clock import seconds_from_now
 from worker.records.curves import read_curve
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.jobs import get_job
 from worker.records.lease import Claim, claim_job
-from worker.records.listing import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Checkpoint, Job
-from worker.records.transitions import ask, end_attempt
+from worker.records.transitions import change_status, end_attempt
 from worker.records.weights import newest_weights_id, read_weights
 from worker.running.recorder import snapshot_epochs
 from worker.running.run import Runner
@@ -59,7 +60,7 @@ def wait_for_epoch(database: Database, job_id: str, epoch: int) -> None:
 
 
 def stop_at_the_first_flush(runner: Runner, shutdown: threading.Event, job_id: str) -> None:
-    """Run the job, and raise the flag once its first epoch of this attempt is recorded: no matter of time."""
+    """Run the job, and have it stop as soon as the first epoch of this attempt is recorded."""
     announcements = itertools.count()
     stopping = replace(runner, announce=lambda _job_id: shutdown.set() if next(announcements) == 1 else None)
     assert stopping.run_job(job_id) == "queued"
@@ -67,7 +68,7 @@ def stop_at_the_first_flush(runner: Runner, shutdown: threading.Event, job_id: s
 
 
 def test_a_job_succeeds_with_its_whole_record(database: Database, runner: Runner, submit: Submit) -> None:
-    """Curve, snapshots, final weights, evaluation, test figures, and events in one numbering; nothing is left over."""
+    """It has a curve, snapshots, weights, an evaluation, and events in one numbering; nothing else is left over."""
     job_id = submit(training={"epochs": 10, "test": {"fraction": 0.2}})["id"]
     assert runner.run_job(job_id) == "succeeded"
     job = read_job(database, job_id)
@@ -91,8 +92,7 @@ def test_the_result_predicts_what_was_evaluated(database: Database, runner: Runn
     job_id = submit(training={"epochs": 60})["id"]
     runner.run_job(job_id)
     with database.reading() as session:
-        row, arrays = read_weights(session, newest_weights_id(session, job_id))
-        predictor = Predictor(row.network, row.encoders, arrays)
+        predictor = Predictor(read_trained(session, newest_weights_id(session, job_id)))
     table = runner.datasets.load(DEFAULT_PROJECT, spec_of().dataset)
     by_table = predictor.predict_table(table)
     assert np.mean(np.array(by_table.predictions) == table["label"].to_numpy(zero_copy_only=False)) > 0.9
@@ -105,6 +105,7 @@ def test_the_result_predicts_what_was_evaluated(database: Database, runner: Runn
 
 
 def test_a_regression_predicts_in_its_own_units(database: Database, runner: Runner, submit: Submit) -> None:
+    """y = 2 x1 - 3 x2 + 1 is learned from standardised numbers, and predicted as it is."""
     job_id = submit(
         dataset={"source": "generator", "name": "linear", "rows": 400, "noise": 0.01}, target="target",
         network={"layers": []}, training={"epochs": 200, "optimizer": {"type": "adam", "learning_rate": 0.01}},
@@ -114,14 +115,14 @@ def test_a_regression_predicts_in_its_own_units(database: Database, runner: Runn
     assert job.evaluation is not None
     assert job.evaluation["validation"]["metrics"]["r2"] > 0.999
     with database.reading() as session:
-        row, arrays = read_weights(session, newest_weights_id(session, job_id))
-    prediction = Predictor(row.network, row.encoders, arrays).predict_rows([[0.5, -0.5], {"x2": 0.0, "x1": 0.0}])
+        trained = read_trained(session, newest_weights_id(session, job_id))
+    prediction = Predictor(trained).predict_rows([[0.5, -0.5], {"x2": 0.0, "x1": 0.0}])
     np.testing.assert_allclose(prediction.predictions, [3.5, 1.0], atol=0.02)
     assert (prediction.classes, prediction.probabilities) == (None, None)
 
 
 def test_a_squared_error_of_a_category_trains_too(database: Database, runner: Runner, submit: Submit) -> None:
-    """The textbook's network: sigmoid outputs and a squared error on XOR."""
+    """The textbook network, sigmoid outputs with a squared error, learns XOR."""
     job_id = submit(
         dataset={"source": "builtin", "name": "xor"},
         network={
@@ -139,7 +140,7 @@ def test_a_squared_error_of_a_category_trains_too(database: Database, runner: Ru
 def test_stopped_by_a_deploy_and_resumed_has_the_same_bits(
     database: Database, runner: Runner, submit: Submit, shutdown: threading.Event
 ) -> None:
-    """SIGTERM checkpoints at the next batch and releases, no crash is counted, and the bits equal the golden run's."""
+    """SIGTERM takes a checkpoint at the next batch and releases the job; no crash counts, and the bits are the same."""
     training = {"epochs": 40, "batch_size": 8, "early_stopping": {"patience": 40}}
     network = {"layers": [{"type": "dense", "units": 64}, {"type": "dropout", "rate": 0.2}]}
     golden, job_id = (submit(training=training, network=network)["id"] for _ in range(2))
@@ -160,7 +161,7 @@ def test_stopped_by_a_deploy_and_resumed_has_the_same_bits(
 def test_a_killed_attempt_goes_on_from_its_checkpoint_and_repeats_its_bits(
     database: Database, runner: Runner, submit: Submit, shutdown: threading.Event, forgotten: int
 ) -> None:
-    """Epochs recorded after the last checkpoint are trained again and must be equal: no event says that they differ.
+    """Epochs recorded after the last checkpoint are trained again and are equal: no event says that they differ.
 
     forgotten: of the last two checkpoints; without any the job starts from its beginning.
     """
@@ -190,11 +191,12 @@ def test_a_killed_attempt_goes_on_from_its_checkpoint_and_repeats_its_bits(
 def test_a_running_job_obeys_within_a_second(
     database: Database, runner: Runner, submit: Submit, change: str, left_in: str
 ) -> None:
+    """A cancel or a pause ends the attempt at once; only a paused job keeps a checkpoint."""
     job_id = submit(**LONG)["id"]
     thread = in_background(runner, job_id)
     wait_for_epoch(database, job_id, 1)
     began = time.monotonic()
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, job_id, change))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, change))
     thread.join(timeout=10)
     assert time.monotonic() - began < 3
     job = read_job(database, job_id)
@@ -214,24 +216,24 @@ def test_a_cancel_is_seen_within_a_long_epoch(database: Database, runner: Runner
     thread = in_background(runner, job_id)
     while read_job(database, job_id).status != "running":
         time.sleep(0.01)
-    database.write(lambda session: ask(session, DEFAULT_PROJECT, job_id, "cancel"))
+    database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, "cancel"))
     thread.join(timeout=15)
     job = read_job(database, job_id)
     assert (job.status, job.epoch) == ("cancelled", 0)
 
 
 def test_a_cancel_that_follows_a_pause_wins(database: Database, claimed: Callable[..., Claim]) -> None:
-    """The worker was writing its checkpoint for the pause when the cancel was answered 200."""
+    """A cancel that is answered while the worker writes its checkpoint for a pause ends the job as cancelled."""
     claim = claimed()
     for change in ("pause", "cancel"):
-        database.write(lambda session, change=change: ask(session, DEFAULT_PROJECT, claim.job_id, change))
+        database.write(lambda session, change=change: change_status(session, DEFAULT_PROJECT, claim.job_id, change))
     assert database.write(lambda session: end_attempt(session, claim, "paused")) == "cancelled"
 
 
 def test_a_worker_that_lost_its_lease_stops_and_writes_nothing(
     database: Database, runner: Runner, submit: Submit
 ) -> None:
-    """Another attempt takes the job in mid-run: the first ends without a word, and no epoch of it follows."""
+    """Another attempt takes the job in mid-run: the first ends without a trace, and records no more epochs."""
     job_id = submit(**LONG)["id"]
     thread = in_background(runner, job_id)
     wait_for_epoch(database, job_id, 5)
@@ -253,10 +255,12 @@ def test_a_worker_that_lost_its_lease_stops_and_writes_nothing(
 
 @pytest.mark.parametrize("message", ["job_" + "0" * 32, "../../etc/passwd", "", "x" * 10_000])
 def test_a_message_about_nothing_does_nothing(runner: Runner, message: str) -> None:
+    """An id that names no job, or is none, starts no attempt and raises nothing."""
     assert runner.run_job(message) is None
 
 
 def test_snapshots_are_log_spaced_and_bounded() -> None:
+    """The first and the last epoch are among them; there are at most `count`, and at most 64 MiB."""
     assert snapshot_epochs(1, 32, 1) == {1}
     assert {1, 1000} <= snapshot_epochs(1000, 32, 1)
     assert len(snapshot_epochs(1000, 32, 1)) <= 32

@@ -14,6 +14,7 @@ from tests.worker.networks.conftest import TABLE, job
 from worker.backprop.plan import State
 from worker.errors import DivergedError
 from worker.networks.predictor import Prediction, Predictor
+from worker.networks.trained import Trained
 from worker.records.checkpoints import state_from_bytes, state_to_bytes
 from worker.records.weights import from_bytes, to_bytes
 from worker.running.loading import Loaded, evaluate, load
@@ -84,7 +85,7 @@ def jobs(draw: st.DrawFn) -> Job:
 def test_stopped_at_any_step_and_resumed_elsewhere_is_the_same_run(
     spec: Job, first_stop: int, second_stop: int
 ) -> None:
-    """Twice interrupted, through the bytes of a checkpoint: curve and weights are equal to the bit."""
+    """A run that went twice through the bytes of a checkpoint has the same curve and weights to the bit."""
     whole = loaded(spec).training
     try:
         curve = list(whole.run(lambda: False))
@@ -106,9 +107,9 @@ def test_stopped_at_any_step_and_resumed_elsewhere_is_the_same_run(
 
 
 def served(found: Loaded) -> Prediction:
-    """What a predictor of the published weights says of the table's first rows."""
+    """Return what the published weights predict for the table's first rows."""
     arrays = from_bytes(to_bytes(found.training.final.named()))
-    predictor = Predictor(found.recipe.network, found.recipe.encoders, arrays)
+    predictor = Predictor(Trained(found.layers, found.encoders, arrays))
     rows = TABLE.select(["x", "kind", "grade"]).slice(0, 5).to_pylist()
     prediction = predictor.predict_rows(rows)
     assert predictor.predict_table(TABLE.slice(0, 5)) == prediction
@@ -118,7 +119,7 @@ def served(found: Loaded) -> Prediction:
 @pytest.mark.parametrize(("target", "loss"), TARGETS, ids=str)
 @pytest.mark.parametrize("ensemble", [1, 4])
 def test_each_kind_of_job_trains_and_serves(target: Any, loss: Any, ensemble: int) -> None:
-    """The loss falls, the evaluation and the predictions have the shape of the target, an ensemble tells its spread."""
+    """The loss falls, evaluation and predictions have the shape of the target, and an ensemble has a spread."""
     training = {"loss": loss, "ensemble": ensemble, "epochs": 40, "test": {"fraction": 0.2}}
     found = loaded(job(training, EVERY[:5], target=target))
     curve = list(found.training.run(lambda: False))
@@ -138,18 +139,20 @@ def test_each_kind_of_job_trains_and_serves(target: Any, loss: Any, ensemble: in
     else:
         assert prediction.classes is None
         near = np.ravel(prediction.predictions)[0] if target != ("price", "count") else prediction.predictions[0][0]
-        # in the units of the table
+        # in the table's own units
         assert near > 40 if "price" in target else near > 0
 
 
 def test_an_ensemble_predicts_its_members_mean() -> None:
+    """Its prediction is the mean of what its members predict one by one, and its spread their standard deviation."""
     found = loaded(job({"ensemble": 3, "epochs": 3}, target="price"))
     list(found.training.run(lambda: False))
     prediction = served(found)
     target = found.encoders.target
+    trained = Trained(found.layers, found.encoders, found.training.final.named())
     members = []
     for n in range(3):
-        one = Predictor(found.recipe.network, found.recipe.encoders, found.training.final.member(n).named())
+        one = Predictor(trained.member(n))
         members.append(one.predict_table(TABLE.slice(0, 5)).predictions)
     np.testing.assert_allclose(prediction.predictions, np.mean(members, axis=0), rtol=1e-5)
     np.testing.assert_allclose(prediction.spread, np.std(members, axis=0), rtol=1e-3)
@@ -168,7 +171,7 @@ def test_the_quantile_that_is_asked_for_is_learned() -> None:
 
 
 def test_a_category_that_training_never_saw_is_the_point_0() -> None:
-    """Where the column pools: the embedding's last row, which nothing has moved."""
+    """A pooled category is the embedding's last row, which no step has changed."""
     spec = job(layers=EVERY[:1], columns={"kind": {"type": "categorical", "unknown": "pool"}})
     found = loaded(spec)
     list(found.training.run(lambda: False))
@@ -176,5 +179,5 @@ def test_a_category_that_training_never_saw_is_the_point_0() -> None:
     assert table.shape == (5, 3)
     assert not table[-1].any()
     assert np.abs(table[:-1]).min() > 0
-    predictor = Predictor(found.recipe.network, found.recipe.encoders, found.training.final.named())
+    predictor = Predictor(Trained(found.layers, found.encoders, found.training.final.named()))
     assert predictor.predict_rows([{"x": 0.0, "kind": "new", "grade": "low"}]).predictions[0] in ("yes", "no")

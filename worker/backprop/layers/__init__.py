@@ -1,1 +1,1 @@
-"""What a layer is, and one file a kind of it."""
+"""What a layer is, and one file for each kind. May import activations, arrays, parameters and worker.errors."""

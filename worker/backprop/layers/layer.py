@@ -1,39 +1,104 @@
-"""What a layer is: its parameters, its pure forward, and its pass in training.
+"""What a layer is: its parameters, its pure forward pass, its training pass, and its factors of the chain rule.
 
-`forward` changes nothing: a worker trains with it while a web process with many threads predicts with it.
-A training pass adds arrays that are made once per batch size and used again at each step.
+`forward` changes nothing, so a worker can train with a layer while a threaded web process predicts with it. A training
+pass adds arrays that are allocated once per batch size and used again by every step. `step`, and the methods that take
+a step, are written to be read rather than to be fast: a single network, in inference mode, every factor by itself.
+
+A new kind of layer is a class with every member of `Layer`, whose training pass has every member of `Pass`; mypy names
+the missing ones where `networks/layers.py` builds it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from worker.backprop.arrays import Floats
+from worker.backprop.activation import Activation
+from worker.backprop.arrays import Floats, transposed
 from worker.backprop.parameters import Shapes, Views
-from worker.errors import ShapeError
+from worker.errors import QuestionError, ShapeError
+
+Source = int | Literal["bias", "scale", "shift"]
+"Where a weight comes from: a unit of the layer before, the number of a category, or one of these words."
 
 
 class Activity(NamedTuple):
-    """What one layer did with a batch, each (..., units, rows): a = f(z), or z and a the same where there is no f."""
+    """What one layer made of a batch, each (..., units, rows): a = f(z), or z and a alike if the layer has no f."""
 
     z: Floats
     a: Floats
+
+
+class Keep:
+    """Copies the tensors of one layer into `arrays`, each as (rows, units), under names such as `z.layers.1`."""
+
+    def __init__(self, arrays: dict[str, Floats], layer: str) -> None:
+        self._arrays, self._layer = arrays, layer
+
+    def __call__(self, kind: str, values: Floats) -> None:
+        """Keep a copy of an array. kind: what it is, such as `z` or `grad_a`. values: (units, rows)."""
+        self._arrays[f"{kind}.{self._layer}"] = transposed(values).copy()
+
+    def inner(self, n: int) -> "Keep":
+        """Return the same for one of a block's own layers."""
+        return Keep(self._arrays, f"{self._layer}.layers.{n}")
 
 
 class Pass(Protocol):
     """One layer at work on batches of a fixed number of rows."""
 
     def forward(self, x: Floats, generator: np.random.Generator) -> Floats:
-        """a from x, keeping what `backward` needs. Both have one more row, of ones: see `with_ones`."""
+        """Return a, keeping what `backward` needs. x and a have one more row, of ones: see `with_ones`."""
 
     def backward(self, grad_a: Floats) -> Floats:
         """Write the layer's gradients and return dL/dx; may overwrite grad_a. grad_a: (..., units, rows).
 
-        The first layer, of which nobody asks dL/dx, may return anything.
+        The first trained layer may return anything: its dL/dx is not used.
         """
+
+    def activities(self) -> Iterator[tuple[Activation, Floats]]:
+        """Yield each activation with the a of the last forward pass, those of a block's own layers too."""
+
+    def replay_forward(self, x: Floats, generator: np.random.Generator, keep: Keep) -> Floats:
+        """Do what `forward` does, to the bit, and keep a copy of every tensor on the way."""
+
+    def replay_backward(self, grad_a: Floats, keep: Keep) -> Floats:
+        """Do what `backward` does, to the bit, and keep a copy of every tensor on the way."""
+
+
+@dataclass
+class Step:
+    """A layer's forward pass kept whole; `backward` adds the derivatives of the loss.
+
+    x: (inputs, rows). z, a, grad_a, grad_z: (units, rows). inner: the steps of a block's own layers, in order.
+    A layer without activation has z = a and dL/dz = dL/da.
+    """
+
+    layer: "Layer"
+    views: Views
+    x: Floats
+    z: Floats
+    a: Floats
+    inner: list["Step"] = field(default_factory=list)
+    grad_a: Floats = field(init=False)
+    grad_z: Floats = field(init=False)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One trained number of a layer.
+
+    array: the name of the array that it is in. index: its place there. unit: the unit whose z it moves.
+    dz_dw: returns the last factor of the chain rule for each row of a step, (rows,).
+    """
+
+    array: str
+    index: tuple[int, ...]
+    unit: int
+    dz_dw: Callable[[Step], Floats]
 
 
 class Layer(Protocol):
@@ -41,17 +106,99 @@ class Layer(Protocol):
     units: int
 
     @property
+    def activation(self) -> Activation | None:
+        """f of a = f(z); None if z is the output."""
+
+    @property
+    def layers(self) -> Sequence["Layer"]:
+        """A block's own layers; none for every other layer."""
+
+    @property
     def shapes(self) -> Shapes:
-        """Its arrays by name. `w` is what penalties and decay act on."""
+        """The layer's arrays by name, those of a block's own layers as `layers.0.w`."""
+
+    @property
+    def penalised(self) -> Collection[str]:
+        """The arrays that penalties and weight decay act on."""
+
+    @property
+    def running(self) -> Collection[str]:
+        """The arrays of running figures, which forward passes move and gradients do not."""
+
+    @property
+    def note(self) -> str | None:
+        """What training does otherwise than inference mode, in words; None if there is no difference."""
 
     def initialize(self, views: Views, generator: np.random.Generator) -> None:
         """Write the first values into the views."""
 
     def forward(self, views: Views, x: Floats) -> Activity:
-        """From x of shape (..., inputs, rows), in inference mode; pure."""
+        """Return z and a in inference mode; change nothing. x: (..., inputs, rows)."""
 
     def training_pass(self, views: Views, gradients: Views, rows: int, *, first: bool) -> Pass:
-        """A pass for batches of so many rows; it writes into the gradients' views."""
+        """Return a pass for batches of `rows` rows, which writes into the gradients' views.
+
+        first: this is the first layer that is trained, so its dL/dx is not needed.
+        """
+
+    def step(self, views: Views, x: Floats) -> Step:
+        """Return the forward pass kept whole. x: (inputs, rows)."""
+
+    def grad_x(self, step: Step) -> Floats:
+        """Return dL/dx_i = sum_k dL/dz_k x dz_k/dx_i, (inputs, rows), from a step that has its grad_z."""
+
+    def write_gradients(self, step: Step, into: Views) -> None:
+        """Write the mean over the rows of each row's dL/dw into zeros in the layer's layout; running figures stay 0."""
+
+    def locate(self, source: Source, to: int, pointer: str) -> Weight:
+        """Return the weight from a source to a unit; of an embedding, to a dimension.
+
+        pointer: the place in the question that names this layer.
+        Raises QuestionError if the layer has no such weight.
+        """
+
+    def neuron_slopes(self, step: Step, j: int, row: int) -> float | Floats | None:
+        """Return dz_k/dx_j of one row, where this layer finishes the neurons that a weighted sum begins; else None.
+
+        A normalisation does. A number is dz_j/dx_j, all others being 0; an array has a number for each k, (units,).
+        """
+
+
+def forward(layers: Sequence[tuple[Layer, Views]], x: Floats) -> list[Step]:
+    """Return one step for each layer. x: (inputs, rows)."""
+    steps: list[Step] = []
+    for layer, views in layers:
+        steps.append(layer.step(views, x))
+        x = steps[-1].a
+    return steps
+
+
+def backward(steps: Sequence[Step], grad: Floats, *, is_grad_z: bool = False) -> Floats:
+    """Write dL/da and dL/dz into every step, the last first, and return dL/dx of the first.
+
+    grad: dL/da of the last step. is_grad_z: it is dL/dz instead, and the step has its dL/da already: a loss fused with
+    its activation has an exact dL/dz even where the product of the two factors would overflow.
+    """
+    for step in reversed(steps):
+        if is_grad_z:
+            step.grad_z, is_grad_z = grad, False
+        else:
+            step.grad_a, step.grad_z = grad, grad.copy()
+            if step.layer.activation is not None:
+                # dL/dz = dL/da x da/dz, by the activation that the engine trains with
+                step.layer.activation.grad_z(step.grad_z, step.z, step.a.copy())
+        grad = step.layer.grad_x(step)
+    return grad
+
+
+def check_position(pointer: str, given: Source, count: int, also: str = "") -> int:
+    """Return a position if it is below the count. also: what else the question may say there.
+
+    Raises QuestionError for any other.
+    """
+    if not isinstance(given, int) or not 0 <= given < count:
+        raise QuestionError(pointer, f"must be from 0 to {count - 1}{also}")
+    return given
 
 
 def check_widths(layers: Sequence[Layer]) -> None:
@@ -62,20 +209,21 @@ def check_widths(layers: Sequence[Layer]) -> None:
 
 
 def with_ones(units: int, rows: int, flat: Floats) -> tuple[Floats, Floats]:
-    """An array for a layer's output with a last row of ones, and the window on all but that row.
+    """Return an array for a layer's output, whose last row is ones, and a window on all other rows.
 
-    The row makes the bias one more weight: z = w^T x + b and both of dL/dw and dL/db are one product each. That is
-    a quarter of a step of the smallest benchmark network. flat: a layer's parameters, whose members and type count.
+    The ones make the bias one more weight: z = w^T x + b is one product, and so are dL/dw and dL/db together. That
+    saves a quarter of a step of the smallest benchmark network. flat: the layer's parameters, whose members and dtype
+    the output shares.
     """
     out = np.ones((*flat.shape[:-1], units + 1, rows), flat.dtype)
     return out, out[..., :units, :]
 
 
 def column(b: Floats) -> Floats:
-    """(..., units) as (..., units, 1), which broadcasts over rows."""
+    """Return (..., units) as (..., units, 1), which broadcasts over rows."""
     return b[..., None]
 
 
 def empty(views: Views, units: int, rows: int, dtype: DTypeLike | None = None) -> Floats:
-    """An array of (..., units, rows) for a layer with these parameters."""
+    """Return an array of (..., units, rows) for a layer with these parameters."""
     return np.empty((*views.flat.shape[:-1], units, rows), dtype or views.flat.dtype)

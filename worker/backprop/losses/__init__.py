@@ -1,1 +1,1 @@
-"""Losses, each joined with the activation before it: from the last z to the loss of each row and dL/dz."""
+"""The losses, each joined with the activation before it. May import activations, arrays and worker.errors."""

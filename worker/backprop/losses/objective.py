@@ -1,13 +1,17 @@
-"""What an objective is. The loss L of a batch is the mean over its rows; a row's is one cross-entropy, or the mean over
-its outputs. Rows that weigh more or less have weights of mean 1 over the whole part: L is the sum of their weighted
-losses over the count of the batch's rows, so that all batches together weigh each row rightly. (PyTorch's weighted
-mean divides by the batch's own weights, by which a rare class counts differently from batch to batch.)
+"""What a loss is, joined with the activation before it: from the last z to the loss of each row and to dL/dz.
+
+The loss L of a batch is the mean over its rows. A row's loss is one cross-entropy, or the mean over its outputs.
+Row weights have mean 1 over the whole part: L is the sum of the weighted losses over the number of rows in the batch,
+so that all batches together weigh each row correctly. (PyTorch's weighted mean divides by the weights of the batch,
+which counts a rare class differently from batch to batch.)
 
 z: (..., units, rows), any real numbers. y: labels, integers (..., rows) in [0, classes), or numbers
 (..., rows, outputs).
 """
 
-from typing import TypeGuard
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeGuard
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,33 +20,80 @@ from worker.backprop.activation import Activation
 from worker.backprop.arrays import Floats, Integers, Targets, transposed
 from worker.errors import ShapeError
 
+Kind = Literal["classes", "labels", "numbers"]
+"What a target is: one class of several, labels that each apply or not, or numbers."
 
-class Objective:
-    """Base: the activation of the output layer, and the loss of what it gives."""
+
+class Bounds(NamedTuple):
+    """The numbers that a target may be, both ends included. one, many: the same in words, for one number and several.
+
+    The words complete "must be" and "needs".
+    """
+
+    lowest: float
+    highest: float
+    one: str
+    many: str
+
+
+class Objective(ABC):
+    """A loss with the activation of the output layer. Each class sets all that the base only names.
+
+    of_category: whether a column of classes may be the target. of_columns: what it takes numeric columns for; None if
+    it refuses them. bounds: the numbers that such columns may hold. two_classes: whether a category must have two
+    classes, which one output tells apart. output: the activation that it needs, None if any will do.
+    standardises: whether numbers are learned as (target - mean) / scale. probable: whether the outputs of a category
+    are always probabilities. units: the units of the loss, where the target is not standardised. fused: whether dL/dz
+    is a short form in which da/dz cancels. error_kinks: the values of a - y at which dL/da jumps.
+    """
+
+    of_category: ClassVar[bool]
+    of_columns: ClassVar[Literal["labels", "numbers"] | None]
+    bounds: ClassVar[Bounds | None] = None
+    two_classes: ClassVar[bool] = False
+    output: ClassVar[str | None]
+    standardises: ClassVar[bool]
+    probable: ClassVar[bool]
+    units: ClassVar[str]
+    fused: ClassVar[bool]
+    error_kinks: ClassVar[tuple[float, ...]]
 
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
 
+    @classmethod
+    @abstractmethod
+    def of(cls, activation: Activation, numbers: Mapping[str, Any]) -> Self:
+        """Return the objective with the numbers of its specification, by their names there."""
+
     def encode(self, y: Targets, units: int, dtype: DTypeLike) -> Floats:
-        """y as `grad_z` takes it, (..., units, rows) and contiguous."""
+        """Return y as `grad_z` takes it, (..., units, rows) and contiguous."""
         if are_labels(y):
             return one_hot(y, units, dtype)
         return np.ascontiguousarray(transposed(y), dtype)
 
+    def expected(self, targets: Floats) -> Floats:
+        """Return what a is compared with, (..., units, rows), from encoded targets."""
+        return targets
+
+    @abstractmethod
     def losses(self, z: Floats, y: Targets) -> Floats:
-        """The loss of each row, (..., rows)."""
-        raise NotImplementedError
+        """Return the loss of each row, (..., rows)."""
+
+    @abstractmethod
+    def grad_a(self, a: Floats, y: Floats) -> Floats:
+        """Return dL/da of each row's own loss, (units, rows), by the formula. y: from `expected`."""
 
     def scale(self, rows: int, units: int) -> float:
-        """The last factor of dL/dz, which makes means of sums. A factor of the derivative itself may be put in here."""
+        """Return the last factor of dL/dz, which turns sums into means and may hold a factor of the derivative."""
         return 1 / (rows * units)
 
+    @abstractmethod
     def grad_z(self, z: Floats, targets: Floats, out: Floats, scale: Floats) -> None:
-        """Write dL/dz. targets: from `encode`. scale: what `scale` says, as an array without axes."""
-        raise NotImplementedError
+        """Write dL/dz into `out`. targets: from `encode`. scale: from `scale`, as an array without axes."""
 
     def mean(self, z: Floats, y: Targets, weights: Floats | None = None) -> Floats:
-        """The mean loss over rows, (...): a row counts by its weight. Raises ShapeError unless rows agree."""
+        """Return the mean loss over the rows, each by its weight: (...). Raises ShapeError if the rows do not agree."""
         rows = y.shape[-1] if are_labels(y) else y.shape[-2]
         if z.shape[-1] != rows:
             raise ShapeError(f"{z.shape[-1]} rows but {rows} targets")
@@ -53,15 +104,15 @@ class Objective:
 
 
 def are_labels(y: Targets) -> TypeGuard[Integers]:
-    """Whether y is one label a row, rather than numbers."""
+    """Return whether y has one label for each row, rather than numbers."""
     return y.dtype.kind == "i"
 
 
 def over_outputs(losses: Floats) -> Floats:
-    """The mean over the outputs, (..., rows) of (..., units, rows)."""
+    """Return the mean over the outputs, (..., rows), of (..., units, rows)."""
     return losses[..., 0, :] if losses.shape[-2] == 1 else losses.mean(axis=-2)
 
 
 def one_hot(labels: Integers, units: int, dtype: DTypeLike) -> Floats:
-    """1 at the label, else 0: (..., units, rows)."""
+    """Return 1 at the label and 0 elsewhere: (..., units, rows)."""
     return (labels[..., None, :] == np.arange(units)[:, None]).astype(dtype)

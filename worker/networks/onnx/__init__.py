@@ -1,1 +1,1 @@
-"""The ONNX format: the graph of a trained network, written and read."""
+"""The ONNX format: the writer and the reader of a trained network's graph."""

@@ -4,20 +4,36 @@ Most are put together from smaller ones: ONNX Runtime has Elu, Selu, Softplus an
 of LeakyRelu is kept in float32, and Gelu came with operator set 20, which older runtimes lack.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from worker.backprop.activations import Elu, Gelu, LeakyRelu, Selu
 from worker.networks.onnx.graph import Graph
+from worker.specs.network import ResolvedActivation
 
 
-def add_activation(graph: Graph, name: str, z: str, named: str) -> str:
-    """The name of a = f(z)."""
-    if name == "identity":
-        return z
-    return _PARTS[name](graph, z, named) if name in _PARTS else graph.add(_OPERATORS[name], z, named=named)
+def add_activation(graph: Graph, activation: ResolvedActivation, z: str, named: str) -> str:
+    """Return the name of a = f(z)."""
+    return ACTIVATIONS[activation](graph, z, named)
 
 
-_OPERATORS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "exponential": "Exp"}
+def _identity(_graph: Graph, z: str, _named: str) -> str:
+    return z
+
+
+def _relu(graph: Graph, z: str, named: str) -> str:
+    return graph.add("Relu", z, named=named)
+
+
+def _tanh(graph: Graph, z: str, named: str) -> str:
+    return graph.add("Tanh", z, named=named)
+
+
+def _sigmoid(graph: Graph, z: str, named: str) -> str:
+    return graph.add("Sigmoid", z, named=named)
+
+
+def _exponential(graph: Graph, z: str, named: str) -> str:
+    return graph.add("Exp", z, named=named)
 
 
 def _softmax(graph: Graph, z: str, named: str) -> str:
@@ -69,19 +85,24 @@ def _softplus(graph: Graph, z: str, named: str) -> str:
 
 
 def _hard_sigmoid(graph: Graph, z: str, named: str) -> str:
-    """z/6 + 1/2, cut at 0 and 1."""
+    """z/6 + 1/2, clipped to [0, 1]."""
     sixth = graph.add("Div", z, graph.number(6), named=f"{named}/sixth")
     shifted = graph.add("Add", sixth, graph.number(0.5), named=f"{named}/shifted")
     return graph.add("Clip", shifted, graph.number(0), graph.number(1), named=named)
 
 
-_PARTS: dict[str, Callable[[Graph, str, str], str]] = {
-    "softmax": _softmax,
+ACTIVATIONS: Mapping[ResolvedActivation, Callable[[Graph, str, str], str]] = {
+    "identity": _identity,
+    "relu": _relu,
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "selu": _selu,
     "gelu": _gelu,
     "silu": _silu,
     "softplus": _softplus,
+    "tanh": _tanh,
+    "sigmoid": _sigmoid,
     "hard_sigmoid": _hard_sigmoid,
+    "softmax": _softmax,
+    "exponential": _exponential,
 }

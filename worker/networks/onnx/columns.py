@@ -1,4 +1,4 @@
-"""The encoding, inside the graph: raw columns -> the matrix that the network takes, as `worker.data.encoders` does."""
+"""Encoding inside the graph: raw columns -> the matrix that the network takes, as `worker.data.encoders` does it."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -11,11 +11,18 @@ from worker.data.encoders import CategoricalCode, Encoders, NumericCode
 from worker.networks.onnx.graph import ML, Graph
 
 
-def add_encoding(graph: Graph, encoders: Encoders) -> tuple[str, str | None]:
-    """The matrix, (rows, width), and which rows have a category that predict would refuse, (rows, 1), or None."""
+def add_columns(graph: Graph, encoders: Encoders) -> None:
+    """Add an input for each feature. Call it first: columns keep their names, and all else gets another."""
     for code in encoders.features:
         kind = TensorProto.DOUBLE if isinstance(code, NumericCode) else TensorProto.STRING
         graph.column(code.name, kind)
+
+
+def add_encoding(graph: Graph, encoders: Encoders) -> tuple[str, str | None]:
+    """Return the names of the matrix, (rows, width), and of the rows that predict would refuse, (rows, 1), or None.
+
+    Predict refuses rows that have a category which training never saw.
+    """
     blocks: list[str] = []
     refused: list[str] = []
     for _, run in groupby(encoders.features, key=lambda code: code.type):
@@ -44,9 +51,9 @@ def _any(graph: Graph, conditions: Sequence[str]) -> str | None:
 
 
 def _numbers(graph: Graph, codes: Sequence[NumericCode]) -> str:
-    """Numeric columns side by side: NaN becomes the median, then (value - mean) / scale.
+    """Return numeric columns side by side: NaN becomes the median, then (value - mean) / scale.
 
-    The columns are float64, as they are in training, whatever the network is: of 20261124.0 a float32 keeps no days.
+    The columns are float64, as in training, even if the network is float32, which can't tell 20261124 from 20261125.
     """
     values = _joined(graph, [code.name for code in codes], "numbers")
     row: dict[str, Any] = {
@@ -61,7 +68,7 @@ def _numbers(graph: Graph, codes: Sequence[NumericCode]) -> str:
 
 
 def _category(graph: Graph, code: CategoricalCode) -> str:
-    """The category's number, int64 (rows, 1); one that training never saw has the number after the last."""
+    """Return the category's number, int64 (rows, 1). A category that training never saw has the one after the last."""
     numbers = {category: n for n, category in enumerate(code.categories)}
     # "" is the missing cell
     if code.missing:
@@ -80,7 +87,7 @@ def _category(graph: Graph, code: CategoricalCode) -> str:
 
 
 def _refused(graph: Graph, code: CategoricalCode, number: str) -> list[str]:
-    """The condition that predict would refuse the row, if its column has such a condition."""
+    """Return the condition on which predict would refuse the row; none if this column pools unknown categories."""
     if code.unknown == "pool":
         return []
     unknown = graph.constant(f"{code.name}/unknown", code.numbers, np.int64)
@@ -88,7 +95,7 @@ def _refused(graph: Graph, code: CategoricalCode, number: str) -> list[str]:
 
 
 def _block(graph: Graph, code: CategoricalCode, number: str) -> str:
-    """Its part of the matrix: the number itself where an embedding takes it, else one indicator a category."""
+    """Return the column's part of the matrix: its number if an embedding takes it, else one indicator a category."""
     if not code.embedded:
         every = graph.constant(f"{code.name}/categories", [[*range(code.numbers)]], np.int64)
         number = graph.add("Equal", number, every, named=f"{code.name}/indicators")

@@ -1,4 +1,4 @@
-"""An ONNX graph under construction: nodes, constants, and names that never meet a column's."""
+"""An ONNX graph under construction: its nodes and constants, whose names are never those of columns."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,16 +9,16 @@ from numpy.typing import ArrayLike
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 ML = "ai.onnx.ml"
-"The domain of operators on text."
+"The domain of the operators on text."
 ROWS = "rows"
-"The name of the first dimension of every input and output."
+"The first dimension of every input and output."
 
 
 class Graph:
-    """dtype: of the network, float32 or float64; its numbers stand in the graph as they stand in the weights.
+    """dtype: of the network, float32 or float64; the graph has the numbers of the weights as they are.
 
-    Every method that adds gives the name of what it added. Columns keep their own names, whatever they are; where a
-    name of ours is taken already it gets a number behind it.
+    Every method that adds something returns its name. Columns keep their own names; where one of ours is taken already,
+    a number is appended to it.
     """
 
     def __init__(self, dtype: "np.dtype[Any]") -> None:
@@ -33,39 +33,40 @@ class Graph:
         self._numbers: dict[float, str] = {}
 
     def column(self, name: str, kind: int) -> str:
-        """An input of one column, (rows, 1)."""
+        """Add an input of one column, (rows, 1)."""
         self._taken.add(name)
         self.inputs.append(helper.make_tensor_value_info(name, kind, [ROWS, 1]))
         return name
 
     def constant(self, name: str, array: ArrayLike, dtype: Any = None) -> str:
-        """In the network's own precision unless told."""
-        name = self._fresh(name)
+        """Add a constant, in the network's own precision by default."""
+        name = self.free_name(name)
         self.constants.append(numpy_helper.from_array(np.asarray(array, dtype or self.dtype), name))
         return name
 
     def number(self, value: float) -> str:
-        """A number without axes, in the network's precision; one constant, however often it is asked for."""
+        """Add a number without axes, in the network's precision. Equal numbers are one constant."""
         if value not in self._numbers:
             self._numbers[value] = self.constant(f"number {value:g}", value)
         return self._numbers[value]
 
     def texts(self, name: str, values: Iterable[str]) -> str:
-        """A vector of text."""
+        """Add a vector of texts."""
         return self.constant(name, list(values), object)
 
     def add(self, operator: str, *inputs: str, named: str, domain: str = "", **attributes: Any) -> str:
-        """A node of one output, which bears the node's name."""
-        name = self._fresh(named)
+        """Add a node with one output, which has the node's name."""
+        name = self.free_name(named)
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, domain=domain, **attributes))
         return name
 
     def output(self, name: str, value: str, kind: int, columns: int | None) -> None:
-        """Give a value out under this name: (rows, columns), or (rows,) for None."""
+        """Add an output of the graph with this name, (rows, columns), or (rows,) if columns is None."""
         shape: list[str | int | None] = [ROWS] if columns is None else [ROWS, columns]
         self.outputs.append(helper.make_tensor_value_info(self.add("Identity", value, named=name), kind, shape))
 
-    def _fresh(self, name: str) -> str:
+    def free_name(self, name: str) -> str:
+        """Take this name, or if it is taken the first of name_1, name_2, ... that is not."""
         candidate = name
         while candidate in self._taken:
             self._repeats[name] += 1

@@ -1,110 +1,126 @@
-"""The layers as ONNX nodes, in inference mode: x -> a, both (rows, units), or (members, rows, units) of an ensemble."""
+"""The layers as ONNX nodes, as they predict: x -> a, both (rows, units), or (members, rows, units) in an ensemble."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_never
 
 import numpy as np
 from onnx import TensorProto
 
+from worker.backprop.array_names import layer_name, of_layer
 from worker.backprop.arrays import Floats
-from worker.backprop.layers.dropout import Dropout
-from worker.backprop.layers.embedding import Embedding
-from worker.backprop.layers.layer import Layer
-from worker.backprop.layers.normalization import BatchNorm, LayerNorm
-from worker.backprop.layers.residual import Residual
-from worker.backprop.network import Network
-from worker.backprop.parameters import Parameters, Views
+from worker.backprop.parameters import Parameters
+from worker.networks.layers import units_after
 from worker.networks.onnx.activations import add_activation
 from worker.networks.onnx.graph import Graph
 from worker.specs import network as specs
 
 
 def add_layers(
-    graph: Graph, specifications: Sequence[specs.ResolvedLayer], network: Network, parameters: Parameters, x: str
+    graph: Graph, layers: Sequence[specs.ResolvedLayer], parameters: Parameters, x: str, *, inputs: int
 ) -> str:
-    """The output layer's a."""
+    """Return the name of the output layer's a. inputs: the width of x."""
     if parameters.members is not None:
-        # each member its own copy, and one product for all of them
+        # each member has its own copy of x, and one product serves all of them
         shape = graph.constant("members", [parameters.members, 1, 1], np.int64)
         x = graph.add("Expand", x, shape, named="x of members")
-    for n, (spec, layer, views) in enumerate(zip(specifications, network.layers, parameters.views, strict=True)):
-        x = _add_layer(graph, spec, layer, views, x, named=f"layers.{n}")
+    for n, (layer, arrays) in enumerate(zip(layers, parameters.views, strict=True)):
+        x = _add_layer(graph, layer, _Place(graph, layer_name(n), arrays), x, inputs)
+        inputs = units_after(layer, inputs)
     return x
 
 
-def _add_layer(graph: Graph, spec: Any, layer: Layer, views: Views, x: str, *, named: str) -> str:
-    """spec says which activation, layer all else."""
+class _Place:
+    """Where a layer is in the network: its name, such as `layers.0`, and its arrays by their names within it."""
+
+    def __init__(self, graph: Graph, name: str, arrays: Mapping[str, Floats]) -> None:
+        self.graph, self.name, self.arrays = graph, name, arrays
+
+    def add(self, operator: str, *inputs: str, named: str, **attributes: Any) -> str:
+        """Add a node of this layer."""
+        return self.graph.add(operator, *inputs, named=f"{self.name}/{named}", **attributes)
+
+    def matrix(self, name: str) -> str:
+        """Add an array as a constant with its name in a weights file, by which an import finds it."""
+        return self.graph.constant(f"{self.name}.{name}", self.arrays[name])
+
+    def row(self, name: str) -> str:
+        """Add an array (..., units) likewise, as (..., 1, units), which broadcasts over rows."""
+        return self.graph.constant(f"{self.name}.{name}", self.arrays[name][..., None, :])
+
+
+def _add_layer(graph: Graph, layer: specs.ResolvedLayer, place: _Place, x: str, inputs: int) -> str:
     match layer:
-        case Dropout():
+        case specs.ResolvedDense():
+            z = _weighted_sum(place, x)
+        case specs.BatchNormLayer():
+            z = _stretched(place, _over_batches(place, layer, x))
+        case specs.LayerNormLayer():
+            z = _stretched(place, _over_units(place, layer, x))
+        case specs.DropoutLayer():
             return x
-        case Residual():
-            return _residual(graph, spec, layer, views, x, named=named)
-        case Embedding():
-            return _embedding(graph, layer, views, x, named)
-        case BatchNorm():
-            z = _stretched(graph, views, _over_batches(graph, layer, views, x, named), named)
-        case LayerNorm():
-            z = _stretched(graph, views, _over_units(graph, layer, x, named), named)
+        case specs.ResolvedResidual():
+            return _residual(graph, layer, place, x, inputs)
+        case specs.ResolvedEmbedding():
+            return _embedding(layer, place, x, inputs)
         case _:
-            z = _weighted_sum(graph, views, x, named)
-    return add_activation(graph, spec.activation, z, f"{named}/a")
+            assert_never(layer)
+    return add_activation(graph, layer.activation, z, f"{place.name}/a")
 
 
-def _row(a: Floats) -> Floats:
-    """(..., units) as (..., 1, units), which broadcasts over rows."""
-    return a[..., None, :]
-
-
-def _weighted_sum(graph: Graph, views: Views, x: str, named: str) -> str:
+def _weighted_sum(place: _Place, x: str) -> str:
     """z = x w + b."""
-    product = graph.add("MatMul", x, graph.constant(f"{named}.w", views["w"]), named=f"{named}/xw")
-    return graph.add("Add", product, graph.constant(f"{named}.b", _row(views["b"])), named=f"{named}/z")
+    return place.add("Add", place.add("MatMul", x, place.matrix("w"), named="xw"), place.row("b"), named="z")
 
 
-def _over_batches(graph: Graph, layer: BatchNorm, views: Views, x: str, named: str) -> str:
-    """n = (x - mean) / deviation, by the running figures."""
-    mean = graph.constant(f"{named}.mean", _row(views["mean"]))
-    deviation = graph.constant(f"{named}.deviation", _row(np.sqrt(views["variance"] + layer.epsilon)))
-    return graph.add("Div", graph.add("Sub", x, mean, named=f"{named}/centred"), deviation, named=f"{named}/n")
+def _over_batches(place: _Place, layer: specs.BatchNormLayer, x: str) -> str:
+    """n = (x - mean) / sqrt(variance + epsilon), by the running figures."""
+    centred = place.add("Sub", x, place.row("mean"), named="centred")
+    return _divided(place, centred, place.row("variance"), layer.epsilon)
 
 
-def _over_units(graph: Graph, layer: LayerNorm, x: str, named: str) -> str:
+def _over_units(place: _Place, layer: specs.LayerNormLayer, x: str) -> str:
     """n = (x - mean) / sqrt(variance + epsilon), over the units of each row."""
-    mean = graph.add("ReduceMean", x, named=f"{named}/mean", axes=[-1])
-    centred = graph.add("Sub", x, mean, named=f"{named}/centred")
-    square = graph.add("Mul", centred, centred, named=f"{named}/square")
-    variance = graph.add("ReduceMean", square, named=f"{named}/variance", axes=[-1])
-    more = graph.add("Add", variance, graph.number(layer.epsilon), named=f"{named}/more")
-    return graph.add("Div", centred, graph.add("Sqrt", more, named=f"{named}/deviation"), named=f"{named}/n")
+    mean = place.add("ReduceMean", x, named="mean", axes=[-1])
+    centred = place.add("Sub", x, mean, named="centred")
+    square = place.add("Mul", centred, centred, named="square")
+    variance = place.add("ReduceMean", square, named="variance", axes=[-1])
+    return _divided(place, centred, variance, layer.epsilon)
 
 
-def _stretched(graph: Graph, views: Views, n: str, named: str) -> str:
+def _divided(place: _Place, centred: str, variance: str, epsilon: float) -> str:
+    more = place.add("Add", variance, place.graph.number(epsilon), named="more")
+    return place.add("Div", centred, place.add("Sqrt", more, named="deviation"), named="n")
+
+
+def _stretched(place: _Place, n: str) -> str:
     """z = scale n + shift."""
-    scaled = graph.add("Mul", n, graph.constant(f"{named}.scale", _row(views["scale"])), named=f"{named}/scaled")
-    return graph.add("Add", scaled, graph.constant(f"{named}.shift", _row(views["shift"])), named=f"{named}/z")
+    return place.add("Add", place.add("Mul", n, place.row("scale"), named="scaled"), place.row("shift"), named="z")
 
 
-def _residual(graph: Graph, spec: specs.ResidualLayer, layer: Residual, views: Views, x: str, *, named: str) -> str:
+def _residual(graph: Graph, block: specs.ResolvedResidual, place: _Place, x: str, inputs: int) -> str:
     """a = x + layers(x)."""
     a = x
-    for n, (inner, (part, own)) in enumerate(zip(spec.layers, layer.parts(views), strict=True)):
-        a = _add_layer(graph, inner, part, own, a, named=f"{named}.layers.{n}")
-    return graph.add("Add", x, a, named=f"{named}/a")
+    for n, layer in enumerate(block.layers):
+        inner = _Place(graph, f"{place.name}.{layer_name(n)}", of_layer(place.arrays, n))
+        a = _add_layer(graph, layer, inner, a, inputs)
+        inputs = units_after(layer, inputs)
+    return place.add("Add", x, a, named="a")
 
 
-def _embedding(graph: Graph, layer: Embedding, views: Views, x: str, named: str) -> str:
-    """The category's row of w stands behind the other inputs."""
+def _embedding(layer: specs.ResolvedEmbedding, place: _Place, x: str, inputs: int) -> str:
+    """The category's row of w comes after the other inputs."""
+    graph = place.graph
     one, axis = x, 0
-    if views["w"].ndim > 2:
+    if place.arrays["w"].ndim > 2:
         # a category is the same for every member
-        one, axis = graph.add("Gather", x, graph.constant("first", 0, np.int64), named=f"{named}/one", axis=0), 1
-    position = graph.constant(f"{named}.position", layer.position, np.int64)
-    column = graph.add("Gather", one, position, named=f"{named}/column", axis=-1)
-    number = graph.add("Cast", column, named=f"{named}/number", to=TensorProto.INT64)
-    w = graph.constant(f"{named}.w", views["w"])
-    point = graph.add("Gather", w, number, named=f"{named}/point", axis=axis)
-    if not layer.kept:
+        one, axis = place.add("Gather", x, graph.constant("first", 0, np.int64), named="one", axis=0), 1
+    position = graph.constant(f"{place.name}.position", layer.position, np.int64)
+    column = place.add("Gather", one, position, named="column", axis=-1)
+    number = place.add("Cast", column, named="number", to=TensorProto.INT64)
+    point = place.add("Gather", place.matrix("w"), number, named="point", axis=axis)
+    others = [n for n in range(inputs) if n != layer.position]
+    if not others:
+        # some runtimes refuse an array of nothing
         return point
-    kept = graph.constant(f"{named}.kept", layer.kept, np.int64)
-    others = graph.add("Gather", x, kept, named=f"{named}/others", axis=-1)
-    return graph.add("Concat", others, point, named=f"{named}/a", axis=-1)
+    kept = place.add("Gather", x, graph.constant(f"{place.name}.kept", others, np.int64), named="others", axis=-1)
+    return place.add("Concat", kept, point, named="a", axis=-1)

@@ -1,4 +1,6 @@
-"""What the graph gives: predictions in the user's own terms, probabilities, and an ensemble's spread."""
+"""The outputs of the graph: predictions in the user's own terms, probabilities, and an ensemble's spread."""
+
+from typing import assert_never
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -8,53 +10,56 @@ from worker.networks.onnx.graph import Graph
 
 PREDICTIONS, PROBABILITIES, SPREAD = "predictions", "probabilities", "spread"
 NOT_THERE = -1
-"A label's prediction where its row has a category that training never saw."
+"A label's prediction in a row that has a category which training never saw."
 
 
 def add_outputs(graph: Graph, target: Target, a: str, *, units: int, stacked: bool, refused: str | None) -> None:
-    """predictions: text (rows,), or numbers or labels (rows, targets); the others as `Predictor.outputs` gives them.
+    """Add the outputs `predictions` and, if there are any, `probabilities` and `spread`, as in `Predictor.outputs`.
 
-    units: of the output layer. stacked: whether a has an ensemble's members as its first axis. refused: the rows,
-    (rows, 1), that predict would not answer; a graph can't refuse, so their numbers are NaN and their class is "".
+    Predictions are texts (rows,) for classes, else numbers or labels (rows, targets). units: of the output layer.
+    stacked: whether a has an ensemble's members as its first axis. refused: the rows that predict would refuse,
+    (rows, 1). A graph can't refuse, so their numbers are NaN and their class is "".
     """
-    kind, columns = graph.type, 0
+    kind = graph.type
+    columns = len(target.classes) if isinstance(target, ClassTarget) else len(target.names)
     if isinstance(target, NumberTarget):
-        a, kind, columns = _in_units(graph, target, a), TensorProto.DOUBLE, len(target.names)
-    elif isinstance(target, ClassTarget):
-        a, columns = a if units > 1 else _of_both_classes(graph, a), len(target.classes)
-    else:
-        columns = len(target.names)
+        a, kind = _in_units(graph, target, a), TensorProto.DOUBLE
+    elif isinstance(target, ClassTarget) and units == 1:
+        a = _of_both_classes(graph, a)
     spread = None
     if stacked:
         a, spread = _mean_and_spread(graph, a)
     values = _unless(graph, refused, a, np.nan, kind)
-    if isinstance(target, NumberTarget):
-        graph.output(PREDICTIONS, values, kind, columns)
-    elif isinstance(target, LabelsTarget):
-        graph.output(PREDICTIONS, _labels(graph, a, refused), TensorProto.INT64, columns)
-        graph.output(PROBABILITIES, values, kind, columns)
-    else:
-        graph.output(PREDICTIONS, _class(graph, target, a, refused), TensorProto.STRING, None)
-        graph.output(PROBABILITIES, values, kind, columns)
+    match target:
+        case NumberTarget():
+            graph.output(PREDICTIONS, values, kind, columns)
+        case LabelsTarget():
+            graph.output(PREDICTIONS, _labels(graph, a, refused), TensorProto.INT64, columns)
+            graph.output(PROBABILITIES, values, kind, columns)
+        case ClassTarget():
+            graph.output(PREDICTIONS, _class(graph, target, a, refused), TensorProto.STRING, None)
+            graph.output(PROBABILITIES, values, kind, columns)
+        case _:
+            assert_never(target)
     if spread is not None:
         graph.output(SPREAD, _unless(graph, refused, spread, np.nan, kind), kind, columns)
 
 
 def _in_units(graph: Graph, target: NumberTarget, a: str) -> str:
-    """The network's a is in standard deviations."""
+    """Convert the network's a, which is in standard deviations, to the user's units."""
     wide = graph.add("Cast", a, named="output", to=TensorProto.DOUBLE)
     scaled = graph.add("Mul", wide, graph.constant("scales", target.scales, np.float64), named="scaled")
     return graph.add("Add", scaled, graph.constant("means", target.means, np.float64), named="in units")
 
 
 def _of_both_classes(graph: Graph, a: str) -> str:
-    """One output tells two classes apart: it is the probability of the second."""
+    """Return the probabilities of two classes. A single output is that of the second."""
     first = graph.add("Sub", graph.number(1), a, named="of the first")
     return graph.add("Concat", first, a, named="of both", axis=-1)
 
 
 def _mean_and_spread(graph: Graph, a: str) -> tuple[str, str]:
-    """Over the members, the first axis: the mean and the standard deviation."""
+    """Return the mean and the standard deviation over the members, the first axis."""
     mean = graph.add("ReduceMean", a, named="mean", axes=[0], keepdims=0)
     difference = graph.add("Sub", a, mean, named="difference")
     square = graph.add("Mul", difference, difference, named="square")
@@ -78,7 +83,7 @@ def _labels(graph: Graph, probabilities: str, refused: str | None) -> str:
 
 
 def _unless(graph: Graph, refused: str | None, values: str, instead: float, kind: int) -> str:
-    """The values, but for the rows that are refused."""
+    """Return the values, with `instead` in the rows that are refused."""
     if refused is None:
         return values
     other = graph.constant("instead", instead, helper.tensor_dtype_to_np_dtype(kind))

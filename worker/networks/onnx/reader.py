@@ -1,190 +1,85 @@
-"""An ONNX file of a chain of dense layers: Gemm, or MatMul and Add, and the activations that we have.
+"""An ONNX file -> a trained network: one of our own files, known by its metadata, or a graph of another library."""
 
-Nothing is run, and nothing outside the file is opened. Whatever else stands in the graph is refused by its node's name.
-"""
-
-from collections.abc import Mapping
-from typing import Any
+from math import prod
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
-from onnx.external_data_helper import uses_external_data
+from onnx import ModelProto
 
-from worker.backprop.activations import Elu, LeakyRelu, Selu
+from worker.backprop.array_names import name_in_layer, name_in_member
 from worker.backprop.arrays import Floats
+from worker.backprop.network import Network
+from worker.data.encoders import Encoders
 from worker.errors import SpecError, WeightsFileError
-from worker.networks.chain import DenseFound, from_chain
-from worker.networks.imported import LAYERS_LIMIT, Imported
+from worker.networks.dense_chain import from_chain
+from worker.networks.file_checks import MEMBERS_LIMIT, check_architecture, checked
+from worker.networks.metadata import is_ours, read_metadata
+from worker.networks.onnx.columns import add_columns
+from worker.networks.onnx.foreign import Chain, read_floats
+from worker.networks.onnx.graph import Graph
+from worker.networks.onnx.writer import build_model
+from worker.networks.trained import Trained
 from worker.settings import Limits
 from worker.specs.imports import Description
 
-Attributes = Mapping[str, Any]
 
-NODES_LIMIT = 8 * LAYERS_LIMIT
-FLOATS = (TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE)
-
-# by ONNX's operator: our name, and the attributes that make it ours, the values being also those of a node without
-ACTIVATIONS: dict[str, tuple[str, Attributes]] = {
-    "Relu": ("relu", {}),
-    "Tanh": ("tanh", {}),
-    "Sigmoid": ("sigmoid", {}),
-    "Softplus": ("softplus", {}),
-    "LeakyRelu": ("leaky_relu", {"alpha": LeakyRelu.slope}),
-    "Elu": ("elu", {"alpha": Elu.alpha}),
-    "Selu": ("selu", {"alpha": Selu.alpha, "gamma": Selu.scale}),
-    "Gelu": ("gelu", {"approximate": b"tanh"}),
-    "Softmax": ("softmax", {"axis": -1}),
-}
-NOT_THE_DEFAULT = {"approximate": b"none"}
-"What ONNX takes an attribute for that is left out, where that is not ours."
-
-PASSED_OVER = ("Identity", "Flatten", "Dropout")
-"At prediction, and of rows of numbers, these change nothing."
-
-
-def from_onnx(content: bytes, description: Description | None, limits: Limits) -> Imported:
-    """Raises WeightsFileError, and SpecError for a description that does not fit."""
+def from_onnx(content: bytes, description: Description | None, limits: Limits) -> Trained:
+    """Return the file's network. Raises WeightsFileError, and SpecError for a description that does not fit."""
     try:
         model = onnx.load_from_string(content)
     except DecodeError as error:
         raise WeightsFileError("is no ONNX file") from error
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if is_ours(metadata, description):
+        return _from_ours(model, metadata, limits)
     description = description or Description()
     if description.activations is not None:
         raise SpecError("/activations", "must be left out: an ONNX file has its own")
     with np.errstate(all="ignore"):
         # what is not finite is refused at the end
-        return from_chain(_Chain(model.graph, limits.parameters).found, description, limits)
+        return from_chain(Chain(model.graph, limits.parameters).found, description, limits)
 
 
-class _Chain:
-    """The dense layers on the one way from the graph's input to its output. found: in order."""
+def _from_ours(model: ModelProto, metadata: dict[str, str], limits: Limits) -> Trained:
+    """Read the network from the metadata and the constants; the graph must be the one that we write for it."""
+    layers, encoders = read_metadata(metadata)
+    network = check_architecture(layers, encoders, limits)
+    trained = checked(layers, encoders, _arrays(model, network, encoders), limits)
+    written = build_model(trained)
+    same_operators = list(model.opset_import) == list(written.opset_import) and not model.functions
+    if model.graph != written.graph or not same_operators:
+        raise WeightsFileError("its graph was changed after it was exported, or another version of gradmill wrote it")
+    return trained
 
-    def __init__(self, graph: GraphProto, parameters_limit: int) -> None:
-        self.parameters_left = parameters_limit
-        if not graph.node or len(graph.node) > NODES_LIMIT:
-            raise WeightsFileError(f"its graph must have 1 to {NODES_LIMIT} nodes, got {len(graph.node)}")
-        self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.found: list[DenseFound] = []
-        inputs = [given.name for given in graph.input if given.name not in self.constants]
-        if len(inputs) != 1 or len(graph.output) != 1:
-            raise WeightsFileError("its graph must have one input and one output")
-        self.value = inputs[0]
-        # what may still be added to the last layer: its bias before its activation
-        self.open = False
-        for position, node in enumerate(graph.node):
-            self._take(node, f"node {position} ({node.op_type[:32]} {node.name[:64]!r})")
-        if self.value != graph.output[0].name:
-            raise WeightsFileError("its output is not what its last node gives")
 
-    def _take(self, node: NodeProto, named: str) -> None:
-        if node.op_type == "Constant":
-            self._keep_constant(node, named)
-            return
-        if node.domain not in ("", "ai.onnx"):
-            raise WeightsFileError(f"{named} is of another domain; ONNX's own operators can be taken")
-        if list(node.input).count(self.value) != 1:
-            raise WeightsFileError(f"{named} is not on the one way from the input to the output")
-        if not node.output:
-            raise WeightsFileError(f"{named} gives nothing")
-        attributes = _attributes(node, named)
-        if node.op_type in ("Gemm", "MatMul"):
-            self._dense(node, named, attributes)
-        elif node.op_type == "Add":
-            self._bias(node, named)
-        elif node.op_type in ACTIVATIONS:
-            self._activation(node, named, attributes)
-        elif node.op_type not in PASSED_OVER or attributes.get("axis", 1) != 1:
-            known = ", ".join(["Gemm", "MatMul", "Add", *ACTIVATIONS, *PASSED_OVER])
-            raise WeightsFileError(f"{named} can't be taken; these can: {known}")
-        self.value = node.output[0]
-
-    def _dense(self, node: NodeProto, named: str, attributes: Attributes) -> None:
-        if node.input[0] != self.value or attributes.get("transA", 0):
-            raise WeightsFileError(f"{named} must be x times weights")
-        w = self._array(node.input[1] if len(node.input) > 1 else "", named)
-        w = w.T if attributes.get("transB", 0) else w
-        units = w.shape[-1] if w.ndim else 0
-        # one matrix may stand for many layers: a small file would fill the memory
-        self.parameters_left -= w.size + units
-        if self.parameters_left < 0:
-            raise WeightsFileError(f"has too many parameters: {named} is past the limit")
-        # of Gemm; a MatMul has none of these
-        w = w * w.dtype.type(_number(attributes, "alpha", named))
-        b: Floats = np.zeros(units, w.dtype)
-        if len(node.input) > 2 and node.input[2]:
-            given = self._array(node.input[2], named)
-            b = self._row(given * given.dtype.type(_number(attributes, "beta", named)), units, named)
-        self.found.append(DenseFound(named, w, b, "identity"))
-        self.open = True
-
-    def _bias(self, node: NodeProto, named: str) -> None:
-        if not self.open:
-            raise WeightsFileError(f"{named} must follow a Gemm or a MatMul")
-        other = next(name for name in node.input if name != self.value)
-        layer = self.found[-1]
-        b = self._row(self._array(other, named), layer.w.shape[-1], named)
-        both: Floats = layer.b + b
-        self.found[-1] = layer._replace(b=both)
-
-    def _activation(self, node: NodeProto, named: str, attributes: Attributes) -> None:
-        name, ours = ACTIVATIONS[node.op_type]
-        given = {each: attributes.get(each, NOT_THE_DEFAULT.get(each, value)) for each, value in ours.items()}
-        # of rows of numbers the last axis is the first after the rows
-        given = {each: -1 if (each, value) == ("axis", 1) else value for each, value in given.items()}
-        if not all(_alike(given[each], value) for each, value in ours.items()):
-            raise WeightsFileError(f"{named} has other numbers than our {name}")
-        if not self.open:
-            raise WeightsFileError(f"{named} must follow a dense layer, one activation each")
-        self.found[-1] = self.found[-1]._replace(activation=name)
-        self.open = False
-
-    def _keep_constant(self, node: NodeProto, named: str) -> None:
-        tensor = next((given.t for given in node.attribute if given.name == "value"), None)
-        if tensor is None or len(node.output) != 1:
-            raise WeightsFileError(f"{named} must be a tensor")
-        self.constants[node.output[0]] = tensor
-
-    def _array(self, name: str, named: str) -> Floats:
-        """A constant of floats. Its bytes must be in the file: a name of another file would be ours to open."""
-        tensor = self.constants.get(name)
+def _arrays(model: ModelProto, network: Network, encoders: Encoders) -> dict[str, Floats]:
+    """Return the arrays by their names in a weights file, those of an ensemble for each of its members."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    # a constant has its array's name, unless a column has it
+    names = Graph(np.dtype(np.float32))
+    add_columns(names, encoders)
+    shapes = {
+        name_in_layer(n, name): shape for n, layer in enumerate(network.layers) for name, shape in layer.shapes.items()
+    }
+    stored = {}
+    for name in shapes:
+        tensor = constants.get(names.free_name(name))
         if tensor is None:
-            raise WeightsFileError(f"{named} must have constant weights")
-        if uses_external_data(tensor):
-            raise WeightsFileError(f"the numbers of {name[:64]!r} are in another file; they must be in this one")
-        if tensor.data_type not in FLOATS:
-            raise WeightsFileError(f"{name[:64]!r} must be of floats")
-        try:
-            array: Floats = numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
-            raise WeightsFileError(f"{name[:64]!r} has not as many numbers as its shape says") from error
-        return array.astype(np.float32) if array.dtype == np.float16 else array
-
-    def _row(self, b: Floats, units: int, named: str) -> Floats:
-        """(units,), of whatever broadcasts over rows to it."""
-        if b.size != units or b.shape[:-1] not in ((), (1,)):
-            raise WeightsFileError(f"{named} must add {units} numbers, got {b.shape}")
-        return b.reshape(units)
+            raise WeightsFileError(f"its constant {name} is missing")
+        stored[name] = read_floats(tensor)
+    output = stored[name_in_layer(len(network.layers) - 1, "w")]
+    if output.ndim != 3:
+        return {name: _shaped(name, array, shapes[name]) for name, array in stored.items()}
+    members = len(output)
+    if not 1 <= members <= MEMBERS_LIMIT:
+        raise WeightsFileError(f"an ensemble has at most {MEMBERS_LIMIT} members")
+    stacks = {name: _shaped(name, array, (members, *shapes[name])) for name, array in stored.items()}
+    return {name_in_member(n, name): stack[n] for n in range(members) for name, stack in stacks.items()}
 
 
-def _attributes(node: NodeProto, named: str) -> Attributes:
-    """Numbers and texts by name; nothing that is taken here has others."""
-    for given in node.attribute:
-        if given.type not in (AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.STRING):
-            raise WeightsFileError(f"{named} has an attribute that is neither a number nor text")
-    return {given.name: helper.get_attribute_value(given) for given in node.attribute}
-
-
-def _number(attributes: Attributes, name: str, named: str) -> float:
-    value = attributes.get(name, 1.0)
-    if not isinstance(value, float | int):
-        raise WeightsFileError(f"{named} must have a number as {name}")
-    return value
-
-
-def _alike(given: Any, ours: Any) -> bool:
-    """Equal; numbers as float32s, which attributes are kept as."""
-    if isinstance(given, float) and isinstance(ours, float):
-        return abs(given - ours) <= 1e-6 * abs(ours)
-    return bool(given == ours)
+def _shaped(name: str, array: Floats, shape: tuple[int, ...]) -> Floats:
+    """Constants have axes of length 1 that the arrays do not have."""
+    if array.size != prod(shape):
+        raise WeightsFileError(f"{name[:64]} must have {prod(shape)} numbers, got {array.size}")
+    return array.reshape(shape)

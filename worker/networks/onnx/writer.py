@@ -1,15 +1,16 @@
-"""An ONNX file of a trained network: raw columns in, predictions in the user's own terms out.
+"""A trained network -> an ONNX file: raw columns in, predictions in the user's own terms out.
 
-Operator set 17 runs in every ONNX Runtime since 1.12 (2022), and has all that a network here is made of.
+Operator set 17 runs in every ONNX Runtime since 1.12 (2022), and has every operator that a network needs here.
 """
 
 from onnx import ModelProto, helper
 
-from worker.networks.onnx.columns import add_encoding
+from worker.networks.metadata import write_metadata
+from worker.networks.onnx.columns import add_columns, add_encoding
 from worker.networks.onnx.graph import ML, Graph
 from worker.networks.onnx.layers import add_layers
 from worker.networks.onnx.outputs import add_outputs
-from worker.networks.trained import Trained
+from worker.networks.trained import Published, Trained
 from worker.runtime import version
 
 OPSET, ML_OPSET, IR_VERSION = 17, 3, 8
@@ -20,19 +21,23 @@ scaling and encoding are in the graph. A row with a category that training never
 was declared to pool such."""
 
 
-def to_onnx(trained: Trained) -> bytes:
-    """The same bytes for the same weights and the same version of gradmill."""
-    content: bytes = _model(trained).SerializeToString(deterministic=True)
+def to_onnx(published: Published) -> bytes:
+    """Return the file's bytes: the same for the same weights and the same version of gradmill."""
+    model = build_model(published.trained)
+    helper.set_model_props(model, write_metadata(published) | {"weights_id": published.weights_id})
+    content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 
-def _model(trained: Trained) -> ModelProto:
-    parameters, network = trained.parameters, trained.network
+def build_model(trained: Trained) -> ModelProto:
+    """Return the file without its metadata."""
+    parameters, encoders = trained.parameters, trained.encoders
     graph = Graph(parameters.flat.dtype)
-    x, refused = add_encoding(graph, trained.encoders)
-    a = add_layers(graph, trained.layers, network, parameters, x)
-    stacked = parameters.members is not None
-    add_outputs(graph, trained.encoders.target, a, units=network.outputs, stacked=stacked, refused=refused)
+    add_columns(graph, encoders)
+    x, refused = add_encoding(graph, encoders)
+    a = add_layers(graph, trained.layers, parameters, x, inputs=encoders.width)
+    stacked, units = trained.members is not None, trained.network.outputs
+    add_outputs(graph, encoders.target, a, units=units, stacked=stacked, refused=refused)
     model: ModelProto = helper.make_model(
         helper.make_graph(graph.nodes, "gradmill", graph.inputs, graph.outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)],
@@ -41,8 +46,4 @@ def _model(trained: Trained) -> ModelProto:
         producer_version=version(),
         doc_string=EXPLAINED,
     )
-    known = {"weights_id": trained.weights_id, "epoch": str(trained.epoch)}
-    if trained.job_id is not None:
-        known["job_id"] = trained.job_id
-    helper.set_model_props(model, known)
     return model

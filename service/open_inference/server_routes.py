@@ -1,0 +1,165 @@
+"""The Open Inference Protocol, version 2: which models there are, whether they are ready, how often they were asked.
+
+Sources: kserve/open-inference-protocol, inference_rest.md;
+triton-inference-server/server, docs/protocol/extension_statistics.md and extension_model_repository.md.
+"""
+
+from typing import Any
+
+from flask import Response
+
+from service.api.system import find_readiness
+from service.bodies import read_body, read_json_with_nan
+from service.context import parts, project_id
+from service.open_inference import schemas
+from service.open_inference.signature import describe_inputs, describe_outputs
+from service.open_inference.statistics import CountedModel
+from service.operations import Answer, Operations, answer
+from service.parsing import validate
+from service.predict.addresses import ENCODED
+from service.problems import RETRY_AFTER, Problem
+from worker.errors import NotFoundError
+from worker.records.versions import every_version
+from worker.runtime import version
+
+operations = Operations("open_inference")
+
+EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
+PLATFORM = "gradmill"
+NO_MODEL = Answer("No such model, or version of it.", schemas.Refused)
+READ: dict[str, Any] = {"policy": "models:read", "refusal": schemas.Refused}
+"What the routes that read have in common."
+SERVER = {200: Answer("The server.", schemas.Server)}
+MODEL = {200: Answer("The model.", schemas.ModelShown), 404: NO_MODEL}
+READY = {200: Answer("It can be asked.", schemas.ModelReady), 404: NO_MODEL}
+STATISTICS = {200: Answer("Counted since this API process started.", schemas.StatisticsShown), 404: NO_MODEL}
+
+
+@operations.declare("GET", "/v2/health/live", answers={200: Answer("Alive.", schemas.Live)}, **READ)
+def live() -> Response:
+    """Say that the server answers."""
+    return answer({"live": True})
+
+
+@operations.declare(
+    "GET",
+    "/v2/health/ready",
+    answers={200: Answer("Ready.", schemas.Ready), 503: Answer("Not ready.", schemas.Refused)},
+    **READ,
+)
+def ready() -> Response:
+    """Say whether models can be asked: 503 if /readyz is unready."""
+    if not find_readiness().ready:
+        raise Problem(503, "the server is not ready", headers=RETRY_AFTER)
+    return answer({"ready": True})
+
+
+@operations.declare("GET", "/v2", answers=SERVER, **READ)
+def server() -> Response:
+    """Show the server's name, version and extensions."""
+    return answer({"name": "gradmill", "version": version(), "extensions": EXTENSIONS})
+
+
+@operations.declare("GET", "/v2/", answers=SERVER, **READ)
+def server_by_folder() -> Response:
+    """Show the server's name, version and extensions, at the address as some clients write it."""
+    return server()
+
+
+@operations.declare("GET", "/v2/models/<name>", answers=MODEL, **READ)
+def model(name: str) -> Response:
+    """Show the inputs and outputs of a model's newest version; for NAME.encoded, those without its encoders."""
+    return _model(name, None)
+
+
+@operations.declare("GET", "/v2/models/<name>/versions/<version>", answers=MODEL, **READ)
+def model_version(name: str, version: str) -> Response:
+    """Show the inputs and outputs of a version, by its number or an alias."""
+    return _model(name, version)
+
+
+def _model(name: str, version: str | None) -> Response:
+    addressed = parts().addresses.find(project_id(), name, version)
+    predictor = addressed.found.predictor
+    with parts().database.reading() as session:
+        versions = every_version(session, project_id(), addressed.found.name)
+    return answer(
+        {
+            "name": name,
+            "versions": [str(number) for _, number in versions],
+            "platform": PLATFORM,
+            "inputs": [tensor.document() for tensor in describe_inputs(predictor, encoded=addressed.encoded)],
+            "outputs": [tensor.document() for tensor in describe_outputs(predictor)],
+        }
+    )
+
+
+@operations.declare("GET", "/v2/models/<name>/ready", answers=READY, **READ)
+def model_ready(name: str) -> Response:
+    """Say whether a model's newest version can be asked."""
+    return _ready(name, None)
+
+
+@operations.declare("GET", "/v2/models/<name>/versions/<version>/ready", answers=READY, **READ)
+def version_ready(name: str, version: str) -> Response:
+    """Say whether a version can be asked."""
+    return _ready(name, version)
+
+
+def _ready(name: str, version: str | None) -> Response:
+    parts().addresses.find(project_id(), name, version)
+    return answer({"name": name, "ready": True})
+
+
+@operations.declare(
+    "POST",
+    "/v2/repository/index",
+    accepts=("application/json",),
+    answers={200: Answer("A list, by name and version.", schemas.Index)},
+    **READ,
+)
+def index() -> Response:
+    """List every version of every model; the body may be empty."""
+    content = read_body()
+    if content:
+        validate(schemas.IndexRequest, read_json_with_nan(content))
+    with parts().database.reading() as session:
+        found = every_version(session, project_id())
+    return answer([{"name": name, "version": str(number), "state": "READY", "reason": ""} for name, number in found])
+
+
+@operations.declare("GET", "/v2/models/stats", answers=STATISTICS, **READ)
+def statistics() -> Response:
+    """Count the requests to every version; NAME.encoded is listed only if it was asked."""
+    with parts().database.reading() as session:
+        found = every_version(session, project_id())
+    shown = []
+    for name, number in found:
+        shown.append(_statistics(name, number, encoded=False))
+        encoded = _statistics(name, number, encoded=True)
+        if encoded["last_inference"]:
+            shown.append(encoded)
+    return answer({"model_stats": shown})
+
+
+@operations.declare("GET", "/v2/models/<name>/stats", answers=STATISTICS, **READ)
+def model_statistics(name: str) -> Response:
+    """Count the requests to each version of a model."""
+    base = parts().addresses.base(project_id(), name)
+    with parts().database.reading() as session:
+        found = every_version(session, project_id(), base)
+    if not found:
+        raise NotFoundError("the model has no versions")
+    return answer({"model_stats": [_statistics(base, number, encoded=base != name) for _, number in found]})
+
+
+@operations.declare("GET", "/v2/models/<name>/versions/<version>/stats", answers=STATISTICS, **READ)
+def version_statistics(name: str, version: str) -> Response:
+    """Count the requests to a version."""
+    found, encoded = parts().addresses.find(project_id(), name, version)[1:]
+    return answer({"model_stats": [_statistics(found.name or name, found.version or 0, encoded=encoded)]})
+
+
+def _statistics(name: str, number: int, *, encoded: bool) -> dict[str, Any]:
+    counted = CountedModel(project_id(), name, number, encoded)
+    return parts().statistics.document(counted, name + ENCODED if encoded else name)

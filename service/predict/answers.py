@@ -1,0 +1,78 @@
+"""The network's outputs -> an answer of the media type that the client accepts."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+from flask import Response, request
+
+from service.operations import answer
+from service.parsing import JSON_TYPE
+from service.predict.predictors import NamedPredictor
+from service.predict.requests import BODIES
+from worker.data.arrow_streams import ARROW, write_arrow_stream
+from worker.data.npy import NPY, write_npy
+from worker.data.readers import CSV
+from worker.networks.outputs import Outputs
+from worker.specs.prediction import PredictionOptions
+
+WARNINGS = "Prediction-Warnings"
+
+
+def accepted_media_type() -> str:
+    """Return the media type that Accept asks for; where it leaves the choice, that of the body."""
+    own = request.mimetype
+    if request.environ.get("HTTP_ACCEPT", "*/*") == "*/*":
+        return own
+    return request.accept_mimetypes.best_match([own, *(kind for kind in BODIES if kind != own)]) or own
+
+
+def write_answer(found: NamedPredictor, outputs: Outputs, options: PredictionOptions, media_type: str) -> Response:
+    """Return the answer. Raises SpecError for an option that does not apply to the model or the media type."""
+    if media_type == JSON_TYPE:
+        return answer(_json_document(found, outputs, options))
+    if media_type == NPY:
+        content, content_type = write_npy(outputs.array(options)), NPY
+    elif media_type == ARROW:
+        content, content_type = write_arrow_stream(outputs.table(options)), ARROW
+    else:
+        content, content_type = _csv(outputs.table(options)), f"{CSV}; charset=utf-8"
+    headers = {WARNINGS: str(outputs.warnings.total)} if outputs.warnings.total else {}
+    return Response(content, headers=headers, content_type=content_type)
+
+
+def _json_document(found: NamedPredictor, outputs: Outputs, options: PredictionOptions) -> dict[str, Any]:
+    prediction = outputs.prediction()
+    document: dict[str, Any] = {
+        "model": {"name": found.name, "version": found.version, "job_id": found.job_id},
+        "predictions": prediction.predictions,
+    }
+    numbers = prediction.classes is None
+    if options.top_k is not None:
+        document["top"] = _top(outputs, options.top_k, probabilities=options.probabilities)
+    elif not numbers:
+        document["classes"] = prediction.classes
+        if options.probabilities:
+            document["probabilities"] = prediction.probabilities
+    if prediction.spread is not None and (numbers or (options.probabilities and options.top_k is None)):
+        document["spread"] = prediction.spread
+    if prediction.warnings.total:
+        document["warnings"] = prediction.warnings.first
+    return document
+
+
+def _top(outputs: Outputs, k: int, *, probabilities: bool) -> list[list[dict[str, Any]]]:
+    """Return the k most probable classes of each row, with their probabilities if these are wanted."""
+    called, probable = outputs.top(k)
+    if not probabilities:
+        return [[{"class": name} for name in row] for row in called]
+    return [
+        [{"class": name, "probability": p} for name, p in zip(row, ps, strict=True)]
+        for row, ps in zip(called, probable.tolist(), strict=True)
+    ]
+
+
+def _csv(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pyarrow.csv.write_csv(table, sink)
+    return bytes(sink.getvalue().to_pybytes())

@@ -1,0 +1,115 @@
+"""The predictors of published weights, each built once and cached while there is room."""
+
+import threading
+from typing import NamedTuple
+
+from cachetools import LRUCache, TTLCache
+
+from worker.data.encoders import CategoricalCode
+from worker.networks.predictor import Predictor
+from worker.networks.trained import read_trained
+from worker.records.jobs import get_job
+from worker.records.sessions import Database
+from worker.records.versions import Version, find_version
+from worker.records.weights import newest_weights_id
+
+FINISHED_SECONDS = 1.0
+"""How long a name may be answered from memory.
+
+The weights of a finished job and of a version never change. This bounds how long deleted ones still answer, and how
+long this process answers with the old version after another process has moved an alias.
+"""
+
+
+class ModelName(NamedTuple):
+    """What a client asks for. version, alias: at most one of them; with neither the newest version is meant."""
+
+    project_id: str
+    name: str
+    version: int | None
+    alias: str | None
+
+
+class NamedPredictor(NamedTuple):
+    """A predictor and its names. name, version: None for a job's; job_id: None for imported weights."""
+
+    predictor: Predictor
+    name: str | None
+    version: int | None
+    job_id: str | None
+    weights_id: str
+
+
+class Predictors:
+    """A cache by weights id. That is safe, since weights never change once published. Evicts by size."""
+
+    def __init__(self, database: Database, *, bytes_limit: int) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._built: LRUCache[str, Predictor] = LRUCache(bytes_limit, getsizeof=size_of)
+        self._finished: TTLCache[tuple[str, str], str] = TTLCache(10_000, FINISHED_SECONDS)
+        self._named: TTLCache[ModelName, Version] = TTLCache(10_000, FINISHED_SECONDS)
+        self._moves = 0
+
+    def of_job(self, project_id: str, job_id: str) -> NamedPredictor:
+        """Return the predictor of the final weights or, while the job trains, of its newest snapshot.
+
+        Raises NotFoundError, or StateError(not_ready) if there are no weights yet.
+        """
+        with self._lock:
+            weights_id = self._finished.get((project_id, job_id))
+        if weights_id is None:
+            with self._database.reading() as session:
+                job = get_job(session, project_id, job_id)
+                weights_id = newest_weights_id(session, job_id)
+            if job.status == "succeeded":
+                with self._lock:
+                    self._finished[project_id, job_id] = weights_id
+        return NamedPredictor(self.of_weights(weights_id), None, None, job_id, weights_id)
+
+    def of_model(
+        self, project_id: str, name: str, *, version: int | None = None, alias: str | None = None
+    ) -> NamedPredictor:
+        """Return the predictor of a model's newest version, or of the one with this number or alias.
+
+        A name in use is looked up in the database once in FINISHED_SECONDS, so a change by another process is seen
+        that late. A change by this process is seen at once. Raises NotFoundError.
+        """
+        wanted = ModelName(project_id, name, version, alias)
+        with self._lock:
+            found, moves = self._named.get(wanted), self._moves
+        if found is None:
+            with self._database.reading() as session:
+                found = find_version(session, project_id, name, version=version, alias=alias)
+            with self._lock:
+                # if something moved since the lookup, what it found may be out of date
+                if moves == self._moves:
+                    self._named[wanted] = found
+        return NamedPredictor(self.of_weights(found.weights_id), *found[:2], found.job_id, found.weights_id)
+
+    def names_moved(self) -> None:
+        """Look every name up again, because this process changed or deleted a version, an alias or a job."""
+        with self._lock:
+            self._moves += 1
+            self._named.clear()
+            self._finished.clear()
+
+    def of_weights(self, weights_id: str) -> Predictor:
+        """Return the predictor of weights that exist."""
+        with self._lock:
+            known = self._built.get(weights_id)
+        if known is not None:
+            return known
+        with self._database.reading() as session:
+            predictor = Predictor(read_trained(session, weights_id))
+        with self._lock:
+            if size_of(predictor) <= self._built.maxsize:
+                self._built[weights_id] = predictor
+        return predictor
+
+
+def size_of(predictor: Predictor) -> int:
+    """Return roughly how many bytes its arrays and the Python objects of its encoders take."""
+    features = predictor.encoders.features
+    categories = sum(len(code.categories) for code in features if isinstance(code, CategoricalCode))
+    return predictor.nbytes + 4096 + 2048 * len(features) + 100 * categories

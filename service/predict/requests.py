@@ -1,0 +1,109 @@
+"""A request to predict -> rows as the network takes them, whatever the media type of its body."""
+
+from typing import Any, NamedTuple
+
+import orjson
+from flask import request
+
+from service.context import parts
+from service.parsing import JSON_TYPE, check_surrogates, read_json, validate
+from service.predict import schemas
+from service.problems import Problem, table_fault
+from worker.data.arrow_streams import ARROW, read_arrow_stream
+from worker.data.npy import NPY, read_npy
+from worker.data.readers import CSV, read_table
+from worker.errors import DataError, pointer_token
+from worker.networks.predictor import Predictor
+from worker.networks.rows import Encoded
+
+BODIES = (JSON_TYPE, CSV, NPY, ARROW)
+ROW_TYPES = {dict, list}
+
+
+class JsonBody(NamedTuple):
+    """A body in JSON: rows, columns, or a dataset that `others` names.
+
+    others: the members besides rows and columns; None if the body has rows and nothing else.
+    """
+
+    rows: list[Any] | None
+    columns: dict[str, list[Any]] | None
+    others: schemas.PredictRequest | None
+
+
+def read_json_body() -> JsonBody | None:
+    """Return the body if it is JSON; None for another media type. Raises Problem.
+
+    The fast parser keeps the last of two members of one name. Cells are checked when they are encoded.
+    """
+    if request.mimetype != JSON_TYPE:
+        return None
+    try:
+        document = orjson.loads(request.get_data())
+    except orjson.JSONDecodeError:
+        # the slow parser reads a number that is only too large, and reports the place where a body is not JSON
+        document = read_json()
+        check_surrogates(request.get_data(), document)
+    members: dict[str, Any] = document if isinstance(document, dict) else {}
+    rows, columns = members.get("rows"), members.get("columns")
+    rows = rows if isinstance(rows, list) and ROW_TYPES.issuperset(map(type, rows)) else None
+    if rows is not None and len(members) == 1:
+        return JsonBody(rows, None, None)
+    columns = columns if isinstance(columns, dict) and {list}.issuperset(map(type, columns.values())) else None
+    # rows and columns that have the right types need not be validated again cell by cell
+    checked: dict[str, Any] = {} if rows is None else {"rows": []}
+    checked |= {} if columns is None else {"columns": {}}
+    others = validate(schemas.PredictRequest, members | checked if checked else document)
+    return JsonBody(others.rows if rows is None else rows, others.columns if columns is None else columns, others)
+
+
+def read_rows(predictor: Predictor, body: JsonBody | None) -> Encoded:
+    """Return the encoded rows of the request. body: its JSON, None for another media type.
+
+    Raises DataError for values that the model can't take, and Problem for a body that can't be read.
+    """
+    if body is None:
+        return _read_table(predictor)
+    if body.rows is None:
+        return _encode_columns(predictor, body.columns or {})
+    check_row_count(len(body.rows))
+    return predictor.rows.encode(body.rows)
+
+
+def check_row_count(rows: int) -> None:
+    """Raise a 413 Problem for more rows than one request may have."""
+    limit = parts().settings.predict_rows_limit
+    if rows > limit:
+        raise Problem(413, f"{rows} rows at once; the limit is {limit}")
+
+
+def _read_table(predictor: Predictor) -> Encoded:
+    content, limits = request.get_data(), parts().settings.limits
+    if request.mimetype == NPY:
+        array = read_npy(content, limits)
+        check_row_count(len(array))
+        return predictor.rows.encode_array(array)
+    if request.mimetype == CSV:
+        table = read_table(content, CSV, limits, text=predictor.categories)
+    elif request.mimetype == ARROW:
+        table = read_arrow_stream(content, limits, text=predictor.categories)
+    else:
+        raise Problem(415, f"the body must be {', '.join(BODIES[:-1])} or {BODIES[-1]}")
+    check_row_count(table.num_rows)
+    return predictor.rows.encode_table(table)
+
+
+def _encode_columns(predictor: Predictor, columns: dict[str, list[Any]]) -> Encoded:
+    check_row_count(max(map(len, columns.values()), default=0))
+    try:
+        return predictor.rows.encode_columns(columns)
+    except DataError as error:
+        errors = [table_fault(_column_pointer(columns, error), error)]
+        raise Problem(422, "the columns can't be used as they are", errors=errors) from error
+
+
+def _column_pointer(columns: dict[str, list[Any]], error: DataError) -> str:
+    if error.column is None or error.column not in columns:
+        return "/columns"
+    pointer = f"/columns/{pointer_token(error.column)}"
+    return pointer if error.row is None else f"{pointer}/{error.row}"

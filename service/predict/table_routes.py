@@ -1,0 +1,147 @@
+"""Predictions of whole tables: accept one, list and show them, fetch a result, delete one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.ipc
+from flask import Response, g, request, url_for
+
+from service.api.answers import NOT_MODIFIED, gone, page, problem, tagged
+from service.context import parts, project_id
+from service.idempotency import answered_once, replay_headers
+from service.operations import Answer, Operations, answer, conditional
+from service.predict import schemas
+from service.predict.predictors import NamedPredictor
+from service.problems import Problem
+from service.schemas.common import Page
+from worker.data.arrow_streams import ARROW
+from worker.data.readers import CSV
+from worker.errors import MissingBytesError, NotFoundError
+from worker.intake.submission import ServedWeights
+from worker.records.predictions import delete_prediction, get_prediction, list_predictions, prediction_snapshot
+from worker.records.snapshots import Snapshot
+from worker.records.tables import Prediction
+from worker.specs.prediction import PredictionOptions
+
+operations = Operations("tables")
+
+NO_PREDICTION = problem("No such prediction.")
+NDJSON = "application/x-ndjson"
+EXTENSIONS = {CSV: "csv", ARROW: "arrows", NDJSON: "jsonl"}
+RESULTS = tuple(EXTENSIONS)
+
+
+def accept_table(found: NamedPredictor, dataset: schemas.TableToPredict, options: PredictionOptions) -> Response:
+    """Answer 202 with the prediction, for the routes that predict. Raises SpecError if the table can't be predicted."""
+    weights = ServedWeights(found.weights_id, found.predictor.encoders, found.name, found.version, found.job_id)
+    answered = answered_once(
+        lambda known: parts().intake.submit_prediction(
+            project_id(), weights, dataset, options, request=known, request_id=g.request_id
+        )
+    )
+    headers = {"Location": url_for("tables.show", prediction_id=answered.answer["id"])} | replay_headers(answered)
+    return answer(_with_links(answered.answer), 202, headers)
+
+
+@operations.declare(
+    "GET",
+    "/v1/predictions",
+    policy="models:read",
+    query=Page,
+    answers=tagged("Newest first.", schemas.TablePredictionList),
+)
+def index(query: Page) -> Response:
+    """List predictions of whole tables."""
+    with parts().database.reading() as session:
+        rows, more = list_predictions(session, project_id(), before=query.cursor, limit=query.limit)
+    return page([_with_links(prediction_snapshot(row)) for row in rows], more)
+
+
+@operations.declare(
+    "GET",
+    "/v1/predictions/<prediction_id>",
+    policy="models:read",
+    answers=tagged("The prediction.", schemas.TablePrediction) | {404: NO_PREDICTION},
+)
+def show(prediction_id: str) -> Response:
+    """Show the prediction of a whole table."""
+    return conditional(answer(_with_links(prediction_snapshot(_found(prediction_id)))))
+
+
+@operations.declare(
+    "GET",
+    "/v1/predictions/<prediction_id>/result",
+    policy="models:read",
+    answers={
+        200: Answer("One row for each row of the table, in the table's order.", None, RESULTS, {"ETag": ""}),
+        304: NOT_MODIFIED,
+        404: NO_PREDICTION,
+        409: problem("It does not exist yet, or the prediction failed."),
+    },
+)
+def result(prediction_id: str) -> Response:
+    """Fetch what was predicted: as CSV, as an Arrow stream, or as lines of JSON."""
+    row = _found(prediction_id)
+    if row.storage_key is None:
+        code = "failed" if row.status == "failed" else "not_ready"
+        raise Problem(409, f"there is no result: the prediction is {row.status}", code=code)
+    media_type = request.accept_mimetypes.best_match(RESULTS, CSV) or CSV
+    # a result never changes, so its storage key and the media type make its ETag
+    tag = f"{row.storage_key}-{RESULTS.index(media_type)}"
+    if request.if_none_match.contains(tag):
+        return conditional(Response(content_type=media_type), tag)
+    try:
+        content = parts().storage.read(row.storage_key)
+    except MissingBytesError as error:
+        # it was deleted after the row was read
+        raise NotFoundError("there is no such prediction") from error
+    response = Response(_converted(content, media_type), content_type=media_type)
+    response.headers["Content-Disposition"] = f'attachment; filename="{row.id}.{EXTENSIONS[media_type]}"'
+    response.set_etag(tag)
+    return response
+
+
+def _converted(content: bytes, media_type: str) -> bytes | Iterator[bytes]:
+    """Return the stored Arrow stream, or convert it batch by batch."""
+    if media_type == ARROW:
+        return content
+    return _csv(content) if media_type == CSV else _json_lines(content)
+
+
+def _csv(content: bytes) -> Iterator[bytes]:
+    for n, batch in enumerate(pa.ipc.open_stream(pa.py_buffer(content))):
+        sink = pa.BufferOutputStream()
+        pyarrow.csv.write_csv(batch, sink, pyarrow.csv.WriteOptions(include_header=n == 0))
+        yield sink.getvalue().to_pybytes()
+
+
+def _json_lines(content: bytes) -> Iterator[bytes]:
+    for batch in pa.ipc.open_stream(pa.py_buffer(content)):
+        yield b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in batch.to_pylist())
+
+
+@operations.declare(
+    "DELETE",
+    "/v1/predictions/<prediction_id>",
+    policy="models:predict",
+    answers={204: gone("Deleted, with its result."), 404: NO_PREDICTION},
+)
+def remove(prediction_id: str) -> Response:
+    """Delete a prediction and its result; one that waits or runs is abandoned."""
+    key = parts().database.write(lambda session: delete_prediction(session, project_id(), prediction_id))
+    if key is not None:
+        parts().storage.delete(key)
+    return Response(status=204)
+
+
+def _found(prediction_id: str) -> Prediction:
+    with parts().database.reading() as session:
+        return get_prediction(session, project_id(), prediction_id)
+
+
+def _with_links(snapshot: Snapshot) -> dict[str, Any]:
+    own = f"/v1/predictions/{snapshot['id']}"
+    return snapshot | {"links": {"self": own, "result": f"{own}/result"}}

@@ -1,0 +1,117 @@
+"""The rows and targets of a question, encoded in float64 as the job's training encoded its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from worker.backprop.arrays import Targets
+from worker.backprop.losses.objective import Bounds
+from worker.data.encoders import ClassTarget, LabelsTarget, Matrix, Target, encode_table, encode_targets
+from worker.errors import DataError, QuestionError
+from worker.insight.subject import Subject
+from worker.networks.rows import RowEncoder
+
+LARGEST = 1e300
+
+Encoded = tuple[Matrix, Targets]
+
+
+def posted_rows(subject: Subject, rows: Sequence[Any], targets: Sequence[Any], *, many: bool) -> Encoded:
+    """Return rows of raw values, and their targets, as x and y.
+
+    rows: as in a prediction. targets: one for each row: a class, or numbers in the user's own units.
+    many: the question calls them `rows` and `targets`, not `row` and `target`. Raises QuestionError.
+    """
+    try:
+        x = RowEncoder(subject.encoders, np.float64).encode(rows).x
+    except DataError as error:
+        place = f"/rows/{error.row or 0}" if many else "/row"
+        column = "" if error.column is None else f"column {error.column[:64]!r} "
+        raise QuestionError(place, column + error.detail) from error
+    return x, _targets(subject, targets, len(rows), many=many)
+
+
+def table_rows(
+    subject: Subject, table: pa.Table, rows: Sequence[int], targets: Sequence[Any] | None, *, many: bool
+) -> Encoded:
+    """Return rows of the job's own table as x and y.
+
+    rows: their numbers, from 0. targets: replace the table's own; None to keep those. many: the question calls them
+    `dataset_rows` and `targets`, not `dataset_row` and `target`. Raises QuestionError.
+    """
+    for n, row in enumerate(rows):
+        if row >= table.num_rows:
+            pointer = f"/dataset_rows/{n}" if many else "/dataset_row"
+            raise QuestionError(pointer, f"must be from 0 to {table.num_rows - 1}: the table has {table.num_rows} rows")
+    x, y = _of_table(subject, table.take(rows))
+    return x, y if targets is None else _targets(subject, targets, len(rows), many=many)
+
+
+def sample_rows(subject: Subject, table: pa.Table, count: int) -> Encoded:
+    """Return at most `count` rows of the job's own table as x and y."""
+    # evenly spaced: a table may be sorted
+    chosen = np.linspace(0, table.num_rows - 1, min(count, table.num_rows)).astype(np.int64)
+    return _of_table(subject, table.take(chosen))
+
+
+def _of_table(subject: Subject, table: pa.Table) -> Encoded:
+    x = encode_table(table, subject.encoders, pool_unknown=True, dtype=np.float64)
+    return x, encode_targets(table, subject.encoders.target)
+
+
+def _targets(subject: Subject, given: Sequence[Any], rows: int, *, many: bool) -> Targets:
+    if len(given) != rows:
+        raise QuestionError("/targets", f"must be {rows}, one a row; got {len(given)}")
+    target, bounds = subject.encoders.target, subject.task.objective.bounds
+    encoded = [_target(one, target, f"/targets/{n}" if many else "/target", bounds) for n, one in enumerate(given)]
+    return np.concatenate(encoded)
+
+
+def _target(given: Any, target: Target, pointer: str, bounds: Bounds | None) -> Targets:
+    """Return the target of one row: a label, (1,), or numbers standardised as in training, (1, outputs).
+
+    bounds: the numbers that the loss allows. Raises QuestionError at the pointer.
+    """
+    if isinstance(target, ClassTarget):
+        text = _text(given)
+        if text not in target.classes:
+            shown = ", ".join(target.classes[:10])
+            raise QuestionError(pointer, f"must be a class of {target.name!r}; these are: {shown}")
+        return np.array([target.classes.index(text)])
+    values = [_number(value, pointer) for value in _by_column(given, target.names, pointer)]
+    if isinstance(target, LabelsTarget):
+        if not {0.0, 1.0}.issuperset(values):
+            raise QuestionError(pointer, "must be 0 or 1 of each label")
+        return np.array([values])
+    if bounds is not None and not all(bounds.lowest <= value <= bounds.highest for value in values):
+        raise QuestionError(pointer, f"must be {bounds.one}")
+    return (np.array([values]) - target.means) / target.scales
+
+
+def _by_column(given: Any, names: Sequence[str], pointer: str) -> list[Any]:
+    """Return the values in the order of the target's columns."""
+    if isinstance(given, dict):
+        if set(given) != set(names):
+            raise QuestionError(pointer, f"must have these members: {', '.join(names[:10])}")
+        return [given[name] for name in names]
+    values = given if isinstance(given, list) else [given]
+    if len(values) != len(names):
+        raise QuestionError(pointer, f"must be {len(names)} numbers, got {len(values)}")
+    return values
+
+
+def _number(value: Any, pointer: str) -> float:
+    if type(value) not in (int, float) or abs(value) > LARGEST:
+        raise QuestionError(pointer, "must be a number")
+    return float(value)
+
+
+def _text(given: Any) -> str | None:
+    """Return a class in the form in which tables are read, such as true, 3 and 0.5."""
+    if isinstance(given, bool):
+        return str(given).lower()
+    if isinstance(given, float) and given.is_integer():
+        return str(int(given))
+    return str(given) if isinstance(given, str | int | float) else None

@@ -1,0 +1,47 @@
+"""What a file of ours says of itself, as texts by name: its network and encoders, and where they are from."""
+
+import json
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from worker.data.encoders import Encoders
+from worker.errors import SpecError, WeightsFileError
+from worker.networks.layers import LAYERS
+from worker.networks.trained import Published, to_columns
+from worker.specs.imports import Description
+from worker.specs.network import ResolvedLayer
+
+FORMAT = "gradmill"
+
+
+def write_metadata(published: Published) -> dict[str, str]:
+    """Return the metadata, with the job's id if there is one. Documents among the values are JSON."""
+    columns = to_columns(published.trained.layers, published.trained.encoders)
+    metadata = {
+        "format": FORMAT,
+        "epoch": str(published.epoch),
+        "network": json.dumps(columns["network"]),
+        "encoders": json.dumps(columns["encoders"]),
+    }
+    return metadata if published.job_id is None else metadata | {"job_id": published.job_id}
+
+
+def is_ours(metadata: Mapping[str, str], description: Description | None) -> bool:
+    """Whether a file is one of ours. Raises SpecError if it is and the client describes it too."""
+    if metadata.get("format") != FORMAT:
+        return False
+    if description is not None:
+        raise SpecError("", "must be left out: the file describes itself")
+    return True
+
+
+def read_metadata(metadata: Mapping[str, str]) -> tuple[list[ResolvedLayer], Encoders]:
+    """Return the layers and encoders. Raises WeightsFileError."""
+    try:
+        layers = LAYERS.validate_json(metadata.get("network", ""))
+        return layers, Encoders.model_validate_json(metadata.get("encoders", ""))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        detail = f"{'/'.join(map(str, fault['loc']))[:100]} {fault['msg'][:200]}"
+        raise WeightsFileError(f"its metadata can't be read: {detail}") from error

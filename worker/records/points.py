@@ -1,0 +1,69 @@
+"""One point of a curve: the one list of its columns, which events, the API, CSV and the page iterate."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from worker.backprop import plan
+from worker.records.tables import Epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One epoch as it is recorded. Its fields are the columns of the curve, for events, the API, CSV and the page.
+
+    A figure that is not finite is None. metrics: by name. layers: the figures of each layer, in some epochs only.
+    seconds: how long the epoch took. is_best: whether its monitored figure is the best so far.
+    """
+
+    epoch: int
+    train_loss: float | None
+    validation_loss: float | None
+    metrics: dict[str, float | None]
+    learning_rate: float
+    gradient_norm: float | None
+    layers: list[dict[str, float | None]] | None = None
+    seconds: float
+    is_best: bool | None
+    "None in epochs that were recorded before this column existed."
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What a job shows of its latest or best epoch."""
+        return {name: getattr(self, name) for name in SUMMARY}
+
+    @property
+    def bits(self) -> tuple[Any, ...]:
+        """What a resumed run must repeat exactly."""
+        return tuple(getattr(self, name) for name in REPEATED)
+
+
+COLUMNS = tuple(column.name for column in fields(Point))
+"The columns of the curve."
+FIGURES = tuple(name for name in COLUMNS if name not in ("metrics", "layers", "is_best"))
+"Those that are one number an epoch."
+SUMMARY = ("epoch", "train_loss", "validation_loss", "metrics")
+REPEATED = tuple(name for name in COLUMNS if name not in ("epoch", "seconds", "is_best"))
+
+
+def point_of(row: Epoch) -> Point:
+    return Point(**{name: getattr(row, name) for name in COLUMNS})
+
+
+def recorded_point(epoch: plan.Epoch, seconds: float) -> Point:
+    """Return an epoch as it is recorded. seconds: how long it took."""
+    values = {name: _recordable(getattr(epoch, name)) for name in COLUMNS if name != "seconds"}
+    return Point(seconds=round(seconds, 6), **values)
+
+
+def _recordable(value: Any) -> Any:
+    """Return the value as JSON has it: a number that is not finite becomes None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, plan.LayerFigures):
+        return _recordable(value._asdict())
+    if isinstance(value, dict):
+        return {name: _recordable(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_recordable(one) for one in value]
+    return value

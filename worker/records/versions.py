@@ -1,0 +1,206 @@
+"""Versions of models: registered, found by number or alias, listed, and deleted alone or with their model."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from worker.errors import NotFoundError, StateError
+from worker.records.identifiers import new_id
+from worker.records.imports import delete_unserved_imports
+from worker.records.models import VERSION_LIMIT, can_exist, get_model
+from worker.records.paging import read_page
+from worker.records.tables import Alias, Dataset, IdempotencyKey, Job, JobDataset, Model, ModelVersion, Weights
+
+
+class Version(NamedTuple):
+    """What a version serves. job_id: the job that made the weights, or None if they were imported."""
+
+    name: str
+    version: int
+    weights_id: str
+    job_id: str | None
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """A version with its origin. job: None for imported weights. dataset: None where no uploaded table was read."""
+
+    name: str
+    version: ModelVersion
+    weights: Weights
+    job: Job | None
+    dataset: Dataset | None
+    aliases: list[str]
+
+
+def register_version(session: Session, project_id: str, name: str, weights_id: str) -> tuple[Version, bool]:
+    """Return the version of this name that serves the weights, and whether it is new.
+
+    A new version gets the next number; the first one makes the model. The model's row is locked until the commit, so
+    two that register at the same time get two numbers. Raises NotFoundError if the project has no such weights.
+    """
+    of_project = select(Weights.job_id).where(Weights.id == weights_id, Weights.project_id == project_id)
+    found = session.execute(of_project).one_or_none()
+    if found is None:
+        raise NotFoundError("there are no such weights")
+    model_id, number = _next_number(session, project_id, name)
+    known = select(ModelVersion.version).where(ModelVersion.model_id == model_id, ModelVersion.weights_id == weights_id)
+    earlier = session.scalar(known)
+    if earlier is not None:
+        return Version(name, earlier, weights_id, found.job_id), False
+    session.execute(update(Model).where(Model.id == model_id).values(last_version=number))
+    session.execute(
+        insert(ModelVersion).values(model_id=model_id, project_id=project_id, version=number, weights_id=weights_id)
+    )
+    if found.job_id is not None:
+        _name_in_job(session, found.job_id)
+    return Version(name, number, weights_id, found.job_id), True
+
+
+def _next_number(session: Session, project_id: str, name: str) -> tuple[str, int]:
+    """Return the model's id and the number after the last that it gave. Its row is locked."""
+    locked = select(Model.id, Model.last_version).where(Model.project_id == project_id, Model.name == name)
+    row = session.execute(locked.with_for_update()).one_or_none()
+    if row is not None:
+        return row.id, row.last_version + 1
+    model_id = new_id("mdl")
+    # of two that make the model at once the unique name refuses one; Database.write runs it again, and it finds the row
+    session.execute(insert(Model).values(id=model_id, project_id=project_id, name=name, last_version=0))
+    return model_id, 1
+
+
+def _name_in_job(session: Session, job_id: str) -> None:
+    """Write into the job's row which version serves its weights: the newest, or none any more."""
+    newest = (
+        select(Model.name, ModelVersion.version)
+        .join(Model, Model.id == ModelVersion.model_id)
+        .join(Weights, Weights.id == ModelVersion.weights_id)
+        .where(Weights.job_id == job_id)
+        .order_by(ModelVersion.created_at.desc(), Model.name, ModelVersion.version.desc())
+        .limit(1)
+    )
+    row = session.execute(newest).one_or_none()
+    model = None if row is None else {"name": row.name, "version": row.version}
+    session.execute(update(Job).where(Job.id == job_id).values(model=model))
+
+
+def find_version(
+    session: Session, project_id: str, name: str, *, version: int | None = None, alias: str | None = None
+) -> Version:
+    """Return the version with this number, the one that the alias points at, or with neither the newest.
+
+    Raises NotFoundError, the same for an unknown name, number and alias.
+    """
+    found = (
+        select(Model.name, ModelVersion.version, ModelVersion.weights_id, Weights.job_id)
+        .join(Model, Model.id == ModelVersion.model_id)
+        .join(Weights, Weights.id == ModelVersion.weights_id)
+        .where(Model.project_id == project_id, Model.name == name)
+    )
+    if version is not None:
+        found = found.where(ModelVersion.version == version)
+    if alias is not None:
+        points = (Alias.model_id == ModelVersion.model_id) & (Alias.version == ModelVersion.version)
+        found = found.join(Alias, points).where(Alias.alias == alias)
+    row = None
+    if can_exist(name, version, alias):
+        row = session.execute(found.order_by(ModelVersion.version.desc()).limit(1)).one_or_none()
+    if row is None:
+        raise NotFoundError("there is no such version of a model")
+    return Version(*row)
+
+
+def get_version(session: Session, project_id: str, name: str, version: int) -> VersionRecord:
+    """Return a version with its origin. Raises NotFoundError."""
+    model = get_model(session, project_id, name)
+    records = _records(session, model, [version]) if version < VERSION_LIMIT else []
+    if not records:
+        raise NotFoundError("the model has no such version")
+    return records[0]
+
+
+def list_versions(
+    session: Session, project_id: str, name: str, *, before: int | None = None, limit: int
+) -> tuple[list[VersionRecord], bool]:
+    """Return a page of a model's versions, newest first, and whether there are more.
+
+    before: a number; only older ones. Raises NotFoundError.
+    """
+    model = get_model(session, project_id, name)
+    numbers = select(ModelVersion.version).where(ModelVersion.model_id == model.id)
+    found, more = read_page(session, numbers, ModelVersion.version, before=before, limit=limit)
+    return _records(session, model, found), more
+
+
+def _records(session: Session, model: Model, numbers: list[int]) -> list[VersionRecord]:
+    found = (
+        select(ModelVersion, Weights, Job, Dataset)
+        .join(Weights, Weights.id == ModelVersion.weights_id)
+        .outerjoin(Job, Job.id == Weights.job_id)
+        .outerjoin(JobDataset, JobDataset.job_id == Job.id)
+        .outerjoin(Dataset, Dataset.id == JobDataset.dataset_id)
+        .where(ModelVersion.model_id == model.id, ModelVersion.version.in_(numbers))
+        .order_by(ModelVersion.version.desc())
+    )
+    aliases: dict[int, list[str]] = {}
+    pointing = select(Alias.version, Alias.alias).where(Alias.model_id == model.id, Alias.version.in_(numbers))
+    for version, alias in session.execute(pointing.order_by(Alias.alias)):
+        aliases.setdefault(version, []).append(alias)
+    return [VersionRecord(model.name, *row, aliases.get(row[0].version, [])) for row in session.execute(found)]
+
+
+def newest_versions(session: Session, model_ids: list[str]) -> dict[str, int]:
+    """Return the number of each model's newest version; a model without versions is left out."""
+    found = select(ModelVersion.model_id, func.max(ModelVersion.version)).where(ModelVersion.model_id.in_(model_ids))
+    return dict(session.execute(found.group_by(ModelVersion.model_id)).all())
+
+
+def every_version(session: Session, project_id: str, name: str | None = None) -> list[tuple[str, int]]:
+    """Return (name, number) of every version of the project, or of one model, ordered by name and number."""
+    found = (
+        select(Model.name, ModelVersion.version)
+        .join(ModelVersion, ModelVersion.model_id == Model.id)
+        .where(Model.project_id == project_id)
+    )
+    if name is not None:
+        if not can_exist(name):
+            return []
+        found = found.where(Model.name == name)
+    return [(row.name, row.version) for row in session.execute(found.order_by(Model.name, ModelVersion.version))]
+
+
+def delete_version(session: Session, project_id: str, name: str, version: int) -> None:
+    """Delete a version, whose number is not given again. A job's weights are kept; imported ones go with it.
+
+    Raises NotFoundError; StateError while an alias points at it, or while something needs imported weights.
+    """
+    model = get_model(session, project_id, name, lock=True)
+    row = session.get(ModelVersion, (model.id, version)) if version < VERSION_LIMIT else None
+    if row is None:
+        raise NotFoundError("the model has no such version")
+    _delete(session, model, [row])
+
+
+def delete_model(session: Session, project_id: str, name: str) -> None:
+    """Delete a model with its versions. Raises NotFoundError, and StateError as `delete_version` does."""
+    model = get_model(session, project_id, name, lock=True)
+    _delete(session, model, list(session.scalars(select(ModelVersion).where(ModelVersion.model_id == model.id))))
+    session.execute(delete(Model).where(Model.id == model.id))
+
+
+def _delete(session: Session, model: Model, rows: list[ModelVersion]) -> None:
+    numbers, weights_ids = [row.version for row in rows], [row.weights_id for row in rows]
+    pointing = select(Alias.alias).where(Alias.model_id == model.id, Alias.version.in_(numbers))
+    alias = session.scalar(pointing.order_by(Alias.alias).limit(1))
+    if alias is not None:
+        raise StateError(f"the alias {alias} points at it; move or delete the alias first")
+    jobs = list(session.scalars(select(Weights.job_id).where(Weights.id.in_(weights_ids)).distinct()))
+    session.execute(delete(ModelVersion).where(ModelVersion.model_id == model.id, ModelVersion.version.in_(numbers)))
+    for job_id in jobs:
+        if job_id is not None:
+            _name_in_job(session, job_id)
+    # a repeat of the request that imported them must import again
+    session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id.in_(weights_ids)))
+    delete_unserved_imports(session, weights_ids)
