@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from worker.records.identifiers import DEFAULT_PROJECT, new_id
 from worker.records.lease import claim_job
 from worker.records.logins import new_login_token
 from worker.records.sessions import Database
-from worker.records.tables import ApiKey, Base, IdempotencyKey, Job, JobSource, Prediction, Weights, Worker
+from worker.records.states import Change
+from worker.records.tables import ApiKey, Base, IdempotencyKey, Job, JobDataset, JobSource, Prediction, Weights, Worker
 from worker.records.transitions import change_status
 from worker.running.run import Runner
 
@@ -47,17 +49,16 @@ def record(
     done = submit(model="iris", training={"replay_steps": [1]}, tags=["a"])["id"]
     assert runner.run_job(done) == "succeeded"
     jobs = {"succeeded": done, "queued": submit()["id"], "running": _half_done(runner, submit)}
-    for status, change in (("pausing", "pause"), ("cancelling", "cancel")):
+    changes: list[tuple[str, Change]] = [("pausing", "pause"), ("cancelling", "cancel")]
+    for status, change in changes:
         jobs[status] = submit()["id"]
         claim(database, jobs[status])
-        database.write(
-            lambda session, job=jobs[status], change=change: change_status(session, DEFAULT_PROJECT, job, change)
-        )  # type: ignore[misc]
+        database.write(partial(change_status, project_id=DEFAULT_PROJECT, job_id=jobs[status], change=change))
     claim(database, jobs["running"])
     dataset, _ = datasets.store(DEFAULT_PROJECT, "flowers", CSV, "text/csv")
     result = new_id("prd")
     storage.write(result, b"a result" * 1000)
-    _add_others(database, jobs, result)
+    _add_others(database, jobs, dataset.id, result)
     return Record(database, storage, jobs, dataset.id, result)
 
 
@@ -81,7 +82,7 @@ def _half_done(runner: Runner, submit: Callable[..., Any]) -> str:
     return job_id
 
 
-def _add_others(database: Database, jobs: dict[str, str], result: str) -> None:
+def _add_others(database: Database, jobs: dict[str, str], dataset: str, result: str) -> None:
     """What no job makes; with values that are hard to keep."""
     own = {"project_id": DEFAULT_PROJECT}
     hard = {"x": [0.1, 1e308, 5e-324, -0.0, 2**60], "text": '\u00e9\u4e16\U0001f600\\"\n', "none": None, "b": {"a": 1}}
@@ -92,6 +93,7 @@ def _add_others(database: Database, jobs: dict[str, str], result: str) -> None:
     rows: list[tuple[type[Base], dict[str, Any]]] = [
         (ApiKey, {"id": "key_1", "name": "k", "secret_sha256": "0" * 64, "scopes": ["jobs:read"], **own}),
         (IdempotencyKey, {"key": "once", "request_sha256": "1" * 64, "resource_id": "x", "answer": hard, **own}),
+        (JobDataset, {"job_id": jobs["queued"], "dataset_id": dataset, **own}),
         (JobSource, {"job_id": jobs["queued"], "weights_id": weights, **own}),
         (Prediction, {"id": result, "storage_key": result, "rows": 9, "result_bytes": 8000, **asked, **leased}),
         (Prediction, {"id": new_id("prd"), **asked, **leased, "status": "running", "owner": "wrk_old"}),
