@@ -14,12 +14,12 @@ from worker.backup import back_up as backing_up
 from worker.backup import moment as moments
 from worker.backup.back_up import LEFT_OUT, back_up
 from worker.backup.check import check_backup
-from worker.backup.manifest import FILE, OBJECTS, TABLES, read_manifest
+from worker.backup.manifest import FILE, OBJECTS, read_manifest
 from worker.data.storage import Storage
 from worker.errors import StartError
 from worker.records.events import add_event
 from worker.records.sessions import Database
-from worker.records.tables import Base, Chunk, Dataset, Job
+from worker.records.tables import Base, Dataset, Job
 
 
 def test_a_backup_says_what_is_in_it(record: Record, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_an_object_that_is_lost_is_named_and_the_rest_backed_up(record: Record, 
 
 
 class Deleting(Storage):
-    """Deletes an upload as a client would, row and bytes, at the moment before it is copied for the n-th time."""
+    """Deletes an upload as a client would, row and bytes, just before it is copied."""
 
     def __init__(self, storage: Storage, delete_it: Callable[[], Any], key: str) -> None:
         super().__init__(storage._url)
@@ -128,26 +128,25 @@ def test_an_upload_that_is_deleted_meanwhile_is_not_in_the_backup(
         "id": "dst_late", "project_id": "prj_default", "name": "late", "media_type": "text/csv",
         "bytes": 1, "sha256": "2" * 64, "rows": 1, "profile": {}, "storage_key": "dst_late",
     }  # fmt: skip
-    write_tables, moments_taken = backing_up._write_tables, []
+    moments_taken: list[int] = []
+    write_tables, copy = backing_up._write_tables, backing_up._Objects.copy
 
-    def adding(connection: Any, folder: Path) -> Any:
-        moments_taken.append(folder)
+    def counting(connection: Any, folder: Path) -> Any:
+        moments_taken.append(1)
         return write_tables(connection, folder)
+
+    def copying(self: Any, named: Any) -> None:
+        # nothing is copied before the first moment
+        copy(self, named if moments_taken else [])
 
     def delete_late() -> None:
         record.database.write(lambda session: session.execute(delete(Dataset).where(Dataset.id == "dst_late")))
         record.storage.delete("dst_late")
 
-    monkeypatch.setattr(backing_up, "_write_tables", adding)
+    monkeypatch.setattr(backing_up, "_write_tables", counting)
+    monkeypatch.setattr(backing_up._Objects, "copy", copying)
     record.storage.write("dst_late", b"x")
     record.database.write(lambda session: session.execute(insert(Dataset).values(**values)))
-    # not copied before the moment
-    objects, copy = [], backing_up._Objects.copy
-    monkeypatch.setattr(
-        backing_up._Objects,
-        "copy",
-        lambda self, named: objects.append(1) or copy(self, named if len(objects) > 1 else []),
-    )
     manifest = back_up(record.database, Deleting(record.storage, delete_late, "dst_late"), tmp_path / "backup")
     assert len(moments_taken) == 2
     assert manifest.missing == ()
@@ -174,11 +173,16 @@ def test_a_column_that_the_code_does_not_know_is_not_lost_in_silence(record: Rec
             connection.execute(text("ALTER TABLE job_tags DROP COLUMN colour"))
 
 
-def test_the_copy_of_the_database_is_gone_at_the_end(record: Record, tmp_path: Path) -> None:
-    """A backup of SQLite reads a copy, which is kept in the backup's folder meanwhile."""
+def test_a_moment_holds_up_no_writer_and_sees_none(record: Record, tmp_path: Path) -> None:
+    """While it is read, others write at once; it does not change. SQLite's copy of it is gone at the end."""
+    numbers = select(Job.seq).order_by(Job.id)
     with moments.moment(record.database, tmp_path) as connection:
-        assert connection.scalar(select(Chunk.position).limit(1)) == 0
-        copies = list(tmp_path.glob("moment-*"))
-        assert len(copies) == (record.database.engine.dialect.name == "sqlite")
+        before = connection.scalars(numbers).all()
+        assert len(list(tmp_path.glob("moment-*"))) == (connection.dialect.name == "sqlite")
+        began = time.monotonic()
+        record.database.write(lambda session: add_event(session, session.get_one(Job, record.jobs["queued"]), "status"))
+        assert time.monotonic() - began < 2
+        assert connection.scalars(numbers).all() == before
+    with moments.moment(record.database) as connection:
+        assert sum(connection.scalars(numbers).all()) == sum(before) + 1
     assert list(tmp_path.glob("moment-*")) == []
-    assert TABLES != OBJECTS

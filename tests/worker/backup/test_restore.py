@@ -1,6 +1,9 @@
 """A backup of either database restores into either, whole or not at all; what ran waits again."""
 
+import itertools
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,6 +185,42 @@ def test_a_restore_that_fails_writes_no_row_and_can_be_repeated(
     assert into(backup, target, storage).present == 2
     assert check(target, storage).is_sound
     assert record.jobs.keys() == {"succeeded", "queued", "running", "pausing", "cancelling"}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_restore_that_is_killed_can_be_repeated(
+    backup: Path, empty: Empty, storage: Storage, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Between two objects, between two tables, and just before the commit: the next one finds an empty database."""
+    target = empty(kind)
+    url = target.engine.url.render_as_string(hide_password=False)
+    for place, name in ((Storage, "rename"), (restoring, "insert_rows"), (restoring, "_release")):
+        with monkeypatch.context() as killing:
+            killing.setattr(place, name, dying(getattr(place, name)))
+            pid = os.fork()
+            if pid == 0:
+                into(backup, Database(url), storage)
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        with target.engine.connect() as connection:
+            assert not target.engine.dialect.has_table(connection, "jobs")
+    into(backup, target, storage)
+    assert check(target, storage).findings == []
+
+
+def dying(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose second call, or whose end if there is but one, is kill -9."""
+    calls = itertools.count()
+
+    def call(*arguments: Any) -> Any:
+        if next(calls) == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = function(*arguments)
+        if function.__name__ == "_release":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    return call
 
 
 def test_rows_that_are_not_read_back_as_written_are_refused(
