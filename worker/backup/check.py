@@ -9,11 +9,13 @@ from pathlib import Path
 from sqlalchemy import Connection, ForeignKeyConstraint, Select, Table, and_, case, exists, func, or_, select, text
 from sqlalchemy.exc import DatabaseError
 
+from migrations.schema import is_current
 from worker.backup.manifest import OBJECTS, damaged_files, read_manifest
 from worker.backup.moment import check_there, moment
 from worker.backup.objects import Named, named_objects, read_object, still_named
 from worker.backup.restore import write_database
 from worker.data.storage import Storage
+from worker.errors import StartError
 from worker.records.sessions import Database
 from worker.records.states import FINAL
 from worker.records.tables import Base, Blob, Checkpoint, Chunk, Epoch, Event, Job, KeptStep, Weights
@@ -50,11 +52,14 @@ def check(database: Database, storage: Storage) -> Report:
     """Check one moment of a database that may be in use, and its storage. Raises StartError if it is not ours."""
     check_there(database)
     with moment(database) as connection:
+        if not is_current(connection):
+            raise StartError("The database has an older schema: run `gradmill migrate` first.")
         try:
             report = check_rows(connection)
             named = list(named_objects(connection))
         except DatabaseError as error:
-            return Report(findings=[Finding("database", f"can't be read: {error.orig}")])
+            cause = str(error.orig).partition("\n")[0]
+            return Report(findings=[Finding("database", f"can't be read: {cause}")])
     report.counted["objects"] = len(named)
     report.findings += _objects(database, storage, named)
     return report
@@ -96,7 +101,7 @@ def _integrity(connection: Connection) -> Iterator[Finding]:
 
 
 def _references(connection: Connection) -> Iterator[Finding]:
-    """Foreign keys without their row. Neither database looks again at what it once accepted."""
+    """Rows that a foreign key names and that are not there: no database checks again what it once accepted."""
     for table in Base.metadata.sorted_tables:
         for constraint in table.foreign_key_constraints:
             for row in connection.execute(_dangling(table, constraint)):

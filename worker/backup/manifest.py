@@ -79,9 +79,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
     After an error it is removed. After a kill it remains under the name FOLDER.partial, without a manifest.
     """
-    partial = folder.with_name(f"{folder.name}.partial")
+    folder = folder.resolve()
+    if folder.is_mount():
+        raise StartError(f"{folder} is a mount point, which can't be renamed to: name a folder in it.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StartError(f"{folder} is not an empty folder: name one that does not exist yet.")
+    partial = folder.with_name(f"{folder.name}.partial")
     try:
         partial.mkdir(mode=0o700, parents=True)
     except FileExistsError as error:

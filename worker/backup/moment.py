@@ -2,6 +2,7 @@
 
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from sqlalchemy import Connection, text
 from migrations.schema import check_not_newer
 from worker.errors import StartError
 from worker.records.sessions import Database, make_engine
+
+LOCKED_SECONDS = 60
 
 
 @contextmanager
@@ -36,14 +39,22 @@ def _copied(database: Database, folder: Path | None) -> Iterator[Connection]:
     """A copy, since a reader of SQLite without WAL keeps every writer waiting until it is done.
 
     The copy is made in one step. In several it would begin again at each write of another process, and never end.
+    Raises StartError if a writer keeps the database locked.
     """
+    until = time.monotonic() + LOCKED_SECONDS
+
+    def give_up_late(status: int, _remaining: int, _total: int) -> None:
+        # without this it would try for ever
+        if status == sqlite3.SQLITE_BUSY and time.monotonic() > until:
+            raise StartError(f"The database was locked by a writer for {LOCKED_SECONDS} s: try again.")
+
     with tempfile.TemporaryDirectory(dir=folder, prefix="moment-") as copies:
         copy = Path(copies) / "gradmill.db"
         with (
             closing(sqlite3.connect(str(database.engine.url.database))) as source,
             closing(sqlite3.connect(copy)) as target,
         ):
-            source.backup(target)
+            source.backup(target, progress=give_up_late)
         engine = make_engine(f"sqlite:///{copy}")
         try:
             with engine.connect() as connection:

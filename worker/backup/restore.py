@@ -6,6 +6,7 @@ from pathlib import Path
 from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, delete, inspect, literal, select, text
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from migrations.schema import ADVISORY_LOCK, configuration
@@ -73,10 +74,20 @@ def write_database(database: Database, folder: Path, manifest: Manifest, *, leas
         for table in (LoginToken, Project):
             connection.execute(delete(table))
         for stored in manifest.tables:
-            if not insert_rows(connection, stored.name, folder / TABLES / f"{stored.name}.arrows"):
-                raise StartError(f"The database does not hold the rows of {stored.name} as they were written to it.")
+            _insert(connection, stored.name, folder / TABLES / f"{stored.name}.arrows")
         command.upgrade(configuration(connection), "head")
         return _release(connection)
+
+
+def _insert(connection: Connection, table: str, path: Path) -> None:
+    try:
+        is_same = insert_rows(connection, table, path)
+    except (DataError, IntegrityError) as error:
+        # the text of these errors would show values
+        cause = type(error.orig).__name__
+        raise StartError(f"The database does not take the rows of {table}: {cause}. Nothing was restored.") from error
+    if not is_same:
+        raise StartError(f"The database does not hold the rows of {table} as they were written. Nothing was restored.")
 
 
 def _lock_tables(connection: Connection) -> None:

@@ -1,8 +1,10 @@
 """A backup is one moment of the record, made while others write, with every object that it names."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,29 @@ def test_a_backup_is_one_moment_while_others_write(record: Record, tmp_path: Pat
     for number in range(3):
         report = check_backup(tmp_path / str(number))
         assert [finding for finding in report.findings if finding.is_fault] == []
+
+
+def test_a_database_that_stays_locked_is_given_up(
+    sqlite: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a writer that froze, for example: the copy ends with a line, and leaves nothing."""
+    monkeypatch.setattr(moments, "LOCKED_SECONDS", 0.1)
+    with closing(sqlite3.connect(str(sqlite.engine.url.database), isolation_level=None)) as frozen:
+        frozen.execute("BEGIN IMMEDIATE")
+        # nobody can read either once the pages are being written
+        frozen.execute("PRAGMA locking_mode = EXCLUSIVE")
+        frozen.execute("UPDATE projects SET name = name")
+        frozen.execute("COMMIT")
+        copying = moments.moment(sqlite, tmp_path)
+        with pytest.raises(StartError, match="was locked by a writer for"):
+            copying.__enter__()
+    assert list(tmp_path.glob("moment-*")) == []
+
+
+def test_a_mount_point_is_refused_at_once(record: Record) -> None:
+    """It can't be renamed to: better said before than after everything was copied."""
+    with pytest.raises(StartError, match="/proc is a mount point"):
+        back_up(record.database, record.storage, Path("/proc"))
 
 
 @pytest.mark.parametrize("name", [".", "file"])

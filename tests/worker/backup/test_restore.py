@@ -237,6 +237,19 @@ def test_rows_that_are_not_read_back_as_written_are_refused(
         assert session.scalar(select(func.count()).select_from(Job)) == 0
 
 
+def test_rows_that_a_database_can_not_hold_are_refused(empty: Empty, tmp_path: Path, storage: Storage) -> None:
+    """Such as a NUL in a text, which SQLite keeps and PostgreSQL does not: in one line that shows no value."""
+    source = empty("sqlite", migrated=True)
+    source.write(lambda session: session.execute(insert(Project).values(id="prj_nul", name="secret\0")))
+    back_up(source, storage, tmp_path / "backup")
+    target = empty("postgresql")
+    with pytest.raises(StartError, match="does not take the rows of projects: DataError") as refused:
+        into(tmp_path / "backup", target, storage)
+    assert "secret" not in str(refused.value)
+    with target.engine.connect() as connection:
+        assert not target.engine.dialect.has_table(connection, "jobs")
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_an_older_schema_is_backed_up_and_restored_as_the_newest(empty: Empty, tmp_path: Path, kind: str) -> None:
     """A backup before a migration; the restore brings the rows to this version's schema."""
@@ -246,6 +259,8 @@ def test_an_older_schema_is_backed_up_and_restored_as_the_newest(empty: Empty, t
         connection.execute(text("UPDATE projects SET name = 'mine'"))
     storage = Storage(str(tmp_path / "none"))
     assert back_up(old, storage, tmp_path / "backup").revision == "0004"
+    with pytest.raises(StartError, match="has an older schema: run `gradmill migrate` first"):
+        check(old, storage)
     into(tmp_path / "backup", target, storage)
     with target.engine.connect() as connection:
         assert is_current(connection)
