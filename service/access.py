@@ -1,4 +1,4 @@
-"""Who may call what. Every route declares its policy; a route without one is refused, and fails the tests."""
+"""Who may call what: each route declares its `policy=`; a route without one is refused, and fails the tests."""
 
 import hashlib
 import hmac

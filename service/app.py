@@ -26,7 +26,7 @@ from service.api import (
 )
 from service.context import EXTENSION, Parts, register_request_ids
 from service.live import Live
-from service.open_inference import infer_routes, messages, server_routes
+from service.open_inference import infer_body, infer_routes, server_routes
 from service.open_inference.statistics import Statistics
 from service.openapi import document
 from service.operations import Operation, register_operations
@@ -73,7 +73,7 @@ RESOURCES = (
     system,
 )
 
-ERROR_FORMATS: dict[str, ErrorFormat] = {"/v2": messages.write_error, "/models": scoring_routes.write_error}
+ERROR_FORMATS: dict[str, ErrorFormat] = {"/v2": infer_body.write_error, "/models": scoring_routes.write_error}
 "How the protocols of others write an error, by the prefix of their addresses."
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 from sqlalchemy.orm import Session
 
-from service.api.answers import INVALID, gone, page, problem, tagged
+from service.api.responses import INVALID, gone, page, problem, tagged
 from service.context import caller, parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.problems import Problem, invalid_body

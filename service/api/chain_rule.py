@@ -2,7 +2,7 @@
 
 from flask import Response
 
-from service.api.answers import CONFLICT, INVALID, NOT_FOUND
+from service.api.responses import CONFLICT, INVALID, NOT_FOUND
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer
 from service.schemas import chain_rule as schemas

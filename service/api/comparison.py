@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response
 
-from service.api.answers import NO_VERSION, tagged
+from service.api.responses import NO_VERSION, tagged
 from service.api.versions import brief_version
 from service.context import parts, project_id
 from service.operations import Operations, answer, conditional

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response, request
 
-from service.api.answers import CONFLICT, NOT_FOUND, NOT_MODIFIED
+from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.schemas import jobs as schemas

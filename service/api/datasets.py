@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from service.api.answers import INVALID, gone, page, problem, tagged
+from service.api.responses import INVALID, gone, page, problem, tagged
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers

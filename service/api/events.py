@@ -7,12 +7,11 @@ from contextlib import ExitStack
 import orjson
 from flask import Response, request, stream_with_context
 
-from service.api.answers import NOT_FOUND, with_links
+from service.api.responses import NOT_FOUND, problem, with_links
 from service.context import parts, project_id
 from service.live import Watch
 from service.operations import Answer, Operations
 from service.problems import RETRY_AFTER, Problem
-from service.schemas.common import ProblemDocument
 from service.schemas.jobs import EventsQuery
 from worker.records.events import Happening
 from worker.records.jobs import get_job
@@ -42,9 +41,7 @@ RETRY_MILLISECONDS = 2000
         ),
         204: Answer("The job has ended, and there is no newer event.", None, ()),
         404: NOT_FOUND,
-        503: Answer(
-            "This process has as many watchers as it may have.", ProblemDocument, ("application/problem+json",)
-        ),
+        503: problem("This process has as many watchers as it may have."),
     },
 )
 def stream(job_id: str, query: EventsQuery) -> Response:

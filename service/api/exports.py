@@ -4,18 +4,17 @@ from typing import assert_never
 
 from flask import Response
 
-from service.api.answers import CONFLICT, NOT_FOUND, NOT_MODIFIED
+from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED, problem
 from service.context import parts, project_id
 from service.operations import Answer, Operations, conditional
 from service.schemas import exports as schemas
-from service.schemas.common import ProblemDocument
 from service.schemas.exports import Format
 from worker.networks.pytorch import to_pytorch
 from worker.networks.safetensors import to_safetensors
 from worker.networks.trained import Published, read_published
 from worker.records.jobs import get_job
 from worker.records.versions import find_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 
 operations = Operations("exports")
 
@@ -35,7 +34,7 @@ def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
     """Export a job's network as a file: final, latest, or of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
-        published = read_published(session, newest_weights_id(session, job_id, query.checkpoint))
+        published = read_published(session, find_weights_id(session, job_id, query.checkpoint))
     return exported(published, query.format, f"{job_id}-{published.epoch}")
 
 
@@ -47,7 +46,7 @@ def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
     answers={
         200: EXPORTED,
         304: NOT_MODIFIED,
-        404: Answer("No such version.", ProblemDocument, ("application/problem+json",)),
+        404: problem("No such version."),
     },
 )
 def export_version(name: str, version: int, query: schemas.ExportQuery) -> Response:

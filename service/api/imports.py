@@ -5,7 +5,7 @@ from typing import Any, assert_never
 from flask import Response, request, url_for
 from sqlalchemy.orm import Session
 
-from service.api.answers import INVALID
+from service.api.responses import INVALID, problem
 from service.api.versions import shown_version
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
@@ -14,7 +14,6 @@ from service.operations import Answer, Operations, answer
 from service.parsing import parse_json, validate
 from service.problems import Problem
 from service.schemas import imports as schemas
-from service.schemas.common import ProblemDocument
 from service.schemas.models import Version
 from worker.networks.safetensors import from_safetensors
 from worker.networks.trained import Trained, to_columns
@@ -42,7 +41,7 @@ FILE, DESCRIPTION = "file", "description"
     headers=IDEMPOTENCY,
     answers={
         201: Answer("The new version.", Version, headers={"Location": "The version."}),
-        415: Answer("Neither bytes nor a multipart form.", ProblemDocument, ("application/problem+json",)),
+        415: problem("Neither bytes nor a multipart form."),
         422: INVALID,
     },
 )

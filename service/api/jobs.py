@@ -5,10 +5,10 @@ import time
 
 from flask import Response, request
 
-from service.api.answers import CONFLICT, NOT_FOUND, NOT_MODIFIED, page, with_links
+from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED, page, with_links
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
-from service.problems import Problem
+from service.problems import Problem, invalid_parameter
 from service.schemas import jobs as schemas
 from worker.records.jobs import delete_job, get_job, list_jobs, queue_positions
 from worker.records.snapshots import brief, job_snapshot
@@ -43,9 +43,7 @@ def index(query: schemas.JobsQuery) -> Response:
     unknown = [status for status in wanted if status not in STATUSES]
     if unknown:
         detail = f"should be among {', '.join(STATUSES)}"
-        raise Problem(
-            422, "a parameter is not what this address takes", errors=[{"parameter": "status", "detail": detail}]
-        )
+        raise invalid_parameter([{"parameter": "status", "detail": detail}])
     with parts().database.reading() as session:
         jobs, more = list_jobs(
             session,

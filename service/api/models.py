@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, url_for
 from sqlalchemy.orm import Session
 
-from service.api.answers import INVALID, NO_MODEL, NOT_FOUND, gone, page, problem, tagged
+from service.api.responses import INVALID, NO_MODEL, NOT_FOUND, gone, page, problem, tagged
 from service.api.versions import shown_version
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
@@ -19,7 +19,7 @@ from worker.records.models import describe_model, get_model, list_models
 from worker.records.snapshots import rfc3339
 from worker.records.tables import Model
 from worker.records.versions import delete_model, get_version, newest_versions, register_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 
 operations = Operations("models")
 
@@ -55,7 +55,7 @@ def _register(session: Session, body: schemas.RegisterRequest, known: Request | 
     def make() -> tuple[dict[str, Any], str]:
         nonlocal new
         get_job(session, project_id(), body.job_id)
-        weights_id = newest_weights_id(session, body.job_id, "final")
+        weights_id = find_weights_id(session, body.job_id, "final")
         version, new = register_version(session, project_id(), body.name, weights_id)
         return shown_version(get_version(session, project_id(), body.name, version.version)), body.job_id
 

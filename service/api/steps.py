@@ -2,7 +2,7 @@
 
 from flask import Response
 
-from service.api.answers import NOT_FOUND
+from service.api.responses import NOT_FOUND
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer, conditional
 from service.schemas import insight as schemas

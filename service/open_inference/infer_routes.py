@@ -12,14 +12,14 @@ from flask import Response, request
 from service.bodies import compressed, read_body
 from service.context import parts, project_id
 from service.open_inference import schemas
-from service.open_inference.inputs import encode_inputs
-from service.open_inference.messages import (
+from service.open_inference.infer_body import (
     HEADER_LENGTH,
     AnsweredOutput,
     RequestedOutput,
     read_inference,
     write_inference,
 )
+from service.open_inference.inputs import encode_inputs
 from service.open_inference.server_routes import NO_MODEL
 from service.open_inference.signature import TensorDescription, describe_outputs, highest_as_texts, output_tensor
 from service.open_inference.statistics import CountedModel

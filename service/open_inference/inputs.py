@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from service.open_inference.messages import Input, input_problem
+from service.open_inference.infer_body import Input, input_problem
 from service.open_inference.signature import ENCODED_ROWS, ROWS, all_numbers
 from service.open_inference.tensors import Tensor
 from service.predict.requests import check_row_count

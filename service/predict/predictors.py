@@ -11,7 +11,7 @@ from worker.networks.trained import read_trained
 from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.versions import Version, find_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 
 FINISHED_SECONDS = 1.0
 """How long a name may be answered from memory.
@@ -61,7 +61,7 @@ class Predictors:
         if weights_id is None:
             with self._database.reading() as session:
                 job = get_job(session, project_id, job_id)
-                weights_id = newest_weights_id(session, job_id)
+                weights_id = find_weights_id(session, job_id)
             if job.status == "succeeded":
                 with self._lock:
                     self._finished[project_id, job_id] = weights_id

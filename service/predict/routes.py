@@ -4,8 +4,8 @@ from typing import Any
 
 from flask import Response
 
-from service.api.answers import CONFLICT, INVALID, NO_VERSION, NOT_FOUND
 from service.api.exports import BINARY, exported
+from service.api.responses import CONFLICT, INVALID, NO_VERSION, NOT_FOUND
 from service.context import parts, project_id
 from service.operations import Answer, Operations
 from service.predict import schemas
@@ -18,7 +18,7 @@ from service.schemas.jobs import WeightsQuery
 from worker.errors import SpecError
 from worker.networks.trained import read_published
 from worker.records.jobs import get_job
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 
 operations = Operations("predictions")
 
@@ -96,5 +96,5 @@ def weights(job_id: str, query: WeightsQuery) -> Response:
     """Download the weights as safetensors: final, latest, or those of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
-        published = read_published(session, newest_weights_id(session, job_id, query.checkpoint))
+        published = read_published(session, find_weights_id(session, job_id, query.checkpoint))
     return exported(published, "safetensors", f"{job_id}-{published.epoch}")

@@ -1,4 +1,4 @@
-"""Requests and answers of predictions."""
+"""The documents of predictions: what a request may say, and what `answers.py` answers."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self

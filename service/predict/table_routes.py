@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.ipc
 from flask import Response, g, request, url_for
 
-from service.api.answers import NOT_MODIFIED, gone, page, problem, tagged
+from service.api.responses import NOT_MODIFIED, gone, page, problem, tagged
 from service.context import parts, project_id
 from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer, conditional

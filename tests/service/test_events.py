@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from flask.testing import FlaskClient
@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from service.context import Parts
 from service.live import RING_LENGTH, Channel, Live
 from worker.errors import UnavailableError
-from worker.records.events import Happening, happenings_after
+from worker.records.events import Happening, Kind, happenings_after
 from worker.records.sessions import Database
 
 Post = Callable[..., TestResponse]
@@ -179,3 +179,10 @@ def test_a_ring_knows_how_far_back_it_reaches() -> None:
     channel.push([Happening(n, "epoch", {}) for n in range(12, 12 + RING_LENGTH)])
     assert channel.floor == 11
     assert len(channel.ring) == RING_LENGTH
+
+
+def test_every_kind_of_event_is_documented(client: FlaskClient) -> None:
+    """The API's document names each kind that a watcher may get."""
+    document = client.get("/v1/openapi.json").get_json()
+    description = document["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]["200"]["description"]
+    assert [kind for kind in get_args(Kind) if kind not in description] == []

@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from service.context import Parts
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.versions import register_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 
 NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
 
@@ -27,7 +27,7 @@ def job_id(succeeded: Callable[..., str]) -> str:
 def version(job_id: str, parts: Parts) -> str:
     """The address of version 1 of the model iris."""
     parts.database.write(
-        lambda session: register_version(session, DEFAULT_PROJECT, "iris", newest_weights_id(session, job_id))
+        lambda session: register_version(session, DEFAULT_PROJECT, "iris", find_weights_id(session, job_id))
     )
     return "/v1/models/iris/versions/1"
 

@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from service.context import Parts
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.versions import register_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 
 ABSENT = "job_" + "0" * 32
 
@@ -60,7 +60,7 @@ def test_a_source_in_use_is_not_deleted(
 def test_a_version_is_a_source(source_id: str, parts: Parts, post_started: Callable[..., TestResponse]) -> None:
     """Without a number the newest version is the source, and the specification keeps its number."""
     parts.database.write(
-        lambda session: register_version(session, DEFAULT_PROJECT, "iris", newest_weights_id(session, source_id))
+        lambda session: register_version(session, DEFAULT_PROJECT, "iris", find_weights_id(session, source_id))
     )
     for named in ({}, {"version": 1}):
         kept = post_started({"model": "iris"} | named).get_json()["spec"]["start_from"]

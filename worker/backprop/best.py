@@ -1,4 +1,4 @@
-"""The best epoch so far, its weights, and whether patience has run out, for each member of a stack by itself."""
+"""The best epoch so far by the monitored figure, its weights, and whether patience has run out; one for each member."""
 
 from collections.abc import Mapping
 from typing import Any

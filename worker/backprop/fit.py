@@ -46,10 +46,7 @@ class Training:
         self.replay = replay
         self.network, self.objective, self.schedule, self.plan = network, objective, schedule, plan
         self.train, self.validation, self.metrics = train, validation, metrics
-        members = None if plan.seeds is None else len(plan.seeds)
-        self.parameters = network.parameters(train.x_and_ones.dtype, members)
-        self._initialize()
-        self.parameters.overwrite(start or {})
+        self.parameters = self._first_weights(start or {})
         self.gradients = self.parameters.like()
         penalised = [layer.penalised for layer in network.layers]
         self.updates = Updates(plan, optimizer, self.parameters, self.gradients, penalised)
@@ -66,12 +63,16 @@ class Training:
         self._rest = self._batches_of(train.rows % size, 1) if train.rows % size else None
         self.steps = train.rows // size + (self._rest is not None)
 
-    def _initialize(self) -> None:
-        if self.plan.seeds is None:
-            self.network.initialize(self.parameters, (self.plan.seed, INITIAL_WEIGHTS))
-            return
-        for n, seed in enumerate(self.plan.seeds):
-            self.network.initialize(self.parameters.member(n), (seed, INITIAL_WEIGHTS))
+    def _first_weights(self, start: Mapping[str, Floats]) -> Parameters:
+        """Return random weights, each member's by its own seed, with the arrays in `start` in place of theirs."""
+        seeds = self.plan.seeds
+        parameters = self.network.parameters(self.train.x_and_ones.dtype, None if seeds is None else len(seeds))
+        if seeds is None:
+            self.network.initialize(parameters, (self.plan.seed, INITIAL_WEIGHTS))
+        for n, seed in enumerate(seeds or ()):
+            self.network.initialize(parameters.member(n), (seed, INITIAL_WEIGHTS))
+        parameters.overwrite(start)
+        return parameters
 
     def _batches_of(self, rows: int, steps: int) -> tuple[Batches, TrainingPass]:
         units, members = self.network.outputs, self.plan.members

@@ -14,7 +14,7 @@ from worker.backprop.parameters import Parameters, windows
 from worker.backprop.updates import Updates
 
 
-class Taken(NamedTuple):
+class KeptStep(NamedTuple):
     """A step with all its tensors. number: of the run's steps, from 1. epoch: the one that it was part of, from 1.
 
     arrays: `x`, `targets` and `row_weights` as the loss takes them; for each layer N `z.layers.N`, `a...`, `grad_a...`
@@ -35,9 +35,9 @@ class Replay:
 
     def __init__(self, numbers: Collection[int]) -> None:
         self.numbers = frozenset(numbers)
-        self._taken: list[Taken] = []
+        self._taken: list[KeptStep] = []
 
-    def collect(self) -> list[Taken]:
+    def collect(self) -> list[KeptStep]:
         """Return the wanted steps that were made since the last call."""
         taken, self._taken = self._taken, []
         return taken
@@ -54,7 +54,9 @@ class Replay:
 class Watch:
     """Replaces the training passes and the updates of one epoch by ones that keep the wanted steps."""
 
-    def __init__(self, numbers: frozenset[int], taken: list[Taken], updates: Updates, epoch: int, number: int) -> None:
+    def __init__(
+        self, numbers: frozenset[int], taken: list[KeptStep], updates: Updates, epoch: int, number: int
+    ) -> None:
         self._numbers, self._taken, self._updates, self._epoch = numbers, taken, updates, epoch
         self._number = number
         self._kept: dict[str, Floats] | None = None
@@ -84,7 +86,7 @@ class Watch:
         if kept is not None and before is not None:
             kept |= _in_layout("after", updates.parameters, updates.parameters.flat)
             kept |= _in_layout("update", updates.parameters, updates.parameters.flat - before)
-            self._taken.append(Taken(self._number, self._epoch, float(learning_rate), steps, kept))
+            self._taken.append(KeptStep(self._number, self._epoch, float(learning_rate), steps, kept))
         self._number += 1
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.errors import DataError
+from worker.errors import DataError, SpecError
 from worker.specs.training import Test, Training, Validation
 
 # with fewer rows a validation part says nothing
@@ -20,6 +20,20 @@ class Split(NamedTuple):
     train: Rows
     validation: Rows | None
     test: Rows | None
+
+
+def part_rows(training: Training, rows: int) -> dict[str, int]:
+    """Return how many rows each part gets. Raises SpecError if none is left to train on."""
+    test = round(training.test.fraction * rows) if training.test else 0
+    validation = round(training.validation.fraction * rows) if rows >= ROWS_FOR_VALIDATION else 0
+    for name, size, asked in (("test", test, training.test), ("validation", validation, training.validation)):
+        if asked and asked.fraction and not size and (name == "test" or rows >= ROWS_FOR_VALIDATION):
+            raise SpecError(f"/training/{name}/fraction", f"{asked.fraction:g} of {rows} rows is no row")
+    train = rows - test - validation
+    if train < 1:
+        detail = f"with the test part it takes {validation + test} of {rows} rows; none is left to train on"
+        raise SpecError("/training/validation/fraction", detail)
+    return {"train": train, "validation": validation, "test": test}
 
 
 def split_rows(rows: int, training: Training, labels: NDArray[np.int64] | None) -> Split:

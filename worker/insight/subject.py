@@ -19,7 +19,7 @@ from worker.networks.trained import Published, Trained, read_published
 from worker.records.checkpoints import newest_checkpoint
 from worker.records.curves import recorded_rate
 from worker.records.tables import Job as JobRow
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 from worker.specs.job import Job
 from worker.specs.network import ResolvedLayer
 
@@ -94,7 +94,7 @@ def read_subject(session: Session, job: JobRow, checkpoint: str, *, member: int 
     if member >= members:
         raise QuestionError("/member", f"must be from 0 to {members - 1}")
     check_cost(parameters=job.parameters, members=members, rows=rows)
-    published = read_published(session, newest_weights_id(session, job.id, checkpoint))
+    published = read_published(session, find_weights_id(session, job.id, checkpoint))
     found = (_resumed(session, job, published) if checkpoint == "latest" else None) or _published(published)
     trained = published.trained.member(member, np.float64)
     # `member` has made arrays of its own

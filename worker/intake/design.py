@@ -1,10 +1,10 @@
-"""A specification -> a design: everything that follows from it, before anything is stored or allocated."""
+"""A specification -> a design, or a refusal: all that follows from it, before anything is stored or allocated."""
 
 from dataclasses import dataclass
 
 from worker.data.profiles import TableProfile
 from worker.data.roles import Roles, assign_roles
-from worker.data.splits import ROWS_FOR_VALIDATION
+from worker.data.splits import part_rows
 from worker.errors import SpecError
 from worker.intake.cost import Cost, estimate_cost
 from worker.intake.datasets import Datasets, InlineRows
@@ -13,7 +13,7 @@ from worker.networks.layers import resolve_layers
 from worker.networks.task import Task, resolve_task
 from worker.networks.training import check_training
 from worker.networks.warm_start import adopt_roles, check_start
-from worker.records.submission import Plan
+from worker.records.new_jobs import Plan
 from worker.settings import Limits
 from worker.specs.dataset import InlineDataset
 from worker.specs.job import Job
@@ -84,20 +84,6 @@ def _profile(spec: Job, project_id: str, datasets: Datasets) -> tuple[InlineRows
         rows = datasets.parse_rows(spec.dataset)
         return rows, rows.profile
     return None, datasets.profile(project_id, spec.dataset)
-
-
-def part_rows(training: Training, rows: int) -> dict[str, int]:
-    """Return how many rows each part gets. Raises SpecError if none is left to train on."""
-    test = round(training.test.fraction * rows) if training.test else 0
-    validation = round(training.validation.fraction * rows) if rows >= ROWS_FOR_VALIDATION else 0
-    for name, size, asked in (("test", test, training.test), ("validation", validation, training.validation)):
-        if asked and asked.fraction and not size and (name == "test" or rows >= ROWS_FOR_VALIDATION):
-            raise SpecError(f"/training/{name}/fraction", f"{asked.fraction:g} of {rows} rows is no row")
-    train = rows - test - validation
-    if train < 1:
-        detail = f"with the test part it takes {validation + test} of {rows} rows; none is left to train on"
-        raise SpecError("/training/validation/fraction", detail)
-    return {"train": train, "validation": validation, "test": test}
 
 
 def _check_steps(training: Training, rows: int) -> None:

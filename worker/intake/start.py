@@ -10,7 +10,7 @@ from worker.records.jobs import get_job, source_of
 from worker.records.tables import Job as JobRow
 from worker.records.tables import Weights
 from worker.records.versions import find_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 from worker.specs.job import Job
 from worker.specs.network import (
     DenseLayer,
@@ -50,7 +50,7 @@ def find_start(session: Session, project_id: str, spec: Job, start: StartFrom) -
 def _weights_of_job(session: Session, project_id: str, job_id: str) -> str:
     try:
         get_job(session, project_id, job_id)
-        return newest_weights_id(session, job_id, "final")
+        return find_weights_id(session, job_id, "final")
     except NotFoundError as error:
         raise SpecError("/start_from/job", "there is no such job") from error
     except StateError as error:

@@ -11,9 +11,9 @@ from worker.errors import SpecError
 from worker.intake.datasets import Datasets
 from worker.intake.design import Design, design_job
 from worker.records.idempotency import Answered, Request
+from worker.records.new_jobs import submit_job
 from worker.records.predictions import submit_prediction
 from worker.records.sessions import Database
-from worker.records.submission import submit_job
 from worker.settings import Limits
 from worker.specs.dataset import BuiltinDataset, GeneratedDataset, StoredDataset
 from worker.specs.job import Job

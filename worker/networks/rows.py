@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
-from worker.data import encoders as tables
-from worker.data.encoders import CategoricalCode, Encoders, Matrix, NumericCode
+from worker.data.encoders import CategoricalCode, Encoders, Matrix, NumericCode, encode_table
 from worker.errors import DataError
 from worker.networks.ranges import NONE, Ranges, Warnings
 
@@ -88,7 +87,7 @@ class RowEncoder:
         """Encode a table that has the features' columns; others are ignored. Raises DataError."""
         # a number that overflows is refused with its column's name
         with np.errstate(over="ignore"):
-            x = tables.encode_table(table, self._encoders, dtype=self._dtype)
+            x = encode_table(table, self._encoders, dtype=self._dtype)
         return Encoded(x, self._ranges.of_table(table))
 
     def _encode_numbers(self, values: NDArray[np.float64]) -> Encoded:

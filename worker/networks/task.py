@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, assert_never, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,8 @@ def recorded_task(spec: Job, target: Target, output: ResolvedDense) -> Task:
             kind = "labels"
         case NumberTarget():
             kind = "numbers"
+        case _:
+            assert_never(target)
     classes = target.classes if isinstance(target, ClassTarget) else None
     return Task(kind, _loss_spec(spec, of_category=classes is not None), output.units, output.activation, classes)
 
@@ -136,7 +138,7 @@ def _activation(given: str, name: str, kind: Kind) -> str:
             able = " or ".join(name for name in reversed(ACTIVATIONS) if ACTIVATIONS[name].probabilities)
             raise SpecError(pointer, f"must be {able} for a category, got {given}")
     elif given != needed:
-        # an activation that no specification can ask for
+        # Poisson's activation is no word of the specification: only `auto` asks for it
         asked = needed if needed in get_args(Activation) else "auto"
         raise SpecError(pointer, f"must be {asked} for {name}, got {given}")
     return given

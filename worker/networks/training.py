@@ -124,5 +124,5 @@ def make_schedule(spec: schedule_specs.Schedule, epochs: int) -> schedules.Sched
             return schedules.Plateau(spec.factor, spec.patience, threshold=spec.threshold, floor=spec.floor)
         case schedule_specs.ConstantSchedule():
             return schedules.Schedule()
-        case _ as unknown:
-            assert_never(unknown)
+        case _:
+            assert_never(spec)

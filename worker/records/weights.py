@@ -1,4 +1,7 @@
-"""Published weights: the final ones, and snapshots taken on the way. Their bytes are safetensors, never a pickle."""
+"""Published weights: final ones and snapshots, and which of them `final`, `latest` or an epoch's number means.
+
+Their bytes are safetensors, never a pickle.
+"""
 
 import json
 from typing import Any, TypedDict
@@ -58,7 +61,7 @@ def publish_weights(
     return weights_id
 
 
-def newest_weights_id(session: Session, job_id: str, checkpoint: str = "latest") -> str:
+def find_weights_id(session: Session, job_id: str, checkpoint: str = "latest") -> str:
     """Return the id of a job's weights.
 
     checkpoint: `final`, the number of an epoch, or `latest`: the final weights, or else the newest snapshot.

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Epoch, State
-from worker.backprop.replay import Taken
+from worker.backprop.replay import KeptStep
 from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
 from worker.records.curves import record_epochs
@@ -112,7 +112,7 @@ class Recorder:
             self.flush()
         self._epoch_began = time.monotonic()
 
-    def keep(self, taken: Sequence[Taken]) -> None:
+    def keep(self, taken: Sequence[KeptStep]) -> None:
         """Take in steps whose every tensor is kept, for the next flush or checkpoint."""
         self._pending.steps += [step_file(step, self._columns["network"]) for step in taken]
 
@@ -232,7 +232,7 @@ class Recorder:
         return staged if isinstance(staged, str) else put_blob(session, self._claim.project_id, staged)
 
 
-def step_file(taken: Taken, network: list[dict[str, Any]]) -> StepFile:
+def step_file(taken: KeptStep, network: list[dict[str, Any]]) -> StepFile:
     """Return the step as safetensors; its metadata says what the arrays do not. network: the resolved layers."""
     digest = hashlib.sha256()
     after = [name for name in taken.arrays if name.startswith(AFTER)]

@@ -27,7 +27,7 @@ from worker.records.sessions import Database
 from worker.records.states import FINAL, Status
 from worker.records.transitions import end_attempt
 from worker.records.versions import register_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 from worker.running.attempt import Attempt, Failure, attempt_row
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
@@ -194,7 +194,7 @@ class JobAttempt(Attempt):
         def work(session: Session) -> Status:
             publish(session)
             if self.spec.model is not None:
-                weights_id = newest_weights_id(session, self.claim.job_id, "final")
+                weights_id = find_weights_id(session, self.claim.job_id, "final")
                 register_version(session, self.claim.project_id, self.spec.model, weights_id)
             return self.write_end(session, "succeeded", **figures)
 

@@ -11,7 +11,7 @@ from service.context import Parts
 from worker.errors import NotFoundError
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.versions import register_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def register(parts: Parts, succeeded: Callable[..., str]) -> Callable[[], str]:
     def register() -> str:
         job_id = succeeded(training={"epochs": 1})
         with parts.database.reading() as session:
-            weights_id = newest_weights_id(session, job_id)
+            weights_id = find_weights_id(session, job_id)
         parts.database.write(lambda session: register_version(session, DEFAULT_PROJECT, "iris", weights_id))
         parts.predictors.names_moved()
         return weights_id

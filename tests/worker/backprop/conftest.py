@@ -21,7 +21,7 @@ def dense(inputs: int, units: int, activation: str = "identity") -> Dense:
 
 
 def network_of(*layers: Layer, seed: int = 3) -> tuple[Network, Parameters]:
-    """A network with weights and biases that are not zero."""
+    """Return a network whose weights and biases are not zero."""
     network = Network(layers)
     parameters = network.parameters(np.float64)
     parameters.flat[...] = np.random.default_rng(seed).normal(0, 0.7, parameters.flat.shape)
@@ -29,7 +29,7 @@ def network_of(*layers: Layer, seed: int = 3) -> tuple[Network, Parameters]:
 
 
 def with_ones(x: Floats) -> Floats:
-    """(rows, inputs) as a training pass takes it: (inputs + 1, rows)."""
+    """Return (rows, inputs) as a training pass takes it, (inputs + 1, rows)."""
     return np.concatenate([x, np.ones((len(x), 1))], axis=1).T
 
 
@@ -41,7 +41,7 @@ def gradient_of(
     y: Targets,
     weights: Floats | None = None,
 ) -> tuple[Parameters, Floats]:
-    """The gradient by back-propagation, and the batch's mean loss in training mode."""
+    """Return the gradient by back-propagation, and the batch's mean loss in training mode."""
     gradients = parameters.like()
     z = np.empty((network.outputs, len(x)))
     step = TrainingPass(network, objective, parameters, gradients, len(x))
@@ -50,17 +50,17 @@ def gradient_of(
 
 
 def directions(size: int, count: int = 12) -> Sequence[Floats]:
-    """Random directions, and each axis where there are few."""
+    """Return random directions, and each axis if there are few."""
     generator = np.random.default_rng(1)
     axes = list(np.eye(size)[: min(size, 40)])
     return [direction / np.linalg.norm(direction) for direction in (*axes, *generator.normal(size=(count, size)))]
 
 
 def assert_is_gradient(loss: Callable[[Floats], Any], at: Floats, gradient: Floats) -> None:
-    """The directional derivatives equal central differences to a relative 1e-6.
+    """Assert that the directional derivatives equal central differences to a relative 1e-6.
 
-    They are of the fourth order in a step that is long enough not to drown in round-off; where the loss bends sharply,
-    as behind two normalisations, it must be shorter.
+    The differences are of the fourth order, in a step long enough that round-off does not matter. Where the loss bends
+    sharply, as after two normalisations, the step must be shorter.
     """
     scale = np.abs(gradient).max() + 1e-3
     for direction in directions(at.size):

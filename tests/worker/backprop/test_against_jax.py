@@ -56,7 +56,10 @@ def assert_same(
     peer: Callable[[Weights, Any], Any],
     peer_loss: Callable[[Any, Any], Any],
 ) -> None:
-    """Loss and every gradient. peer: weights and x to the last z; peer_loss: of z, (rows, outputs)."""
+    """Compare the loss and every gradient.
+
+    peer: from weights and x to the last z. peer_loss: from that z, (rows, outputs), and y to the loss.
+    """
     weights = [{name: jnp.asarray(view) for name, view in views.items()} for views in parameters.views]
     gradients, loss = gradient_of(network, parameters, objective, x, y)
     expected_loss, expected = jax.value_and_grad(lambda w: peer_loss(peer(w, jnp.asarray(x)), y))(weights)
@@ -134,7 +137,7 @@ def normal(x: Any, axis: int) -> Any:
 
 
 def test_normalisations_residual_and_embedding_are_those_written_out_in_jax(generator: np.random.Generator) -> None:
-    """One network with all of them, its gradient by autodiff through the formulas of their papers."""
+    """A network with all of them has the gradient that autodiff takes through the formulas of the papers."""
     network, parameters = network_of(
         Embedding(4, 2, 5, 3),
         dense(6, 5),
@@ -160,7 +163,7 @@ def test_normalisations_residual_and_embedding_are_those_written_out_in_jax(gene
 
 
 def test_a_deep_network_is_jaxs(generator: np.random.Generator) -> None:
-    """Twelve layers: what is wrong by a little in one is wrong by a lot here."""
+    """Twelve layers agree, through which a small error in one layer would grow."""
     network, parameters = network_of(*[dense(6, 6, "selu") for _ in range(11)], dense(6, 3))
 
     def peer(w: Weights, x: Any) -> Any:

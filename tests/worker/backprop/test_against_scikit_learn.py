@@ -31,7 +31,7 @@ def adam(weights: Floats, gradient: Floats) -> Adam:
 
 
 class InOrder:
-    """No shuffling."""
+    """Orders that do not shuffle."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
@@ -40,11 +40,11 @@ class InOrder:
         return np.arange(self._rows)
 
     def end_epoch(self) -> None:
-        """The next is the same."""
+        """Keep the order for the next epoch."""
 
 
 def train_ours(x: Floats, y: Targets, peer: object, objective: Objective, optimizer: MakeOptimizer) -> list[float]:
-    """The curve of our run that starts at the peer's first weights, in float64, rows in order."""
+    """Return the curve of our run from the peer's first weights, in float64, with the rows in order."""
     network = Network([dense(x.shape[1], 7, "tanh"), dense(7, len(np.unique(y)) if y.ndim == 1 else 1)])
     plan = Plan(EPOCHS, 30, 0.01)
     training = Training(network, objective, optimizer, Schedule(), plan, train=Part.of(x, y), metrics={})
@@ -57,7 +57,7 @@ def train_ours(x: Floats, y: Targets, peer: object, objective: Objective, optimi
 
 
 def peer_curve(peer: object, x: Floats, y: Targets) -> tuple[object, list[float]]:
-    """The peer with its first weights, and its curve."""
+    """Return the peer with its first weights, and its curve."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         first = type(peer)(**peer.get_params() | {"max_iter": 1, "learning_rate_init": 1e-300}).fit(x, y)
@@ -82,7 +82,7 @@ def test_loss_curve_of_a_classifier_is_scikit_learns(solver: str) -> None:
 
 
 def test_loss_curve_of_a_regressor_is_scikit_learns() -> None:
-    """Its squared loss is half of ours."""
+    """Twenty epochs agree to round-off, its squared loss being half of ours."""
     x, _ = load_iris(return_X_y=True)
     x, y = x[:, :3], x[:, 3:]
     peer = MLPRegressor(

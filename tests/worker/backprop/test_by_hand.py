@@ -28,7 +28,7 @@ def test_one_sgd_step_of_two_sigmoid_units_is_that_worked_by_hand() -> None:
 
 
 def test_momentum_adds_a_share_of_the_step_before() -> None:
-    """Two steps of gradient 1 at rate 0.1 and momentum 0.5: 0.1, then 0.1 + 0.05."""
+    """Two steps of gradient 1 at rate 0.1 and momentum 0.5 move by 0.1, then by 0.1 + 0.05."""
     w = np.array([1.0])
     momentum = Momentum(w, np.array([1.0]), momentum=0.5)
     momentum.step(0.1)
@@ -38,7 +38,7 @@ def test_momentum_adds_a_share_of_the_step_before() -> None:
 
 
 def test_adam_follows_its_paper(generator: np.random.Generator) -> None:
-    """Twenty steps equal algorithm 1 of Kingma and Ba, written out plainly."""
+    """Twenty steps equal algorithm 1 of Kingma and Ba as the paper writes it."""
     w = generator.normal(size=5)
     plain, m, v = w.copy(), np.zeros(5), np.zeros(5)
     gradient = np.empty(5)

@@ -49,7 +49,7 @@ def training_of(
 
 
 def plain(x: Any, y: Any, layers: list[Any], objective: Any, optimizer: Any = Sgd, **plan: Any) -> Training:
-    """A run without a validation part."""
+    """Return a run without a validation part."""
     part = Part.of(np.asarray(x), np.asarray(y))
     return Training(Network(layers), objective, optimizer, Schedule(), Plan(**plan), train=part, metrics={})
 
@@ -78,7 +78,7 @@ def test_stopped_at_any_step_and_resumed_elsewhere_is_the_same_run(stop_at: int,
 
 
 def test_a_plateau_is_remembered_by_a_run_that_is_resumed() -> None:
-    """The loss rises at so large a rate, which falls each epoch; stopped within the fourth, it goes on from there."""
+    """At so large a rate the loss rises and the rate falls each epoch; a run stopped within the fourth continues so."""
     options = {"rate": 5.0, "optimizer": Sgd, "epochs": 8, "schedule": lambda: Plateau(0.5, 0)}
     whole = training_of(**options)
     curve = run(whole)
@@ -167,7 +167,7 @@ def test_a_small_table_is_one_batch_and_is_monitored_by_its_training_loss() -> N
 
 
 def test_dropout_keeps_the_mean_in_training_and_is_nothing_in_prediction() -> None:
-    """The share of zeros is the rate, what is kept is scaled up, and forward passes x as it is."""
+    """The share of zeros is the rate, the other outputs are scaled up, and a forward pass returns x itself."""
     layer = Dropout(500, 0.3)
     nothing = Parameters([{}], np.float32).views[0]
     step = layer.training_pass(nothing, nothing, 200, first=False)
@@ -227,7 +227,7 @@ def test_a_group_that_the_epoch_cuts_short_counts_its_rows_alone() -> None:
 
 @pytest.mark.parametrize("monitor", ["validation_accuracy", "train_accuracy", "train_loss", "validation_loss"])
 def test_any_recorded_figure_can_end_a_run(monitor: str) -> None:
-    """The run ends `patience` epochs after the best by that figure, higher or lower as it should be."""
+    """The run ends `patience` epochs after the best epoch by that figure, whether higher or lower is better."""
     higher = monitor.endswith("accuracy")
     options = {"monitor": monitor, "higher_is_better": higher, "rate": 0.1}
     training = training_of(epochs=500, patience=Patience(6), **options)
@@ -239,7 +239,7 @@ def test_any_recorded_figure_can_end_a_run(monitor: str) -> None:
 
 
 def test_the_curve_has_figures_of_each_layer_where_they_are_due() -> None:
-    """Norms by another way: the weights' own, and how far the epoch's only step moved them."""
+    """Every third epoch has the norms of the weights themselves, and of how far its only step moved them."""
     training = training_of(dropout=0.0, batch_size=60, epochs=6, figures_every=3)
     before = {}
     for epoch in training.run(lambda: False):
@@ -256,7 +256,7 @@ def test_the_curve_has_figures_of_each_layer_where_they_are_due() -> None:
 
 
 def test_dead_units_are_counted() -> None:
-    """Units whose bias is far below zero give 0 for every row."""
+    """Units with a bias far below zero give 0 for every row, and are counted."""
     training = training_of(dropout=0.0, epochs=1, rate=0.0)
     training.parameters.views[0]["b"][:5] = -100
     (epoch,) = run(training)
@@ -301,7 +301,7 @@ def test_float64_is_kept_throughout() -> None:
 
 
 def test_a_figure_that_does_not_exist_can_not_tell_the_best_epoch() -> None:
-    """A part of one class has no ROC AUC: the run ends with a word about it, not with untrained weights."""
+    """A part of one class has no ROC AUC: the run ends with an error that names it, not with untrained weights."""
     x, y = blobs()
     training = Training(
         Network([dense(2, 3, "softmax")]),
@@ -318,14 +318,14 @@ def test_a_figure_that_does_not_exist_can_not_tell_the_best_epoch() -> None:
 
 
 def test_relu_hides_no_overflow_at_prediction() -> None:
-    """inf - inf is NaN, and stays it."""
+    """A NaN, such as inf - inf, stays a NaN."""
     with np.errstate(all="ignore"):
         a = ACTIVATIONS["relu"].value(np.array([[np.nan, -1.0, 0.0, 2.0, np.inf]]))
     np.testing.assert_array_equal(a, [[np.nan, 0, 0, 2, np.inf]])
 
 
 def test_huge_row_weights_and_gradients_are_still_finite() -> None:
-    """A mean of 1e308s and a square of 1e20s are not; shares and norms are."""
+    """The mean of 1e308s and the square of 1e20 overflow; shares and norms of such numbers do not."""
     part = Part.of(np.zeros((60, 1), np.float32), np.zeros(60, int), weights=np.full(60, 1e308))
     np.testing.assert_array_equal(part.weights, 1)
     with np.errstate(over="ignore"):

@@ -26,7 +26,7 @@ IDENTITY = ACTIVATIONS["identity"]
 
 
 def layers() -> list[Layer]:
-    """One of each kind below, and a tail to train."""
+    """Return one layer of each kind, to be frozen, and others to train."""
     return [
         Embedding(3, 0, 4, 2),
         dense(4, 6, "tanh"),
@@ -48,7 +48,7 @@ def table() -> tuple[Any, Any]:
 
 
 def drawn(members: int | None = None) -> dict[str, Any]:
-    """First weights of which every one is another number; running variances are positive."""
+    """Return first weights that all differ; running variances are positive."""
     parameters = Network(layers()).parameters(np.float64, members)
     parameters.flat[...] = np.random.default_rng(8).normal(0, 0.5, parameters.flat.shape)
     return {name: np.abs(a) + 0.2 if name.endswith("variance") else a for name, a in parameters.named().items()}
@@ -76,7 +76,7 @@ def layer_of(name: str) -> int:
 @pytest.mark.parametrize("seeds", [None, (1, 2)])
 @pytest.mark.parametrize("optimizer", [Sgd, Momentum, Adagrad, RmsProp, Adam, Nadam, Lion])
 def test_frozen_layers_keep_every_bit(optimizer: Any, seeds: tuple[int, ...] | None) -> None:
-    """Whatever pulls at weights: momentum, decay, penalties, clipping, and batch_norm's running figures."""
+    """Momentum, decay, penalties, clipping and batch_norm's running figures change none of their numbers."""
     start = drawn(None if seeds is None else 2)
     pulls = {"l1": 0.01, "l2": 0.01, "decay": 0.1, "clip_norm": 0.5, "accumulate": 2, "patience": Patience(9)}
     training = training_of(layers(), *table(), optimizer, start, frozen=FROZEN, seeds=seeds, **pulls)
@@ -112,7 +112,7 @@ def test_the_rest_trains_as_a_network_on_what_the_frozen_layers_give(seeds: tupl
 
 
 def test_a_frozen_run_resumes_to_the_bit() -> None:
-    """Its state has the optimizer's slots of the trained layers only."""
+    """A state that has the optimizer's slots of the trained layers only is enough."""
     start = drawn()
     whole, first, second = (training_of(layers(), *table(), start=start, frozen=FROZEN) for _ in range(3))
     curve = list(whole.run(lambda: False))
@@ -124,7 +124,7 @@ def test_a_frozen_run_resumes_to_the_bit() -> None:
 
 
 def test_given_weights_replace_the_random_ones_that_they_name() -> None:
-    """The others are as their seed draws them; a name or a shape that does not fit is refused."""
+    """The others are as their seed draws them, and a name or a shape that does not fit is refused."""
     x, y = table()
     drawn_first = training_of(layers(), x, y).parameters.named()
     w = np.full((4, 6), 0.25)

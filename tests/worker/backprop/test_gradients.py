@@ -107,7 +107,7 @@ def assert_gradient(network: Network, parameters: Parameters, objective: Objecti
 
 
 def far_from_kinks(network: Network, parameters: Parameters, x: Floats) -> bool:
-    """No z of a training pass is near a point where its activation has no derivative."""
+    """Return whether no z of a training pass is near a point where its activation has no derivative."""
     for layer in network.layers:
         for norm in [layer, *getattr(layer, "layers", [])]:
             if isinstance(norm, BatchNorm):
@@ -142,7 +142,7 @@ def test_gradient_through_each_activation(name: str, generator: np.random.Genera
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_gradient_of_each_loss(name: str, outputs: int, generator: np.random.Generator) -> None:
-    """One output or several, rows of different weight."""
+    """Central differences agree for one output and for several, with rows of different weight."""
     network, parameters = network_of(dense(3, 4, "tanh"), dense(4, outputs))
     x = generator.normal(size=(ROWS, 3))
     assert_gradient(network, parameters, OBJECTIVES[name], x, targets_for(name, ROWS, outputs, generator))
@@ -166,7 +166,7 @@ LAYERS: dict[str, list[Layer]] = {
 
 @pytest.mark.parametrize("name", sorted(LAYERS))
 def test_gradient_through_each_layer(name: str, generator: np.random.Generator) -> None:
-    """In training mode, whose statistics depend on the batch."""
+    """Central differences agree in training mode, where the statistics depend on the batch."""
     network, parameters = network_of(*LAYERS[name])
     x = generator.normal(size=(ROWS, 3))
     if "embedding" in name:
@@ -193,7 +193,7 @@ def test_gradient_through_each_layer(name: str, generator: np.random.Generator) 
 
 @pytest.mark.parametrize(("l1", "l2"), [(0.3, 0.0), (0.0, 0.2), (0.1, 0.4)])
 def test_gradient_of_the_penalties(l1: float, l2: float) -> None:
-    """l1 |w| + l2/2 |w|^2 over the weights alone; biases are free."""
+    """l1 |w| + l2/2 |w|^2 is taken over the weights alone, without biases."""
     _, parameters = network_of(dense(3, 4), dense(4, 2))
     gradients = parameters.like()
     before = parameters.flat.copy()
@@ -214,7 +214,7 @@ SMOOTH = ["identity", "gelu", "silu", "softplus", "tanh", "sigmoid", "softmax"]
 
 @st.composite
 def networks(draw: st.DrawFn) -> list[Layer]:
-    """Up to five hidden layers of any kind, then the output layer."""
+    """Draw up to five hidden layers of any kind, then the output layer."""
     units = 3
     layers: list[Layer] = []
     smooth = False
@@ -241,7 +241,7 @@ def networks(draw: st.DrawFn) -> list[Layer]:
 @settings(max_examples=150, deadline=None)
 @given(networks(), st.sampled_from(sorted(set(OBJECTIVES) - {"poisson"})), st.integers(0, 10**6))
 def test_gradient_of_random_compositions(layers: list[Layer], loss: str, seed: int) -> None:
-    """Whatever is put together from the parts is differentiated right."""
+    """Central differences agree for 150 networks that are put together at random."""
     network, parameters = network_of(*layers, seed=seed)
     for views in parameters.views:
         if "variance" in views:
@@ -261,7 +261,7 @@ def test_gradient_of_random_compositions(layers: list[Layer], loss: str, seed: i
 
 
 def test_a_row_of_weight_0_moves_nothing(generator: np.random.Generator) -> None:
-    """The gradient is that of the other rows, by their share of all."""
+    """The gradient is that of the other rows, times their share of all rows."""
     network, parameters = network_of(dense(3, 4, "tanh"), dense(4, 2))
     x, y = generator.normal(size=(4, 3)), generator.normal(size=(4, 2))
     weighted, _ = gradient_of(network, parameters, OBJECTIVES["huber"], x, y, np.array([1.0, 1.0, 0.0, 0.0]))

@@ -27,9 +27,9 @@ def training_of(part: Part) -> Training:
 
 
 def test_a_run_takes_little_more_than_its_arrays() -> None:
-    """At its peak at most 1.3 times weights, gradient and both moments, two batches of activations, and the data.
+    """The peak is at most 1.3 times weights, gradient, both moments, two batches of activations and the data.
 
-    The first weights are drawn in float64, a layer at a time; nothing of that is left when the first step begins.
+    The first weights are drawn in float64, a layer at a time, and all of that is freed before the first step.
     """
     generator = np.random.default_rng(0)
     tracemalloc.start()
@@ -48,7 +48,7 @@ def test_a_run_takes_little_more_than_its_arrays() -> None:
 
 
 def test_steps_make_no_large_arrays() -> None:
-    """All that a step of a dense network writes to was there before: it allocates less than one layer's activation."""
+    """A step of a dense network allocates less than one layer's activation."""
     generator = np.random.default_rng(0)
     training = training_of(Part.of(generator.normal(size=(ROWS, 784)).astype(np.float32), np.arange(ROWS) % 10))
     steps = iter(range(10**6))

@@ -21,7 +21,7 @@ from worker.backprop.metrics import (
 
 
 def probabilities(rows: int, classes: int, generator: np.random.Generator) -> np.ndarray:
-    """(rows, classes), with equal scores among them."""
+    """Return (rows, classes), with some equal scores."""
     scores = np.round(generator.random((rows, classes)), 1) + 0.05
     return scores / scores.sum(axis=1, keepdims=True)
 
@@ -43,7 +43,7 @@ def test_figures_of_classes(seed: int) -> None:
 
 
 def test_figures_of_two_classes_by_one_output(generator: np.random.Generator) -> None:
-    """The output is the probability of the second."""
+    """With the probability of the second class as the only output, the figures are scikit-learn's."""
     second, y = np.round(generator.random(60), 1) * 0.9 + 0.05, generator.integers(0, 2, 60)
     a, called = second[None, :], second > 0.5
     assert accuracy(a, y) == oracle.accuracy_score(y, called)
@@ -64,7 +64,7 @@ def test_figures_of_labels_that_are_there_or_not(generator: np.random.Generator)
 
 
 def test_a_confidently_wrong_answer_is_told_by_how_much() -> None:
-    """Where float32 has rounded a to 0 or 1: the log loss is that of z, and wrong rows are no ties of the right one."""
+    """Where float32 rounds a to 0 or 1, the log loss comes from z, and wrong classes do not tie with the right one."""
     wrong = np.array([[-20.0, -50.0]], np.float32)
     assert log_loss(wrong, np.array([1, 1])) == pytest.approx(35)
     of_three = np.array([[500.0, 900.0], [100.0, 0.0], [0.0, 300.0]], np.float32)
@@ -98,7 +98,7 @@ def test_a_figure_that_rows_do_not_have_is_nan() -> None:
 
 @pytest.mark.parametrize("name", sorted(METRICS))
 def test_the_truth_is_better_than_noise(name: str, generator: np.random.Generator) -> None:
-    """Whether higher is better, as the metric says, for every kind of target that has it."""
+    """The truth has the higher figure exactly if the metric says that higher is better, for each kind of target."""
     metric = METRICS[name]
     targets = {
         "classes": generator.integers(0, 6, 60),

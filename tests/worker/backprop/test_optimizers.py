@@ -62,7 +62,7 @@ def test_every_optimizer_has_its_peer() -> None:
 
 
 def pull(w: Floats) -> Floats:
-    """The gradient of a valley that is steep one way and flat the other, not a quadratic."""
+    """Return the gradient of a valley that is steep one way, flat the other, and not quadratic."""
     return np.linspace(0.1, 3, w.size) * np.sin(w) + 0.3 * np.cos(3 * w)
 
 
@@ -92,7 +92,7 @@ def test_hundred_steps_are_optaxs(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PAIRS))
 def test_blocks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An array longer than a block is treated as a shorter one is."""
+    """An array that is longer than a block ends at the same bits as in one block."""
 
     def run() -> Floats:
         w, gradient = start(1000), np.zeros(1000)
@@ -156,7 +156,7 @@ def ours(plan: Plan, make: MakeOptimizer, gradient_of: Callable[[Floats], Floats
 
 
 def weights_mask() -> Any:
-    """Which of the flat array are weights."""
+    """Return which numbers of the flat array are weights."""
     mask = Parameters(SHAPES, np.float64)
     for views in mask.views:
         views["w"][...] = 1
@@ -174,7 +174,7 @@ def weights_mask() -> Any:
     ],
 )
 def test_decoupled_decay_is_optaxs(make: Make, peer: Callable[[Any], Any]) -> None:
-    """Over the weights; biases do not decay."""
+    """Weights decay as Optax's do, and biases do not decay."""
     parameters = ours(Plan(1, 1, RATE, decay=0.3), make, pull)
     is_weight = weights_mask()
     tree = {"w": start(parameters.flat.size)[is_weight], "b": start(parameters.flat.size)[~is_weight]}
@@ -229,14 +229,14 @@ SCHEDULES: dict[str, tuple[schedules.Schedule, Callable[[int], Any]]] = {
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_schedule_is_optaxs(name: str) -> None:
-    """At every step of ten epochs."""
+    """The factor is Optax's at every step of ten epochs."""
     schedule, peer = SCHEDULES[name]
     factors = [factor for epoch in range(EPOCHS) for factor in schedule.factors(epoch, STEPS_OF_EPOCH)]
     np.testing.assert_allclose(factors, [float(peer(step)) for step in range(TOTAL)], rtol=1e-9, atol=1e-12)
 
 
 def test_plateau_is_optaxs() -> None:
-    """Optax counts the last epoch that is borne in; its patience is ours and one."""
+    """The factors are Optax's, whose patience counts one epoch more."""
     values = np.abs(np.random.default_rng(1).normal(size=60)) + np.linspace(2, 0.5, 60)
     plateau = schedules.Plateau(0.5, 2, threshold=0.01, floor=0.05)
     peer = optax.contrib.reduce_on_plateau(factor=0.5, patience=3, rtol=0.01, min_scale=0.05)

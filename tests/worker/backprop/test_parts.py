@@ -111,7 +111,7 @@ def test_batch_norms_running_figures_are_those_of_its_paper(generator: np.random
 
 
 def test_a_category_never_seen_gets_no_gradient(generator: np.random.Generator) -> None:
-    """Its point is 0 and stays it, even if rows of it are trained on."""
+    """Its point is 0 and stays 0, even if rows of it are trained on."""
     layer = Embedding(2, 0, 3, 2)
     parameters, gradients = (Parameters([layer.shapes], np.float64) for _ in range(2))
     layer.initialize(parameters.views[0], generator)

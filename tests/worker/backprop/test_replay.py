@@ -1,4 +1,4 @@
-"""A kept step is the step that was taken: recomputed in PyTorch and NumPy from its inputs and the weights before."""
+"""A kept step is the step that the run made: recomputed in PyTorch and NumPy from its inputs and the weights before."""
 
 import hashlib
 from typing import Any
@@ -11,19 +11,19 @@ from tests.worker.insight.in_pytorch import torch_or_skip
 from tests.worker.insight.test_certificate import MIXED, loaded, trained
 from worker.backprop import replay
 from worker.backprop.fit import Training
-from worker.backprop.replay import Taken
+from worker.backprop.replay import KeptStep
 
 ADAM = {"type": "adam", "learning_rate": 0.01, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-6}
 PRECISE: dict[str, Any] = {"epochs": 3, "batch_size": 10, "optimizer": ADAM, "precision": "float64"}
 
 
-def kept(training: Training) -> list[Taken]:
+def kept(training: Training) -> list[KeptStep]:
     assert training.replay is not None
     return training.replay.collect()
 
 
 class Recomputed:
-    """One step in PyTorch, in training mode, from what the step had before it. Loss: the mean over its rows."""
+    """One step in PyTorch, in training mode, from the arrays before the step. loss: the mean over its rows."""
 
     def __init__(self, layers: list[Any], arrays: dict[str, Any]) -> None:
         self.torch = torch_or_skip()
@@ -75,7 +75,7 @@ class Recomputed:
 
 
 def adam_by_hand(w: Any, g: Any, m: Any, v: Any, t: int) -> Any:
-    """Algorithm 1 of Kingma and Ba; the engine's slots are m / (1 - beta1) and v / (1 - beta2)."""
+    """Return algorithm 1 of Kingma and Ba; the engine's slots are m / (1 - beta1) and v / (1 - beta2)."""
     m = 0.8 * m * 0.2 + 0.2 * g
     v = 0.95 * v * 0.05 + 0.05 * g * g
     return w - 0.01 * (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-6)
@@ -83,7 +83,7 @@ def adam_by_hand(w: Any, g: Any, m: Any, v: Any, t: int) -> Any:
 
 @pytest.mark.parametrize("number", [1, 3, 8])
 def test_a_kept_step_can_be_followed_number_by_number(number: int) -> None:
-    """Every layer there is: z, a, dL/da, dL/dz, dL/dw by autograd; the update and the weights after by Adam's paper."""
+    """For every kind of layer z, a and all gradients are autograd's, and the update is that of Adam's paper."""
     ready = loaded(**MIXED | {"training": PRECISE | {"replay_steps": [number]}})
     list(ready.training.run(lambda: False))
     (step,) = kept(ready.training)
@@ -140,7 +140,7 @@ def test_one_steps_end_is_the_next_ones_beginning_and_the_last_is_the_result() -
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
 def test_activations_of_every_manner_of_keeping_are_kept(activation: str) -> None:
-    """Bound to their array, keeping z, overwriting z: z and a are f's two sides, and dL/dz = dL/da x da/dz."""
+    """Whether z is bound, kept or overwritten, a = f(z) and dL/dz = dL/da x da/dz hold for what is kept."""
     layers = [dense(5, activation), {"type": "layer_norm", "activation": activation}]
     training = trained(network={"layers": layers}, training=PRECISE | {"replay_steps": [2]})
     arrays = kept(training)[0].arrays
@@ -154,7 +154,7 @@ def test_activations_of_every_manner_of_keeping_are_kept(activation: str) -> Non
 
 
 def test_a_run_that_keeps_nothing_has_nothing_in_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the epoch that a wanted step is in is watched; without one none is."""
+    """Only an epoch with a wanted step is watched; without such a step none is."""
     watched: list[int] = []
     watch = replay.Replay.watch
 
@@ -171,7 +171,7 @@ def test_a_run_that_keeps_nothing_has_nothing_in_its_way(monkeypatch: pytest.Mon
 
 
 def test_a_step_kept_after_a_resume_is_the_same() -> None:
-    """Stopped at every step and moved to a new training each time, as a killed job is."""
+    """Stopped at every step and moved to a new training each time, a run keeps the same bits."""
     whole = trained(**MIXED | {"training": PRECISE | {"replay_steps": [3, 5]}})
     expected, found = kept(whole), []
     state = None
@@ -187,6 +187,6 @@ def test_a_step_kept_after_a_resume_is_the_same() -> None:
         assert digest(one) == digest(other)
 
 
-def digest(step: Taken) -> str:
+def digest(step: KeptStep) -> str:
     content = b"".join(name.encode() + array.tobytes() for name, array in sorted(step.arrays.items()))
     return hashlib.sha256(content).hexdigest()

@@ -74,7 +74,7 @@ def run(training: Training) -> list[Epoch]:
 
 @pytest.mark.parametrize("kind", sorted(OBJECTIVES))
 def test_each_member_is_the_run_of_its_seed_and_rate(kind: str) -> None:
-    """With every kind of layer, weighted rows, penalties, clipping, a schedule and rates of their own, in float64."""
+    """In float64, with every kind of layer, weighted rows, penalties, clipping, a schedule and its own rate."""
     rates = np.array([0.003, 0.01, 0.03])
     stack = training_of(kind, seeds=SEEDS, learning_rate=rates)
     curve = run(stack)
@@ -110,7 +110,7 @@ def test_patience_is_each_members_own() -> None:
 
 
 def test_a_member_that_is_done_stays_as_it_was() -> None:
-    """Without restoring the best: weights and batch_norm's running figures are those of its last epoch alone."""
+    """If the best is not restored, weights and running figures are those of the last epoch of its own run."""
     options = {"learning_rate": 0.05, "epochs": 40, "patience": Patience(2, restore_best=False), "batch_size": 25}
     stack = training_of("classes", seeds=SEEDS, **options)
     run(stack)
@@ -123,7 +123,7 @@ def test_a_member_that_is_done_stays_as_it_was() -> None:
 
 
 def test_the_figures_of_a_stack_with_members_that_are_done_do_not_depend_on_where_it_was_stopped() -> None:
-    """batch_norm's running figures move while a done member waits, and are taken back: that is no update of its."""
+    """A finished member's running figures still move and are then restored, which counts as no update."""
     options = {"learning_rate": 0.05, "epochs": 30, "patience": Patience(2), "batch_size": 25, "figures_every": 1}
     whole = [epoch.layers for epoch in run(training_of("classes", seeds=SEEDS, **options))]
     stopped = training_of("classes", seeds=SEEDS, **options)

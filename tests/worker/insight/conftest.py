@@ -28,7 +28,7 @@ def dense(units: int, activation: str = "tanh") -> dict[str, Any]:
 
 
 def encoders_of(loss: str, outputs: int, *, embedded: bool) -> Encoders:
-    """Three numbers, and a category if it is embedded; a target that the loss can have."""
+    """Return encoders of three numbers, a category if it is embedded, and a target that fits the loss."""
     features: list[Any] = [NumericCode(name=f"x{n}", median=0, mean=0, scale=1) for n in range(3)]
     if embedded:
         code = CategoricalCode(name="kind", categories=CATEGORIES, missing=False, most_frequent="red", embedded=True)
@@ -45,7 +45,7 @@ def encoders_of(loss: str, outputs: int, *, embedded: bool) -> Encoders:
 def subject_of(
     layers: Layers, loss: Any = "mean_squared_error", outputs: int = 2, *, activation: str = "auto", **training: Any
 ) -> Subject:
-    """A network of these hidden layers. loss: as in a specification; `class_squared_error`: of a category."""
+    """Return a network of these hidden layers. loss: as in a specification, or `class_squared_error` for a category."""
     name = loss if isinstance(loss, str) else loss["type"]
     encoders = encoders_of(name, outputs, embedded=any(layer["type"] == "embedding" for layer in layers))
     given = "mean_squared_error" if loss == "class_squared_error" else loss
@@ -84,7 +84,7 @@ def build_subject(spec: Job, encoders: Encoders, outputs: int, activation: str) 
 
 
 def rows_for(subject: Subject, count: int = ROWS) -> tuple[Floats, Targets]:
-    """Random rows, with a category in column 1 if there is one, and targets."""
+    """Return random rows, with a category in column 1 if there is one, and targets."""
     generator = np.random.default_rng(11)
     x = generator.normal(size=(count, subject.network.inputs))
     if subject.network.inputs == 4:

@@ -17,7 +17,7 @@ def torch_or_skip() -> Any:
 
 
 class Witness:
-    """zs and activations: of each layer, inner ones under (layer, inner). loss: the mean over the rows."""
+    """zs, activations: of each layer, of inner ones under (layer, inner). loss: the mean over the rows."""
 
     def __init__(self, subject: Subject, x: Any, y: Any) -> None:
         self.torch = torch_or_skip()
@@ -107,12 +107,12 @@ class Witness:
                 return torch.maximum(q * error, (q - 1) * error).mean()
 
     def gradients(self, of: list[Any]) -> list[Any]:
-        """dL/d each, as NumPy; zeros where there is no way to it."""
+        """Return dL/d of each as NumPy arrays, zeros if the loss does not depend on it."""
         found = self.torch.autograd.grad(self.loss, of, retain_graph=True, allow_unused=True)
         return [np.zeros(t.shape) if g is None else g.numpy() for t, g in zip(of, found, strict=True)]
 
     def slopes(self, a_of: tuple[int, int | None], z_of: tuple[int, int | None], j: int) -> Any:
-        """da_k/dz_j of the first row, for every k."""
+        """Return da_k/dz_j of the first row for every k."""
         a, z = self.activations[a_of], self.zs[z_of]
         rows = [self.torch.autograd.grad(a[0, k], z, retain_graph=True)[0][0, j] for k in range(a.shape[1])]
         return np.array([float(row) for row in rows])

@@ -47,14 +47,14 @@ MIXED: dict[str, Any] = {
 
 
 def loaded(**changes: Any) -> Loaded:
-    """A job's training before its first step, and what belongs to it."""
+    """Return a job's training before its first step, and what belongs to it."""
     spec = spec_of(**changes)
     table = inline_table(spec.dataset) if isinstance(spec.dataset, InlineDataset) else make_table(spec.dataset)  # type: ignore[arg-type]
     return load(spec, table, Limits())
 
 
 def trained(**changes: Any) -> Training:
-    """A job's training, at its end."""
+    """Return a job's training at its end."""
     training = loaded(**changes).training
     for _ in training.run(lambda: False):
         pass
@@ -76,7 +76,7 @@ def trained(**changes: Any) -> Training:
     ],
 )  # fmt: skip
 def test_right_gradients_agree_in_every_layer(changes: dict[str, Any]) -> None:
-    """A directional derivative of each layer that has weights, to a millionth or to round-off."""
+    """The directional derivative of each layer with weights agrees to a millionth or to round-off."""
     training = trained(**changes)
     found = certify(training)
     assert found["verdict"] == "agrees", found
@@ -89,7 +89,7 @@ def test_right_gradients_agree_in_every_layer(changes: dict[str, Any]) -> None:
 
 
 def test_what_is_certified_is_the_loss_of_the_final_weights_on_rows_of_the_training_part() -> None:
-    """Eight of them, evenly spaced, in float64 by hand; and its derivative is the slope of that loss."""
+    """The loss is that of eight evenly spaced rows, computed by hand in float64."""
     training = trained()
     found = certify(training)
     rows = np.linspace(0, training.train.rows - 1, 8).astype(int)
@@ -111,7 +111,7 @@ def test_what_is_certified_is_the_loss_of_the_final_weights_on_rows_of_the_train
 def test_a_fault_in_a_layers_own_gradient_is_found(
     kind: Any, method: str, layer: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A gradient that is a thousandth too long differs, and the layer is named."""
+    """A gradient that is a thousandth too long differs, and its layer is named."""
     layers = MIXED["network"]["layers"][:4]
     training = trained(**MIXED | {"network": {"layers": [*layers, dense(3), dense(3)]}})
     right = getattr(kind, method)
@@ -147,7 +147,7 @@ def test_a_fault_in_a_derivative_is_found_in_the_layers_before_it(kind: Any, mon
 
 @pytest.mark.parametrize("layer", [dense(4, "relu"), {"type": "residual", "layers": [dense(4, "relu")]}])
 def test_weights_on_a_kink_are_not_called_a_fault(layer: dict[str, Any]) -> None:
-    """Every z of a relu is exactly 0, where it has no derivative; in a block too."""
+    """Where every z of a relu is exactly 0, in a block too, the verdict is kink."""
     training = trained(network={"layers": [layer]})
     training.final.views[0].flat[...] = 0
     verdicts = [layer["verdict"] for layer in certify(training)["layers"]]
@@ -156,9 +156,9 @@ def test_weights_on_a_kink_are_not_called_a_fault(layer: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("share", [2, 1 - 1e-10])
 def test_a_loss_out_of_reach_is_no_fault_and_no_number(share: float) -> None:
-    """The squares of the errors sum to more than float64 has, or would a ten-millionth further on.
+    """The sum of the squared errors overflows float64, or would a ten-millionth further on.
 
-    An infinite figure would be no JSON, and cost the job its end on PostgreSQL.
+    An infinite figure is not JSON, and PostgreSQL would refuse the job's end.
     """
     changes: dict[str, Any] = {"dataset": {"source": "builtin", "name": "diabetes"}, "target": "target"}
     training = trained(**changes, training={"precision": "float64"}, network={"layers": []})
@@ -171,7 +171,7 @@ def test_a_loss_out_of_reach_is_no_fault_and_no_number(share: float) -> None:
 
 
 def test_large_weights_are_moved_by_large_steps() -> None:
-    """Weights of a million million: a step of 1e-4 would be lost in their last digits."""
+    """Weights of 1e12 agree, where a step of 1e-4 would be lost in their last digits."""
     changes: dict[str, Any] = {"dataset": {"source": "builtin", "name": "diabetes"}, "target": "target"}
     training = trained(**changes, training={"precision": "float64"}, network={"layers": []})
     training.final.flat[...] = 1e12
@@ -179,7 +179,7 @@ def test_large_weights_are_moved_by_large_steps() -> None:
 
 
 def test_it_leaves_the_training_as_it_was() -> None:
-    """Every bit of its state: weights, running figures, slots, generators."""
+    """Every bit of the state stays: weights, running figures, slots and generators."""
     training = trained(**MIXED)
     before = training.state()
     certify(training)
@@ -227,7 +227,7 @@ def test_a_job_that_succeeds_has_its_certificate(
 def test_a_certificate_does_not_cost_a_job_its_end(
     database: Database, runner: Runner, submit: Callable[..., Snapshot], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even where memory is what is short."""
+    """A job succeeds even if its certificate runs out of memory."""
 
     def broken(_: object) -> None:
         raise MemoryError("secret")

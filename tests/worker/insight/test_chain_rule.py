@@ -117,20 +117,20 @@ def assert_factors(found: Any, witness: Witness, address: Address) -> None:
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_factor_through_each_layer_is_autograds(name: str) -> None:
-    """One row, every weight, bias, scale, shift and point; each also agrees with its finite difference."""
+    """For one row, every weight, bias, scale, shift and point has PyTorch's factors and its finite difference."""
     assert_all_factors(subject_of(NETWORKS[name]))
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_every_factor_of_each_loss_is_autograds(name: str, outputs: int) -> None:
-    """One output and several, where the loss can have them."""
+    """For one output and for several, every factor is PyTorch's."""
     assert_all_factors(subject_of([dense(3)], LOSSES[name], outputs))
 
 
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"exponential"}))
 def test_every_factor_of_each_activation_is_autograds(name: str) -> None:
-    """Within the network, and of the output layer before a squared error."""
+    """Within the network, and at the output before a squared error, every factor is PyTorch's."""
     assert_all_factors(subject_of([dense(4, name)]))
     assert_all_factors(subject_of([dense(2)], activation=name))
 
@@ -197,7 +197,7 @@ def test_the_long_product_of_a_fused_loss_is_a_minus_y(loss: str) -> None:
 
 
 def test_where_the_long_product_overflows_the_short_form_is_exact() -> None:
-    """z differ by 2000: a of the true class is 0, its log is -inf, dL/da is none; and dL/dz is -1 all the same."""
+    """With z that differ by 2000, a of the true class is 0 and dL/da overflows, and dL/dz is still -1."""
     subject = subject_of([], "cross_entropy", 2)
     named = subject.parameters.named()
     named["layers.0.w"][...] = [[1000, -1000], [0, 0], [0, 0]]
@@ -213,7 +213,7 @@ def test_where_the_long_product_overflows_the_short_form_is_exact() -> None:
 
 @pytest.mark.parametrize("layers", [[dense(2, "relu")], [dense(2, "leaky_relu")], [dense(2, "selu")]])
 def test_a_weight_on_a_kink_is_told_from_a_fault(layers: Layers) -> None:
-    """z is exactly 0: from the left and from the right the loss has different slopes."""
+    """With z exactly 0, the left and right derivatives of the loss differ, and the verdict is kink."""
     subject = subject_of(layers)
     subject.parameters.named()["layers.0.b"][...] = 0
     x, y = np.zeros((1, 3)), np.ones((1, 2))
@@ -231,7 +231,7 @@ def test_a_weight_on_a_kink_is_told_from_a_fault(layers: Layers) -> None:
     [("mean_absolute_error", True), ({"type": "quantile", "quantile": 0.8}, True), ({"type": "huber"}, False)],
 )
 def test_an_error_at_the_losss_own_kink_is_called_one(loss: Any, kink: bool) -> None:
-    """An error of exactly 0; but not of huber's exactly delta, where the slope bends and does not jump."""
+    """An error of exactly 0 is a kink; huber's delta is none, since its slope bends there and does not jump."""
     subject = subject_of([], loss, 1)
     subject.parameters.flat[...] = 0
     x, y = np.ones((1, 3)), np.array([[0.0 if kink else -1.0]])
@@ -240,7 +240,7 @@ def test_an_error_at_the_losss_own_kink_is_called_one(loss: Any, kink: bool) -> 
 
 
 def test_a_kink_nearby_shortens_the_step() -> None:
-    """z = 3e-6: a step of 1e-4 would cross the kink, one of 1e-6 does not, and agrees."""
+    """With z = 3e-6 a step of 1e-4 would cross the kink, and one of 1e-6 is used, which agrees."""
     subject = subject_of([dense(1, "relu")], outputs=1)
     named = subject.parameters.named()
     named["layers.0.w"][...] = 0
@@ -250,7 +250,7 @@ def test_a_kink_nearby_shortens_the_step() -> None:
 
 
 def test_a_wrong_gradient_does_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check is worth something: a derivative of tanh that is off by a thousandth differs."""
+    """A derivative of tanh that is off by a thousandth differs."""
     subject = subject_of([dense(3)])
     x, y = rows_for(subject, 1)
 
@@ -305,7 +305,7 @@ def test_a_row_that_overflows_the_network_is_refused() -> None:
 
 
 def test_a_loss_that_overflows_next_to_a_weight_is_not_called_a_fault() -> None:
-    """e^z with z = 709 is finite, and with an input of 1e12 no step of the weight leaves it so."""
+    """e^709 is finite, but with an input of 1e12 every step of the weight overflows, which is refused."""
     subject = subject_of([], "poisson", 1)
     subject.parameters.flat[...] = 0
     subject.parameters.named()["layers.0.b"][...] = 709
@@ -320,7 +320,7 @@ def test_a_loss_that_overflows_next_to_a_weight_is_not_called_a_fault() -> None:
 # of 400 seeds 248 is the one that needs an honest measure of round-off
 @pytest.mark.parametrize("seed", [*range(7), 248])
 def test_no_right_gradient_is_ever_called_a_fault(seed: int) -> None:
-    """Random layers, losses, rows and weights, from very small to very large: 50 questions each."""
+    """50 questions about random layers, losses and rows, with weights of every size, all agree or are kinks."""
     generator = np.random.default_rng(seed)
     for _ in range(50):
         network, loss = generator.choice(sorted(NETWORKS)), generator.choice(sorted(LOSSES))

@@ -9,7 +9,7 @@ from worker.insight.evaluation import evaluate_classes, evaluate_labels, logs_of
 
 
 def test_figures_of_a_sure_network_are_those_of_its_z(generator: np.random.Generator) -> None:
-    """Cross-entropy is linear in a z that is far off; the class that is called is the one with the largest z."""
+    """The cross-entropy is linear in a far-off z, and the class with the largest z is predicted."""
     z, labels = generator.normal(0, 200, (3, 50)).astype(np.float32), generator.integers(0, 3, 50)
     found = evaluate_classes(logs_of_classes(z), labels, ["a", "b", "c"])["metrics"]
     exact = log_softmax(z.T.astype(np.float64), axis=1)
@@ -43,7 +43,7 @@ def test_labels_that_are_surely_wrong_count_by_how_much() -> None:
 
 
 def test_scores_that_are_no_probabilities_have_no_figures_of_such() -> None:
-    """A squared error of a category may end in any activation."""
+    """Outputs of a squared error that are no probabilities have an accuracy, but no log loss and no ROC AUC."""
     scores = np.array([[2.0, -1.0], [-3.0, 0.5], [0.1, 0.2]])
     found = evaluate_classes(scores, np.array([0, 1, 0]), ["a", "b"], are_logs=False)["metrics"]
     assert (found["accuracy"], found["log_loss"], found["roc_auc"]) == (pytest.approx(2 / 3), None, None)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.worker.networks.conftest import LIMITS, job, roles_of
+from worker.data.splits import part_rows
 from worker.errors import SpecError
 from worker.intake.cost import Cost, estimate_cost
-from worker.intake.design import part_rows
 from worker.networks.layers import LAYERS, build_network, resolve_layers
 from worker.networks.task import resolve_task
 from worker.networks.training import check_training

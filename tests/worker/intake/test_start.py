@@ -23,7 +23,7 @@ from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Alias, Model
 from worker.records.versions import register_version
-from worker.records.weights import from_bytes, newest_weights_id
+from worker.records.weights import find_weights_id, from_bytes
 from worker.running.loading import Loaded, load
 from worker.running.run import Runner
 from worker.settings import Limits
@@ -60,7 +60,7 @@ def test_the_first_loss_is_the_sources_own(database: Database, runner: Runner, s
     table = make_table(spec.dataset)  # type: ignore[arg-type]
     rows = table.take(load(spec, table, Limits()).split.train)
     with database.reading() as session:
-        trained = read_trained(session, newest_weights_id(session, source_id, "final"))
+        trained = read_trained(session, find_weights_id(session, source_id, "final"))
     served = Predictor(trained).predict_table(rows)
     assert served.classes is not None
     labels = [served.classes.index(label) for label in rows["label"].to_pylist()]
@@ -151,7 +151,7 @@ def test_an_alias_means_what_it_meant_at_submission(
 
     def register(job_id: str) -> int:
         return database.write(
-            lambda session: register_version(session, DEFAULT_PROJECT, "iris", newest_weights_id(session, job_id))
+            lambda session: register_version(session, DEFAULT_PROJECT, "iris", find_weights_id(session, job_id))
         )[0].version
 
     def point(version: int) -> None:
@@ -172,7 +172,7 @@ def test_an_alias_means_what_it_meant_at_submission(
     assert planned.spec.start_from.model_dump(exclude_none=True) == {"model": "iris", "version": 1, "freeze": 0}
     assert planned.spec.network.model_dump() == spec_of(network=DEEP).network.model_dump()
     with database.reading() as session:
-        assert planned.source == newest_weights_id(session, source_id, "final")
+        assert planned.source == find_weights_id(session, source_id, "final")
 
 
 TABLE: dict[str, Any] = {

@@ -8,7 +8,7 @@ import pytest
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
 from worker.records.versions import Version, find_version, register_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 from worker.running.run import Runner
 
 
@@ -20,7 +20,7 @@ def trained(database: Database, runner: Runner, submit: Callable[..., Any]) -> C
         job_id = submit(training={"epochs": 1}, **changes)["id"]
         assert runner.run_job(job_id) == "succeeded"
         with database.reading() as session:
-            return newest_weights_id(session, job_id, "final")
+            return find_weights_id(session, job_id, "final")
 
     return trained
 

@@ -10,9 +10,9 @@ from worker.errors import StateError
 from worker.records.blobs import CHUNK_BYTES, read_blob, write_blob
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.imports import publish_import
+from worker.records.new_jobs import Plan, submit_job
 from worker.records.predictions import delete_prediction, submit_prediction
 from worker.records.sessions import Database
-from worker.records.submission import Plan, submit_job
 from worker.records.tables import Blob, Chunk, Weights
 from worker.records.transitions import change_status
 from worker.records.versions import delete_model, delete_version, find_version, register_version

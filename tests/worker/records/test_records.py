@@ -22,7 +22,7 @@ from worker.records.logins import new_login_token, use_login_token
 from worker.records.sessions import Database
 from worker.records.tables import Base, Blob, Checkpoint, Chunk, LoginToken
 from worker.records.transitions import end_attempt
-from worker.records.weights import NetworkColumns, newest_weights_id, publish_weights, read_weights, to_bytes
+from worker.records.weights import NetworkColumns, find_weights_id, publish_weights, read_weights, to_bytes
 
 
 def test_a_large_blob_is_chunked_and_a_damaged_one_is_not_served(database: Database) -> None:
@@ -71,18 +71,18 @@ def test_weights_are_published_once_and_the_final_ones_come_first(
         )  # fmt: skip
 
     with database.reading() as session, pytest.raises(StateError) as caught:
-        newest_weights_id(session, claim.job_id)
+        find_weights_id(session, claim.job_id)
     assert caught.value.code == "not_ready"
     first, third = publish("snapshot", 1), publish("snapshot", 3)
     assert publish("snapshot", 3) is None
     with database.reading() as session:
-        assert newest_weights_id(session, claim.job_id) == third
-        assert newest_weights_id(session, claim.job_id, "1") == first
+        assert find_weights_id(session, claim.job_id) == third
+        assert find_weights_id(session, claim.job_id, "1") == first
         with pytest.raises(NotFoundError):
-            newest_weights_id(session, claim.job_id, "2")
+            find_weights_id(session, claim.job_id, "2")
     final = publish("final", 3)
     with database.reading() as session:
-        assert newest_weights_id(session, claim.job_id) == final
+        assert find_weights_id(session, claim.job_id) == final
         row, read = read_weights(session, str(final))
     assert (row.kind, row.epoch) == ("final", 3)
     np.testing.assert_array_equal(read["layers.0.w"], arrays["layers.0.w"])

@@ -20,9 +20,9 @@ from worker.records.curves import record_epochs
 from worker.records.holding import CRASHES_LIMIT
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import Claim, claim_job, guard, rescue_job
+from worker.records.new_jobs import submit_job
 from worker.records.sessions import Database
 from worker.records.states import CHANGES, FINAL, HELD, MOVES, Change, Status
-from worker.records.submission import submit_job
 from worker.records.tables import Epoch, Event, Job
 from worker.records.transitions import change_status, end_attempt
 from worker.settings import Limits

@@ -15,7 +15,7 @@ from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job, ModelVersion, Project, Weights
 from worker.records.versions import Version, delete_model, delete_version, every_version, register_version
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 from worker.running.run import Runner
 
 
@@ -118,7 +118,7 @@ def test_a_job_that_names_a_model_becomes_its_next_version_when_it_succeeds(
 
 def weights_of(database: Database, job_id: str) -> str:
     with database.reading() as session:
-        return newest_weights_id(session, job_id, "final")
+        return find_weights_id(session, job_id, "final")
 
 
 def test_no_version_without_the_jobs_success(
@@ -201,7 +201,7 @@ def test_versions_are_listed_by_name_and_number(
         job_id = submit(training={"epochs": 1, "seed": seed})["id"]
         assert runner.run_job(job_id) == "succeeded"
         with database.reading() as session:
-            weights.append(newest_weights_id(session, job_id))
+            weights.append(find_weights_id(session, job_id))
     for name, position in (("b", 0), ("a", 0), ("b", 1), ("b", 2), ("a", 1)):
         database.write(lambda session, n=name, k=position: register_version(session, DEFAULT_PROJECT, n, weights[k]))
     database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "b", 2))

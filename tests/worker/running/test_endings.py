@@ -13,7 +13,7 @@ from worker.records.jobs import get_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 from worker.running.run import Runner
 
 Submit = Callable[..., Snapshot]
@@ -46,7 +46,7 @@ def test_weights_ruined_by_the_last_step_are_not_published(
     assert job.error is not None
     assert (job.error["code"], job.error["epoch"]) == ("diverged", 1)
     with database.reading() as session, pytest.raises(StateError):
-        newest_weights_id(session, job_id)
+        find_weights_id(session, job_id)
 
 
 def test_a_specification_that_this_version_refuses_fails_in_words(

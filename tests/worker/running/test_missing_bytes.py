@@ -20,7 +20,7 @@ from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job
 from worker.records.transitions import change_status
-from worker.records.weights import newest_weights_id
+from worker.records.weights import find_weights_id
 from worker.records.workers import undelivered
 from worker.running import attempt
 from worker.running.predicting import TablePredictor
@@ -141,7 +141,7 @@ def test_a_table_prediction_whose_bytes_are_elsewhere_goes_back_too(
     monkeypatch.setattr(attempt, "MISSING_BYTES_ATTEMPTS", 2)
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:
-        weights_id = newest_weights_id(session, job_id)
+        weights_id = find_weights_id(session, job_id)
     storage, settings = Storage(str(tmp_path / "results")), Settings(lease_seconds=30)
     here = TablePredictor(database, datasets, storage, settings, shutdown, "wrk_test")
     away = replace(here, datasets=elsewhere.datasets)

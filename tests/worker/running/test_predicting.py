@@ -34,7 +34,7 @@ from worker.records.predictions import (
 )
 from worker.records.sessions import Database
 from worker.records.tables import Prediction
-from worker.records.weights import find_weights, newest_weights_id
+from worker.records.weights import find_weights, find_weights_id
 from worker.records.workers import expire_leases, holds_any
 from worker.rescue import rescue_expired, ring_undelivered, sweep_all
 from worker.running import predicting
@@ -62,7 +62,7 @@ def weights_id(database: Database, runner: Runner, submit: Callable[..., Any]) -
     job_id = submit()["id"]
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:
-        return newest_weights_id(session, job_id)
+        return find_weights_id(session, job_id)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_a_category_is_read_alike_whatever_stands_beside_it(
     job_id = submit(dataset=upload(datasets, "\n".join(["size,n,label", *lines]) + "\n"))["id"]
     assert runner.run_job(job_id) == "succeeded"
     with database.reading() as session:
-        weights_id = newest_weights_id(session, job_id)
+        weights_id = find_weights_id(session, job_id)
     prediction_id = ask(upload(datasets, "size,n\n1.50,1\n2.50,2\n"), weights_id=weights_id)
     assert predictor.run_prediction(prediction_id) == "succeeded"
 

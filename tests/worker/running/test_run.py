@@ -24,7 +24,7 @@ from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Checkpoint, Job
 from worker.records.transitions import change_status, end_attempt
-from worker.records.weights import newest_weights_id, read_weights
+from worker.records.weights import find_weights_id, read_weights
 from worker.running.recorder import snapshot_epochs
 from worker.running.run import Runner
 
@@ -40,7 +40,7 @@ def read_job(database: Database, job_id: str) -> Job:
 
 def final_arrays(database: Database, job_id: str) -> dict[str, Any]:
     with database.reading() as session:
-        return read_weights(session, newest_weights_id(session, job_id, "final"))[1]
+        return read_weights(session, find_weights_id(session, job_id, "final"))[1]
 
 
 def curve_bits(database: Database, job_id: str) -> list[tuple[Any, ...]]:
@@ -92,7 +92,7 @@ def test_the_result_predicts_what_was_evaluated(database: Database, runner: Runn
     job_id = submit(training={"epochs": 60})["id"]
     runner.run_job(job_id)
     with database.reading() as session:
-        predictor = Predictor(read_trained(session, newest_weights_id(session, job_id)))
+        predictor = Predictor(read_trained(session, find_weights_id(session, job_id)))
     table = runner.datasets.load(DEFAULT_PROJECT, spec_of().dataset)
     by_table = predictor.predict_table(table)
     assert np.mean(np.array(by_table.predictions) == table["label"].to_numpy(zero_copy_only=False)) > 0.9
@@ -115,7 +115,7 @@ def test_a_regression_predicts_in_its_own_units(database: Database, runner: Runn
     assert job.evaluation is not None
     assert job.evaluation["validation"]["metrics"]["r2"] > 0.999
     with database.reading() as session:
-        trained = read_trained(session, newest_weights_id(session, job_id))
+        trained = read_trained(session, find_weights_id(session, job_id))
     prediction = Predictor(trained).predict_rows([[0.5, -0.5], {"x2": 0.0, "x1": 0.0}])
     np.testing.assert_allclose(prediction.predictions, [3.5, 1.0], atol=0.02)
     assert (prediction.classes, prediction.probabilities) == (None, None)

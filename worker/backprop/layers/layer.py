@@ -5,7 +5,8 @@ pass adds arrays that are allocated once per batch size and used again by every 
 a step, are written to be read rather than to be fast: a single network, in inference mode, every factor by itself.
 
 A new kind of layer is a class with every member of `Layer`, whose training pass has every member of `Pass`; mypy names
-the missing ones where `networks/layers.py` builds it.
+the missing ones where `networks/layers.py` builds it. The other closed matches are in `networks/onnx/layers.py`,
+`networks/pytorch.py` and `intake/cost.py`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence

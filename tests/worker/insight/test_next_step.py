@@ -48,7 +48,7 @@ def test_every_optimizer_is_among_these() -> None:
     ],
 )
 def test_the_lines_end_where_the_engines_step_ends(name: str, steps: int, training: dict[str, Any]) -> None:
-    """From zero moments, and from those of three steps before; penalties, clipping and decay in the engine's order."""
+    """From zero moments or those of three steps, with penalties, clipping and decay, the last line is the new w."""
     subject = subject_of([dense(3)], optimizer=OPTIMIZERS[name], **training)
     plan, make = make_plan(subject.spec.training), make_optimizer(subject.spec.training.optimizer)
     parameters, gradients = subject.parameters, subject.parameters.like()
@@ -113,7 +113,7 @@ def test_a_first_step_is_pytorchs(name: str, build: Any) -> None:
 
 
 def test_penalties_are_a_term_of_their_own_and_not_of_biases() -> None:
-    """0.1 sign(w) + 0.2 w beside dL/dw, which is the loss's alone."""
+    """0.1 sign(w) + 0.2 w is shown beside dL/dw, which is the loss's alone; a bias has no penalty."""
     plain = subject_of([dense(3)])
     penalised = subject_of([dense(3)], l1=0.1, l2=0.2)
     x, y = rows_for(plain, 1)
@@ -128,7 +128,7 @@ def test_penalties_are_a_term_of_their_own_and_not_of_biases() -> None:
 
 
 def test_clipping_measures_the_whole_networks_gradient() -> None:
-    """The norm is autograd's over every array, with penalties."""
+    """The norm is that of PyTorch's gradients of every array, and the step is shortened by it."""
     subject = subject_of([dense(3), {"type": "layer_norm"}], clip_norm=0.01, optimizer={"type": "sgd"})
     x, y = rows_for(subject, 4)
     witness = Witness(subject, x, y)
