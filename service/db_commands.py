@@ -112,7 +112,7 @@ def _amount(manifest: Manifest) -> str:
 
 
 def _count(number: int, plural: str) -> str:
-    """Such as `2 rows`, `1 row`, `no rows`."""
+    """Return such as `2 rows`, `1 row` or `no rows`."""
     return f"{number or 'no'} {plural.removesuffix('s') if number == 1 else plural}"
 
 
@@ -131,7 +131,7 @@ def _opened(settings: Settings) -> Iterator[tuple[Database, Storage]]:
 
 @contextmanager
 def _exiting_in_words() -> Iterator[None]:
-    """What can be foreseen as one line on standard error, and exit code 1. A database's URL is never part of it."""
+    """Turn a foreseeable fault into one line on standard error and exit code 1. It never shows a database's URL."""
     with exiting_in_words():
         try:
             yield
@@ -143,6 +143,6 @@ def _exiting_in_words() -> Iterator[None]:
 
 
 def _cause(error: Exception) -> str:
-    """SQLite's own words; of other errors the name alone, since their text may hold values and addresses."""
+    """Return SQLite's own words, but only the name of another error: its text may hold values and addresses."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return str(cause) if isinstance(cause, sqlite3.Error) else type(cause).__name__

@@ -110,6 +110,7 @@ def test_foreseeable_faults_are_one_line(run: Run, folder: Path, tmp_path: Path)
 
 
 def test_a_database_that_is_away_is_one_line_without_its_password(run: Run, tmp_path: Path) -> None:
+    """The kind of error and the setting to look at; no part of the URL."""
     url = "postgresql://someone:pass-word@127.0.0.1:9/none"
     for words in (("backup", str(tmp_path / "b")), ("check",)):
         done = run(*words, GRADMILL_DATABASE_URL=url)
@@ -119,4 +120,5 @@ def test_a_database_that_is_away_is_one_line_without_its_password(run: Run, tmp_
 
 
 def test_a_bad_setting_is_one_line(run: Run) -> None:
+    """As from every other command."""
     refused(run("check", GRADMILL_DATABASE_URL="mysql://x"), "GRADMILL_DATABASE_URL must begin with")

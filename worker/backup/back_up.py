@@ -1,4 +1,4 @@
-"""Back up: one moment of the database, and every object that it names, while everything runs."""
+"""Back up one moment of the database, with every object that it names, while everything runs."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -85,7 +85,7 @@ class _Objects:
         return difference
 
     def kept(self, named: Iterable[Named]) -> tuple[Stored, ...]:
-        """Return what the moment names, and remove the copies of what has been deleted before it."""
+        """Return the copies that the moment names, and remove the others: they were deleted before it."""
         keys = {one.key for one in named}
         for key in self._copied.keys() - keys:
             (self._folder / key).unlink()
@@ -96,7 +96,7 @@ class _Objects:
 
 
 def _deleted_meanwhile(database: Database, missing: dict[str, str]) -> bool:
-    """Return whether a row has gone since the moment, and its object with it: the next moment does not name it."""
+    """Return whether one of these objects was deleted with its row since the moment: the next one does not name it."""
     if not missing:
         return False
     with database.engine.connect() as connection:

@@ -29,7 +29,10 @@ CHUNKS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Finding:
-    """subject: what it is about, by table and id. is_fault: False for what is only unused."""
+    """Something that a check found. subject: what it is about, such as `blob blb_...`. detail: words that continue it.
+
+    is_fault: False for something whole that is only unused.
+    """
 
     subject: str
     detail: str
@@ -38,7 +41,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """counted: how many jobs, blobs and objects were checked."""
+    """The result of a check. counted: how many jobs, blobs and objects were checked."""
 
     counted: dict[str, int] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
@@ -76,7 +79,7 @@ def check_rows(connection: Connection) -> Report:
 
 
 def check_backup(folder: Path) -> Report:
-    """Check a backup: its files, and then all that is checked of a database, in a copy that is restored from it.
+    """Check the files of a backup, then restore it into a temporary database and check that.
 
     Raises StartError if the folder holds no whole backup.
     """
@@ -101,7 +104,7 @@ def _integrity(connection: Connection) -> Iterator[Finding]:
 
 
 def _references(connection: Connection) -> Iterator[Finding]:
-    """Rows that a foreign key names and that are not there: no database checks again what it once accepted."""
+    """Find foreign keys without their row. A database does not check again what it has accepted once."""
     for table in Base.metadata.sorted_tables:
         for constraint in table.foreign_key_constraints:
             for row in connection.execute(_dangling(table, constraint)):
@@ -120,7 +123,7 @@ def _dangling(table: Table, constraint: ForeignKeyConstraint) -> Select[*tuple[o
 
 
 def _blobs(connection: Connection) -> Iterator[Finding]:
-    """Published blobs whose bytes are not all there."""
+    """Find published blobs whose bytes are incomplete or changed."""
     published = select(Blob.id, Blob.bytes, Blob.sha256).where(Blob.published.is_(True)).order_by(Blob.id)
     for blob_id, size, sha256 in connection.execute(published).all():
         chunks = select(Chunk.content).where(Chunk.blob_id == blob_id).order_by(Chunk.position)
@@ -135,7 +138,7 @@ def _blobs(connection: Connection) -> Iterator[Finding]:
 
 
 def _published(connection: Connection) -> Iterator[Finding]:
-    """Blobs that a row names must be published, or they are swept; those that no row names only take space."""
+    """Find blobs that a row names and that will be swept, and published blobs that no row names."""
     named = [select(table.blob_id).where(table.blob_id == Blob.id) for table in OWNERS]
     used = or_(*[one.exists() for one in named])
     swept = select(Blob.id).where(Blob.published.is_(False), used).limit(SHOWN)
@@ -147,7 +150,7 @@ def _published(connection: Connection) -> Iterator[Finding]:
 
 
 def _epochs(connection: Connection) -> Iterator[Finding]:
-    """A job has every epoch from 1 to that of its row, once."""
+    """Find jobs that do not have every epoch from 1 to that of their row."""
     recorded = (
         select(
             Epoch.job_id,
@@ -168,7 +171,7 @@ def _epochs(connection: Connection) -> Iterator[Finding]:
 
 
 def _numbers(connection: Connection) -> Iterator[Finding]:
-    """Epochs and events share one sequence of numbers, whose last is in the job's row."""
+    """Find numbers used twice, or higher than the row's: a job's epochs and events share one sequence."""
     twice = select(Event.job_id, Event.seq).join(Epoch, and_(Epoch.job_id == Event.job_id, Epoch.seq == Event.seq))
     for job_id, seq in connection.execute(twice.limit(SHOWN)):
         yield Finding(f"job {job_id}", f"has an epoch and an event with the number {seq}")
@@ -179,7 +182,7 @@ def _numbers(connection: Connection) -> Iterator[Finding]:
 
 
 def _endings(connection: Connection) -> Iterator[Finding]:
-    """A job that has ended has one end event; one that succeeded has one set of final weights, and no other has any."""
+    """Find jobs that did not end just once: one end event each, and one set of final weights if they succeeded."""
     final = select(func.count()).where(Weights.job_id == Job.id, Weights.kind == "final").scalar_subquery()
     ends = select(func.count()).where(Event.job_id == Job.id, Event.kind == "end").scalar_subquery()
     has_ended = Job.status.in_(FINAL)
@@ -193,7 +196,7 @@ def _endings(connection: Connection) -> Iterator[Finding]:
 
 
 def _objects(database: Database, storage: Storage, named: list[Named]) -> Iterator[Finding]:
-    """Objects that are missing or not as their row says; then those that no row names."""
+    """Find objects that are missing or not as their row says, and those that no row names."""
     faults = {one.key: reason for one in named if (reason := difference(storage, one)) is not None}
     unknown = set(storage.list_keys()) - {one.key for one in named}
     with database.engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""What a backup's folder holds: written last, so that a folder without it is no backup, and read before all else."""
+"""The manifest of a backup and its folder. It is written last: a folder without it is no backup."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ class StoredTable(Stored):
 
 
 class Missing(BaseModel):
-    """An object that a row names and that could not be copied. reason: why, in words."""
+    """An object that a row names and that could not be copied. reason: words that continue `the object`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,8 +47,11 @@ class Missing(BaseModel):
 
 
 class Manifest(BaseModel):
-    """taken_at: by the database's clock. database: the kind that the rows came from. tables: in an order in which each
-    comes after those that it refers to."""
+    """What a backup contains.
+
+    gradmill, revision: the version that wrote it, and the schema of its rows. taken_at: by the database's clock.
+    database: the kind that the rows came from. tables: each comes after those that it refers to.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -19,7 +19,7 @@ LOCKED_SECONDS = 60
 
 @contextmanager
 def moment(database: Database, folder: Path | None = None) -> Iterator[Connection]:
-    """Yield a connection whose every query sees the same moment.
+    """Yield a connection all of whose queries see the same moment.
 
     folder: where SQLite's copy is kept meanwhile; None for the system's folder of temporary files.
     """
@@ -36,7 +36,7 @@ def moment(database: Database, folder: Path | None = None) -> Iterator[Connectio
 
 @contextmanager
 def _copied(database: Database, folder: Path | None) -> Iterator[Connection]:
-    """A copy, since a reader of SQLite without WAL keeps every writer waiting until it is done.
+    """Copy the database and connect to the copy: without WAL a reader of SQLite keeps every writer waiting.
 
     The copy is made in one step. In several it would begin again at each write of another process, and never end.
     Raises StartError if a writer keeps the database locked.

@@ -1,4 +1,4 @@
-"""Restore: a backup into an empty database and a storage; what ran when it was taken waits to be claimed again."""
+"""Restore a backup into an empty database and a storage. What ran when it was made waits to be claimed again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,8 @@ RELEASED = {status: moves.expired for status, moves in MOVES.items() if moves.ex
 
 @dataclass(frozen=True)
 class Restored:
-    """released: jobs and predictions that ran when the backup was taken. present: objects that the storage had."""
+    """What a restore did. released: jobs and predictions that ran when the backup was made. present: objects that the
+    storage had already."""
 
     manifest: Manifest
     released: int
@@ -39,7 +40,7 @@ class Restored:
 
 
 def restore(database: Database, storage: Storage, folder: Path, *, lease_seconds: float) -> Restored:
-    """Restore a backup. Raises StartError, and then no row has been written; it can be tried again.
+    """Restore a backup. Raises StartError; no row has been written then, and it can be tried again.
 
     The objects come first, then every row in one transaction. lease_seconds: for how long a worker must have been
     silent to count as stopped.
@@ -60,7 +61,7 @@ def check_files(folder: Path, manifest: Manifest) -> None:
 
 
 def write_database(database: Database, folder: Path, manifest: Manifest, *, lease_seconds: float) -> int:
-    """Write every row in one transaction, and release what ran; return how many jobs and predictions did."""
+    """Write every row in one transaction, and release the jobs and predictions that ran; return how many there were."""
     with database.engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             # this transaction reads files between its statements; no migration or other restore begins meanwhile
@@ -142,9 +143,9 @@ def _put_objects(storage: Storage, folder: Path, manifest: Manifest) -> int:
 
 
 def _release(connection: Connection) -> int:
-    """Take what ran from its workers, which write into another database; return how many jobs and predictions.
+    """Release the jobs and predictions that ran; return how many. Their workers write into another database.
 
-    The attempt numbers stay: the next claim raises them.
+    The attempt numbers stay, and the next claim raises them.
     """
     with Session(connection) as session:
         jobs = session.scalars(select(Job).where(Job.status.in_(HELD))).all()

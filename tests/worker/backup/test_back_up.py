@@ -110,6 +110,8 @@ def test_a_backup_that_was_killed_is_not_taken_for_a_whole_one(record: Record, t
 
 
 def test_a_backup_that_fails_leaves_nothing(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the folder nor its partial form, so that it can be tried again."""
+
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -180,6 +182,7 @@ def test_an_upload_that_is_deleted_meanwhile_is_not_in_the_backup(
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """A wrong data folder is refused, and no empty database appears in it."""
     database = Database(f"sqlite:///{tmp_path / 'none.db'}")
     with pytest.raises(StartError, match="There is no database at"):
         back_up(database, Storage(str(tmp_path)), tmp_path / "backup")

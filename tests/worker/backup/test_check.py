@@ -77,6 +77,7 @@ def test_damage_of_each_kind_is_named(record: Record) -> None:
 
 
 def test_a_check_changes_nothing(record: Record) -> None:
+    """Every row is as it was."""
     before = {table.name: rows_of(record.database, table) for table in Base.metadata.sorted_tables}
     check(record.database, record.storage)
     assert {table.name: rows_of(record.database, table) for table in Base.metadata.sorted_tables} == before
@@ -94,6 +95,7 @@ def test_objects_that_no_row_names_are_listed_and_kept(record: Record) -> None:
 
 
 def test_a_lost_storage_is_a_fault_for_each_object(record: Record) -> None:
+    """Each upload and each result is named."""
     for key in record.storage.list_keys():
         record.storage.delete(key)
     details = {finding.subject: finding.detail for finding in check(record.database, record.storage).findings}
@@ -116,6 +118,7 @@ def test_a_file_that_is_damaged_is_reported_and_not_raised(sqlite: Database, tmp
 
 
 def test_a_database_without_our_tables_is_refused(tmp_path: Path, record: Record) -> None:
+    """It is not reported as damaged: it is another program's."""
     database = Database(f"sqlite:///{tmp_path / 'other.db'}")
     with database.engine.execution_options(writes=True).begin() as connection:
         connection.execute(text("CREATE TABLE mine (x INTEGER)"))

@@ -272,6 +272,7 @@ def test_an_older_schema_is_backed_up_and_restored_as_the_newest(empty: Empty, t
 def test_a_backup_of_a_newer_version_is_refused(
     backup: Path, empty: Empty, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By its schema revision, before anything is read or written."""
     newer = read_manifest(backup).model_copy(update={"revision": "9999"})
     monkeypatch.setattr(restoring, "read_manifest", lambda _folder: newer)
     with pytest.raises(StartError, match="which is newer: upgrade gradmill"):
