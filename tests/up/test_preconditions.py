@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from worker.records.sessions import Database
 from worker.records.workers import list_workers
 from worker.settings import Limits, Settings
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -53,7 +53,7 @@ class Command:
 
     def wait_for(self, word: str, times: int = 1) -> dict[str, Any]:
         """Wait for this many lines with this word in them, and return the last of them."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 100
         while len(found := [line for line in self.lines if word in line]) < times:
             assert time.monotonic() < deadline, self.lines
             time.sleep(0.05)
@@ -94,7 +94,7 @@ def migrate(folder: Path) -> str:
 
 
 def until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 100
     while not what():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.1)
@@ -140,8 +140,7 @@ def test_an_api_waits_for_migrate_and_goes_on(tmp_path: Path, redis_url: str) ->
 def test_a_database_that_is_away_is_waited_for(name: str, tmp_path: Path, redis_url: str, postgresql_url: str) -> None:
     """PostgreSQL behind a closed port: a line every few seconds that names the setting, and then a start."""
     url, port = make_url(postgresql_url), free_port()
-    database = Database(postgresql_url)
-    with proxied(url.port or 5432) as proxy:
+    with closing(Database(postgresql_url)) as database, proxied(url.port or 5432) as proxy:
         proxy.set("refuse")
         behind = url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
         options = {"GRADMILL_DATABASE_URL": behind, "GRADMILL_PORT": str(port), "GRADMILL_API_KEY": "k" * 40}
@@ -152,7 +151,6 @@ def test_a_database_that_is_away_is_waited_for(name: str, tmp_path: Path, redis_
             proxy.set("pass")
             until(lambda: answers(port) if name == "api" else has_worker(database, command.process.pid))
             assert not any("Traceback" in line for line in command.lines)
-    database.close()
 
 
 def has_worker(database: Database, pid: int) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from worker.backprop.activation import Activation
+from worker.backprop.array_names import layer_name
 from worker.backprop.arrays import Floats, transposed
 from worker.backprop.batches import Batch
 from worker.backprop.layers.dense import Dense
@@ -129,7 +130,7 @@ class TrainingPass:
         kept |= {"x": transposed(x[:-1]).copy(), "targets": transposed(targets).copy()}
         if weights is not None:
             kept["row_weights"] = weights.ravel().copy()
-        keeps = [Keep(kept, f"layers.{n}") for n in range(len(self.hidden) + 1)]
+        keeps = [Keep(kept, layer_name(n)) for n in range(len(self.hidden) + 1)]
         a = x
         for layer, keep in zip(self.hidden, keeps, strict=False):
             a = layer.replay_forward(a, generator, keep)

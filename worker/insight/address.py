@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.backprop.array_names import name_in_layer
 from worker.backprop.arrays import Floats
 from worker.backprop.layers.layer import Layer, Source, Step, Weight
 from worker.backprop.network import Network
@@ -37,7 +38,7 @@ class Place:
     @property
     def name(self) -> str:
         """The name of its array in a weights file."""
-        return f"layers.{self.address.layer}.{self.key}"
+        return name_in_layer(self.address.layer, self.key)
 
     @property
     def index(self) -> tuple[int, ...]:
@@ -60,7 +61,7 @@ def find(network: Network, address: Address) -> Place:
     top = layer = _at(network.layers, address.layer, "/weight/layer", "the network has layers")
     pointer, prefix = "/weight/layer", ""
     if address.inner is not None:
-        pointer, prefix = "/weight/inner", f"layers.{address.inner}."
+        pointer, prefix = "/weight/inner", name_in_layer(address.inner, "")
         if not layer.layers:
             raise QuestionError(pointer, f"layer {address.layer} is no residual block")
         layer = _at(layer.layers, address.inner, pointer, "the block has layers")

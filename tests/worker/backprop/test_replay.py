@@ -12,6 +12,7 @@ from tests.worker.insight.test_certificate import MIXED, loaded, trained
 from worker.backprop import replay
 from worker.backprop.fit import Training
 from worker.backprop.replay import KeptStep
+from worker.networks.layers import LAYERS
 
 ADAM = {"type": "adam", "learning_rate": 0.01, "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-6}
 PRECISE: dict[str, Any] = {"epochs": 3, "batch_size": 10, "optimizer": ADAM, "precision": "float64"}
@@ -91,7 +92,7 @@ def test_a_kept_step_can_be_followed_number_by_number(number: int) -> None:
     # 32 rows are three batches of ten and one of two: step 8 is the last of the second epoch
     assert (step.number, step.epoch, step.optimizer_steps) == (number, {1: 1, 3: 1, 8: 2}[number], number - 1)
     assert arrays["x"].shape[0] == (2 if number == 8 else 10)
-    again = Recomputed(ready.recipe.network, arrays)
+    again = Recomputed(LAYERS.dump_python(ready.layers, mode="json"), arrays)
     shown = [name for name in arrays if name.startswith("z.")]
     assert len(shown) == 1 + 1 + 3 + 1
     near = {"rtol": 1e-9, "atol": 1e-12}

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.worker.insight.conftest import dense, subject_of
+from tests.worker.insight.conftest import build_subject, dense, subject_of
 from worker.data.encoders import NumberTarget
 from worker.errors import QuestionError
 from worker.insight.questions import posted_rows, sample_rows, table_rows
@@ -21,16 +21,16 @@ def table(rows: int = 10) -> pa.Table:
     return pa.table({"x0": n, "x1": n / 2, "x2": -n, "y0": n + 1, "y1": n % 2})
 
 
-def scaled(subject: Subject) -> Subject:
-    """Return the subject with a target of mean 10 and scale 2."""
+def scaled() -> Subject:
+    """Return a network whose targets have the mean 10 and the scale 2."""
+    plain = subject_of([dense(2)])
     target = NumberTarget(names=("y0", "y1"), means=(10.0, 10.0), scales=(2.0, 2.0))
-    object.__setattr__(subject, "encoders", subject.encoders.model_copy(update={"target": target}))
-    return subject
+    return build_subject(plain.spec, plain.encoders.model_copy(update={"target": target}), 2, "identity")
 
 
 def test_a_posted_row_is_encoded_in_float64_and_its_target_standardised() -> None:
     """The columns keep their order; 14 with mean 10 and scale 2 is 2, given as a list or by name."""
-    subject = scaled(subject_of([dense(2)]))
+    subject = scaled()
     x, y = posted_rows(subject, [ROW, ROW], [[14, 10], {"y1": 6, "y0": 10}], many=True)
     np.testing.assert_array_equal(x, [ROW, ROW])
     assert x.dtype == np.float64

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from worker.backprop.activation import Activation
+from worker.backprop.array_names import name_in_layer
 from worker.backprop.arrays import Floats
 from worker.backprop.layers.layer import (
     Activity,
@@ -36,13 +37,13 @@ class Residual:
         check_widths([*layers, layers[0]])
         self.layers = tuple(layers)
         self.inputs = self.units = layers[0].inputs
-        self.penalised = [f"layers.{n}.{name}" for n, layer in enumerate(layers) for name in layer.penalised]
-        self.running = [f"layers.{n}.{name}" for n, layer in enumerate(layers) for name in layer.running]
+        self.penalised = [name_in_layer(n, name) for n, layer in enumerate(layers) for name in layer.penalised]
+        self.running = [name_in_layer(n, name) for n, layer in enumerate(layers) for name in layer.running]
 
     @property
     def shapes(self) -> Shapes:
         return {
-            f"layers.{n}.{name}": shape for n, layer in enumerate(self.layers) for name, shape in layer.shapes.items()
+            name_in_layer(n, name): shape for n, layer in enumerate(self.layers) for name, shape in layer.shapes.items()
         }
 
     def parts(self, views: Views) -> list[tuple[Layer, Views]]:
