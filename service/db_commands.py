@@ -15,7 +15,7 @@ from service.up.folder import locked
 from service.up.supervisor import exiting_in_words
 from worker.backup.back_up import back_up
 from worker.backup.check import Report, check, check_backup
-from worker.backup.manifest import Manifest
+from worker.backup.manifest import Manifest, read_manifest
 from worker.backup.restore import restore
 from worker.data.storage import Storage
 from worker.errors import StartError, UnavailableError
@@ -61,6 +61,8 @@ def restore_command(folder: Path, data_dir: Path | None) -> None:
     """
     with _exiting_in_words(), ExitStack() as held:
         settings = _settings(data_dir)
+        # a folder that holds no backup is refused before the data folder is made
+        read_manifest(folder)
         if not settings.database_url:
             held.enter_context(locked(settings.data_dir))
         database, storage = held.enter_context(_opened(settings))

@@ -98,6 +98,7 @@ def test_foreseeable_faults_are_one_line(run: Run, folder: Path, tmp_path: Path)
     """Nothing to back up, nothing to restore, a place that can't be written, a folder in use."""
     refused(run("backup", str(tmp_path / "backup"), data=tmp_path / "none"), "There is no database at")
     refused(run("restore", str(tmp_path / "none"), data=tmp_path / "new"), "holds no whole backup")
+    assert not (tmp_path / "new").exists()
     refused(run("check", "--backup", str(folder)), "holds no whole backup")
     refused(run("backup", str(folder)), "is not an empty folder")
     (tmp_path / "file").write_text("")
