@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from worker.errors import (
     DataError,
     IdempotencyError,
+    MissingBytesError,
     NotFoundError,
     QuestionError,
     SpecError,
@@ -168,6 +169,12 @@ def _internal_problem(_error: Exception) -> Problem:
     return Problem(500, "an internal error; the log has its details under this request's id")
 
 
+def _missing_bytes_problem(error: MissingBytesError) -> Problem:
+    log.error("storage_missing", key=error.key)
+    detail = f"the bytes of {error.key} are not in this server's storage; its operator must share one with all servers"
+    return Problem(503, detail, code="storage_missing", headers={"Retry-After": "60"})
+
+
 TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     Problem: lambda problem: problem,
     SpecError: _spec_problem,
@@ -180,6 +187,7 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     IdempotencyError: lambda error: Problem(422, str(error), code="idempotency_key_reused"),
     UnavailableError: _unavailable_problem,
     StorageFullError: lambda error: Problem(507, str(error), headers={"Retry-After": "60"}),
+    MissingBytesError: _missing_bytes_problem,
     HTTPException: _http_problem,
     Exception: _internal_problem,
 }

@@ -8,6 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from service.context import Parts
 from worker.data.storage import Storage
 from worker.errors import MissingBytesError
 
@@ -95,6 +96,18 @@ def test_other_types_are_not_taken(client: FlaskClient) -> None:
     assert client.post("/v1/datasets", data=b"x", content_type="text/csv; charset=latin-1").status_code == 415
     assert client.post("/v1/datasets", data={"other": (io.BytesIO(b"a\n1\n"), "x")}).status_code == 400
     assert client.post("/v1/datasets?name=a%00b", data=b"a\n1\n", content_type="text/csv").status_code == 422
+
+
+def test_missing_bytes_are_a_named_condition_that_the_same_upload_mends(client: FlaskClient, parts: Parts) -> None:
+    """A row without its object answers 503 by a code of its own; the same upload brings the object back."""
+    dataset_id = upload(client).get_json()["id"]
+    parts.storage.delete(dataset_id)
+    refused = client.get(f"/v1/datasets/{dataset_id}/rows")
+    assert (refused.status_code, refused.get_json()["code"]) == (503, "storage_missing")
+    assert refused.headers["Retry-After"]
+    assert "/" not in refused.get_json()["detail"]
+    assert upload(client).status_code == 200
+    assert client.get(f"/v1/datasets/{dataset_id}/rows").status_code == 200
 
 
 def test_storage_keeps_bytes_in_a_folder_or_in_memory(tmp_path: Path) -> None:
