@@ -1,8 +1,10 @@
 """The objects of the storage that rows name: uploaded tables, and the results of predictions."""
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +94,10 @@ def put_object(storage: Storage, path: Path, known: Stored) -> None:
     with path.open("rb") as source, storage.open(coming, "wb") as target:
         while part := source.read(PART_BYTES):
             target.write(part)
+        target.flush()
+        # the rows are committed after it; a bucket's file has no descriptor and is durable once it is closed
+        with suppress(io.UnsupportedOperation, AttributeError):
+            os.fsync(target.fileno())
     if read_object(storage, coming) != known.model_copy(update={"name": coming}):
         raise OSError(f"{known.name} can't be read back from the storage as it was written")
     storage.rename(coming, known.name)
