@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.db_commands import db
 from service.settings import ServiceSettings
 from service.up.preconditions import migrate as migrate_database
 from service.up.preconditions import wait_until_usable
@@ -25,6 +26,8 @@ from worker.settings import read_settings
 def main() -> None:
     """Back-propagation as a service: post a network and a dataset, watch it learn, call the result."""
 
+
+main.add_command(db)
 
 OPTIONS = (
     click.option("--host", envvar="GRADMILL_HOST", help="Address to listen on [127.0.0.1]."),

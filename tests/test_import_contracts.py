@@ -17,6 +17,7 @@ PLANTED = [
     ("worker/data/splits.py", "import worker.records.tables", "Imports run downhill"),
     ("worker/broker/doorbell.py", "import worker.running.run", "Imports run downhill"),
     ("worker/networks/trained.py", "import worker.intake.cost", "Imports run downhill"),
+    ("worker/running/run.py", "import worker.backup.check", "Imports run downhill"),
     ("worker/errors.py", "import worker.settings", "Imports run downhill"),
     ("worker/backprop/losses/numbers.py", "import sqlalchemy", "Back-propagation is NumPy only"),
     ("worker/backprop/losses/numbers.py", "import worker.specs.job", "Back-propagation is NumPy only"),

@@ -66,6 +66,18 @@ class Storage:
             return []
         return [path.rsplit("/", 1)[-1] for path in files.ls(root, detail=False)]
 
+    def open(self, key: str, mode: str = "rb") -> Any:
+        """Open an object as a binary stream, to be read or written a part at a time. Raises FileNotFoundError."""
+        files, path = self._place(key)
+        if "w" in mode:
+            files.makedirs(path.removesuffix(f"/{key}"), exist_ok=True)
+        return files.open(path, mode)
+
+    def rename(self, key: str, new_key: str) -> None:
+        """Give a whole object the key by which rows name it."""
+        files, path = self._place(key)
+        files.mv(path, path.removesuffix(key) + new_key)
+
     def _place(self, key: str) -> tuple[Any, str]:
         # fsspec caches file systems by their arguments: this does not connect each time
         files, root = fsspec.core.url_to_fs(self._url)
