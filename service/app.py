@@ -1,4 +1,4 @@
-"""The WSGI application: its routes, its policies, its error formats, and the parts that this process opens."""
+"""The WSGI application: its routes, policies and error formats, and the parts that its process opens."""
 
 from flask import Flask
 from flask_cors import CORS
@@ -70,7 +70,7 @@ RESOURCES = (
 )
 
 ERROR_FORMATS: dict[str, ErrorFormat] = {"/v2": infer_body.write_error, "/models": scoring_routes.write_error}
-"How the protocols of others write an error, by the prefix of their addresses."
+"How other protocols write an error, by the prefix of their addresses."
 
 
 def all_operations() -> list[Operation]:
@@ -79,12 +79,9 @@ def all_operations() -> list[Operation]:
 
 
 def create_app(settings: ServiceSettings) -> Flask:
-    """Return the app of this process. Call it after the fork.
-
-    Raises StartError without an API key: there is no mode without one.
-    """
+    """Return the app of this process. Call it after the fork. Raises StartError if no API key is set."""
     if not settings.api_key.get_secret_value():
-        raise StartError("set GRADMILL_API_KEY: the API answers nobody without a key")
+        raise StartError("set GRADMILL_API_KEY: the API answers no request without a key")
     app = Flask("service", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.body_bytes_limit,
@@ -100,7 +97,7 @@ def create_app(settings: ServiceSettings) -> Flask:
     policies = register_operations(app, all_operations()) | pages.register(app)
     register_access(app, settings, policies)
     if settings.cors_origins:
-        # keys cross origins, cookies do not
+        # another origin may send a key, but not the session cookie
         CORS(app, origins=list(settings.cors_origins), supports_credentials=False, expose_headers=EXPOSED)
     return app
 

@@ -1,6 +1,6 @@
-"""Events of jobs as they happen: one reader in each process, whose findings go to any number of watchers.
+"""Live events of jobs: one reader thread in each process reads them from SQL, for any number of watchers.
 
-SQL is the truth. Redis only says when to look; without it the reader looks once a second and misses nothing.
+Redis only says when to look at SQL. Without it the reader looks once a second, and misses nothing.
 """
 
 import threading
@@ -23,9 +23,9 @@ READ_AT_ONCE = 500
 
 
 class Channel:
-    """The newest events of one job. Watchers pull from it, so a slow watcher needs no memory here and loses nothing.
+    """The newest events of one job. Watchers pull from it, so a slow watcher takes no memory here and loses nothing.
 
-    floor: every event with a higher number is in the ring; a watcher that is further behind reads SQL.
+    floor: every event with a higher number is in the ring. A watcher that is further behind reads from SQL.
     """
 
     def __init__(self, seq: int) -> None:
@@ -53,7 +53,7 @@ class Channel:
 
 
 class Live:
-    """The watches of one process. Create it after a fork; the reader thread starts with the first watcher."""
+    """The watches of one process. Create it after the fork. The reader thread starts with the first watcher."""
 
     def __init__(self, database: Database, redis_url: str, *, watchers_limit: int) -> None:
         self._database, self._redis_url = database, redis_url
@@ -69,7 +69,7 @@ class Live:
         return self._closed.is_set()
 
     def close(self) -> None:
-        """End every watch, because the process stops."""
+        """End every watch. Call this when the process stops."""
         self._closed.set()
         with self._lock:
             channels = list(self._channels.values())
@@ -78,7 +78,7 @@ class Live:
 
     @contextmanager
     def watching(self, job_id: str) -> Iterator["Watch | None"]:
-        """Watch the job; yields None when the process has as many watchers as it may have. Raises UnavailableError."""
+        """Watch the job. Yields None if the process has no room for another watcher. Raises UnavailableError."""
         channel = self._join(job_id)
         try:
             yield None if channel is None else Watch(self._database, job_id, channel)
@@ -87,7 +87,7 @@ class Live:
                 self._leave(job_id, channel)
 
     def _join(self, job_id: str) -> Channel | None:
-        # before the lock: a slow database must not hold up other watchers, or a stop of the process
+        # before the lock: a slow database must not block other watchers, or the stopping process
         with self._database.reading() as session:
             newest = sequence_numbers(session, [job_id]).get(job_id, 0)
         with self._lock:
@@ -109,7 +109,7 @@ class Live:
                 del self._channels[job_id]
 
     def _read(self) -> None:
-        """Look at a job when Redis announces it, and at every watched job after a second without an announcement."""
+        """Read a job's events when Redis announces it, and those of all watched jobs after a second of silence."""
         bell = _Bell(self._redis_url)
         while not self.closed:
             rung = bell.wait(LOOK_SECONDS)
@@ -121,7 +121,7 @@ class Live:
                 log.warning("live_look_failed", error=repr(error))
 
     def _look(self, channels: dict[str, Channel]) -> None:
-        """Push what SQL has and the channels do not have yet."""
+        """Push to the channels the events in SQL that they do not have yet."""
         if not channels:
             return
         with self._database.reading() as session:
@@ -149,9 +149,9 @@ class Watch:
         return self._channel.closed
 
     def after(self, seq: int, timeout: float) -> list[Happening]:
-        """Return the events with a number above `seq`, in order, and wait for one if there is none.
+        """Return the events with a number above `seq`, in order. Wait for one if there is none yet.
 
-        timeout: seconds to wait. The list is empty after the timeout, or when the watch is closed.
+        timeout: how many seconds to wait. The list is empty after the timeout, or when the watch is closed.
         """
         channel = self._channel
         with channel.changed:
@@ -166,7 +166,7 @@ class Watch:
 
 
 class _Bell:
-    """The announcements from Redis, on a connection of their own that is opened again after a failure."""
+    """Receives the announcements from Redis, on a connection of its own that is opened again after a failure."""
 
     def __init__(self, redis_url: str) -> None:
         # the default socket timeout of 5 s would end a blocking read
@@ -175,7 +175,7 @@ class _Bell:
         self._pause = threading.Event()
 
     def wait(self, seconds: float) -> set[str]:
-        """Return the ids of announced jobs; empty after this many seconds without an announcement."""
+        """Wait for announcements, and return the ids of the announced jobs; none after this many seconds of silence."""
         try:
             if self._subscription is None:
                 self._subscription = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Health, figures, and the OpenAPI document."""
+"""Routes for the system itself: its health, its figures, and the OpenAPI document."""
 
 import platform
 from importlib.metadata import version
@@ -37,14 +37,14 @@ def healthz() -> Response:
     answers={200: Answer("Ready, or degraded.", schemas.Readiness), 503: Answer("Not ready.", schemas.Readiness)},
 )
 def readyz() -> Response:
-    """Say whether the database can be reached and has this version's schema; a missing broker only degrades."""
+    """Say whether the database can be reached and has this version's schema; without a broker, it is degraded."""
     found = find_readiness()
     status = ("ready" if found.broker == "up" else "degraded") if found.ready else "unready"
     return answer({"status": status} | found._asdict(), 200 if found.ready else 503)
 
 
 class Readiness(NamedTuple):
-    """The state of what the API needs."""
+    """The state of the database, its schema and the broker."""
 
     database: str
     migrations: str
@@ -57,7 +57,7 @@ class Readiness(NamedTuple):
 
 
 def find_readiness() -> Readiness:
-    """Look whether the database and the broker can be reached, and whether the schema is this version's."""
+    """Find out whether the database and the broker can be reached, and whether the schema is this version's."""
     database = migrations = "up"
     try:
         with parts().database.engine.connect() as connection:
@@ -111,7 +111,7 @@ def system() -> Response:
     "GET", "/metrics", policy="system:read", answers={200: Answer("Prometheus text.", None, ("text/plain",))}
 )
 def metrics() -> Response:
-    """Show figures for Prometheus, read from SQL: every process has the same ones, also after a restart."""
+    """Show figures for Prometheus. They are read from SQL, so every process shows the same, also after a restart."""
     with parts().database.reading() as session:
         queue, workers = queue_figures(session), list_workers(session)
         by_status = count_by_status(session, project_id())

@@ -1,4 +1,4 @@
-"""Signs of life of worker processes, and the figures of the queue that they share."""
+"""Workers' signs of life, and the state of the queue that they share."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,12 @@ FORGOTTEN_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class QueueFigures:
-    """depth: rows that wait. oldest_seconds: the age of the oldest of them. running: rows that a worker has."""
+    """Figures of jobs and predictions together.
+
+    depth: how many are queued.
+    oldest_seconds: the age of the oldest of these; None if none is queued.
+    running: how many are held by a worker.
+    """
 
     depth: int
     oldest_seconds: float | None
@@ -37,7 +42,7 @@ def leave(session: Session, worker_id: str) -> None:
 
 
 def list_workers(session: Session) -> list[tuple[Worker, float]]:
-    """Return each worker, and the seconds since its last sign of life."""
+    """Return each worker with the seconds since its last sign of life."""
     rows = session.execute(select(Worker, seconds_since(Worker.heartbeat_at)).order_by(Worker.id))
     return [(worker, seconds) for worker, seconds in rows]
 
@@ -56,15 +61,16 @@ def queue_figures(session: Session) -> QueueFigures:
 
 
 def waiting_rows(session: Session) -> int:
-    """Return how many jobs and predictions wait, which is how many messages should be in the queue."""
+    """Return how many jobs and predictions are queued. The broker should have as many messages."""
     counts = [select(func.count()).select_from(table).where(table.status == "queued") for table in LEASED]
     return sum(session.scalar(count) or 0 for count in counts)
 
 
 def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> list[str]:
-    """Return the ids of queued jobs and predictions that the broker was rung for some time ago, oldest first.
+    """Return the ids of jobs and predictions that are still queued some time after a worker was rung for them.
 
-    older_than_seconds: how long ago at least. No worker has claimed these rows.
+    They are in the order of their ids, jobs first.
+    older_than_seconds: how long ago the worker was rung for them, at least.
     """
     found: list[str] = []
     for table in LEASED:
@@ -76,7 +82,7 @@ def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> l
 
 
 def expire_leases(session: Session, *, owner: str, pid: int, crash: str) -> None:
-    """End the leases of a worker's process that its parent has seen die; rescue then frees the rows.
+    """End the leases of a worker's process that has died, so that rescue can free the rows at once.
 
     crash: how the process ended, for the error of a row that crashes too often.
     """
@@ -85,6 +91,6 @@ def expire_leases(session: Session, *, owner: str, pid: int, crash: str) -> None
 
 
 def holds_any(session: Session, owner: str) -> bool:
-    """Return whether a worker has any job or prediction."""
+    """Return whether a worker holds any job or prediction."""
     held = [select(table.id).where(table.owner == owner, table.status.in_(HELD)) for table in LEASED]
     return any(session.scalar(one.limit(1)) is not None for one in held)

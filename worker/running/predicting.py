@@ -1,4 +1,4 @@
-"""Predict a whole table: work through it a batch at a time, store the result, and end the attempt."""
+"""Predicts a whole table: predict it batch by batch, store the result, and end the attempt."""
 
 import threading
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ DATASET: TypeAdapter[Any] = TypeAdapter(Dataset)
 
 @dataclass(frozen=True)
 class TablePredictor:
-    """What a process needs to predict whole tables: as a Runner, and the storage for the results."""
+    """What a process needs to predict whole tables: the parts of a `run.Runner`, and the storage for results."""
 
     database: Database
     datasets: Datasets
@@ -47,12 +47,12 @@ class TablePredictor:
     progress: Progress = field(default_factory=Progress)
 
     def run_prediction(self, prediction_id: str) -> Status | None:
-        """Predict the table if it is queued. Return the status that it was left in; see `attempt_row`."""
+        """Predict the table if it is queued. Return the status that it then has; see `attempt_row`."""
         return attempt_row(self, "prd", prediction_id, claim_prediction, partial(PredictionAttempt, self))
 
 
 class PredictionAttempt(Attempt):
-    """One attempt at one prediction. It starts from the first row: what an earlier attempt had done is not kept."""
+    """One attempt at one prediction. It starts from the first row, since results of earlier attempts are not kept."""
 
     def __init__(self, predictor: TablePredictor, claim: PredictionClaim) -> None:
         super().__init__(predictor, claim)
@@ -61,28 +61,28 @@ class PredictionAttempt(Attempt):
     def renew(self, session: Session) -> Status:
         return guard_prediction(session, self.claim)
 
-    def look(self, session: Session) -> Status:
+    def read_status(self, session: Session) -> Status:
         return held_prediction(session, self.claim)
 
     def write_end(self, session: Session, status: Status, **values: Any) -> Status:
         return end_prediction(session, self.claim, status, **values)
 
     def times_missing(self, session: Session) -> int:
-        # a prediction has no events to count; it is short, and seldom attempted twice for another reason
+        # a prediction has no events to count. It is short, so another reason for several attempts is rare
         return self.claim.attempt - 1
 
-    def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
-        """A prediction has no watchers: the worker's log says it."""
+    def report_missing(self, session: Session, payload: dict[str, Any]) -> None:
+        """Do nothing: a prediction has no watchers, and the worker's log has a line about it."""
 
     def work(self) -> Status | None:
         result = self._predict()
         if result is not None:
-            # the object was written, and is swept if this end can't be
+            # if this can't be written, the object is never kept, and is swept
             return self.end("succeeded", **result)
         return None if self.stopping.reason == "lease_lost" else self.end("queued")
 
     def _predict(self) -> dict[str, Any] | None:
-        """Store the result. Return what the row keeps of it; None if there was a reason to stop."""
+        """Predict the table and store the result. Return the row's values; None if there was a reason to stop."""
         with self.database.reading() as session:
             predictor = Predictor(read_trained(session, self.claim.weights_id))
         spec = DATASET.validate_python(self.claim.dataset)
@@ -90,7 +90,7 @@ class PredictionAttempt(Attempt):
         content = predict_table(predictor, table, PredictionOptions.model_validate(self.claim.options), self.stopping)
         if content is None:
             return None
-        # an object of this attempt's own: no attempt overwrites another's bytes
+        # each attempt has its own object, so that none overwrites another's bytes
         key = write_object(self.database, self.predictor.storage, self.claim.project_id, "prd", content)
         return {"rows": table.num_rows, "result_bytes": len(content), "storage_key": key}
 
