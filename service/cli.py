@@ -14,9 +14,7 @@ from service.settings import ServiceSettings
 from service.up.preconditions import migrate as migrate_database
 from service.up.preconditions import wait_until_usable
 from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, run_up, worker_command
-from worker.data.storage import Storage
 from worker.errors import UnavailableError
-from worker.intake.objects import unknown_objects
 from worker.records.sessions import Database
 from worker.records.workers import list_workers
 from worker.runtime import configure_log
@@ -132,21 +130,6 @@ def _become(command: list[str], settings: ServiceSettings) -> None:
         if not wait_until_usable(settings, StopRequest().wait):
             return
     os.execv(command[0], command)  # noqa: S606 - our own command line
-
-
-@main.command("unknown-objects")
-def list_unknown_objects() -> None:
-    """List the stored objects that the database does not know, and delete nothing.
-
-    Such are the uploads that are newer than a database restored from a backup, or those of a database that was lost.
-    """
-    settings = _settings({})
-    try:
-        keys = unknown_objects(Database(settings.database, pool_size=1), Storage(settings.storage))
-    except (UnavailableError, SQLAlchemyError) as error:
-        raise click.ClickException("the database can't be reached, or has no schema yet") from error
-    for key in keys:
-        click.echo(key)
 
 
 @main.command("check-worker")

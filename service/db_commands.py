@@ -16,9 +16,11 @@ from service.up.supervisor import exiting_in_words
 from worker.backup.back_up import back_up
 from worker.backup.check import Report, check, check_backup
 from worker.backup.manifest import Manifest, read_manifest
+from worker.backup.moment import check_there
 from worker.backup.restore import restore
 from worker.data.storage import Storage
 from worker.errors import StartError, UnavailableError
+from worker.intake.objects import unknown_objects
 from worker.records.sessions import Database
 from worker.settings import Settings, read_settings
 
@@ -93,6 +95,21 @@ def check_command(folder: Path | None, as_json: bool, data_dir: Path | None) -> 
                 report = check(database, storage)
     _print(report, as_json=as_json)
     sys.exit(0 if report.is_sound else 1)
+
+
+@db.command("unknown")
+@data_dir_option
+def unknown_command(data_dir: Path | None) -> None:
+    """List the stored objects that the database does not know.
+
+    They are uploads and results of a database that was lost, or newer than the one that was restored. Nothing is
+    deleted, neither here nor by the workers.
+    """
+    with _exiting_in_words(), _opened(_settings(data_dir)) as (database, storage):
+        check_there(database)
+        keys = unknown_objects(database, storage)
+    for key in keys:
+        click.echo(key)
 
 
 def _print(report: Report, *, as_json: bool) -> None:

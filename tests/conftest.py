@@ -151,12 +151,13 @@ def spec_of(**changes: Any) -> Job:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
+    """The storage of the fixture `datasets`."""
     return Storage(str(tmp_path / "storage"))
 
 
 @pytest.fixture
-def datasets(database: Database, storage: Storage) -> Datasets:
-    return Datasets(database, storage, Limits())
+def datasets(database: Database, tmp_path: Path) -> Datasets:
+    return Datasets(database, Storage(str(tmp_path / "storage")), Limits())
 
 
 @pytest.fixture

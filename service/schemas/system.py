@@ -39,7 +39,7 @@ class StorageShown(Shown):
     unknown_objects: int | None
     """How many stored objects the database does not know, at most 1000, looked for once a minute.
 
-    They are never deleted; `gradmill unknown-objects` lists them. Null if the storage can't be listed.
+    They are never deleted; `gradmill db unknown` lists them. Null if the storage can't be listed.
     """
 
 

@@ -104,6 +104,26 @@ def test_what_an_old_worker_writes_is_taken_by_the_newest_schema(empty: Engine, 
                 write_and_read(connection, table)
 
 
+def test_objects_that_are_stored_already_get_their_rows(empty: Engine) -> None:
+    """Uploads and results from before revision 0009 are kept, with the size and digest that their rows have."""
+    to(empty, "0008")
+    known = MetaData()
+    known.reflect(empty)
+    rows = {
+        "datasets": {"id": "dst_1", "storage_key": "dst_1", "bytes": 7, "sha256": "a" * 64},
+        "predictions": {"id": "prd_1", "storage_key": "prd_2", "result_bytes": 9},
+    }
+    with empty.execution_options(writes=True).begin() as connection:
+        for name, given in rows.items():
+            columns = known.tables[name].columns
+            sample = {column.name: SAMPLES[kind_of(column)] for column in columns if not column.nullable}
+            connection.execute(insert(known.tables[name]).values(sample | {"project_id": "prj_default"} | given))
+    upgrade(empty)
+    with empty.connect() as connection:
+        found = connection.execute(text("SELECT key, bytes, sha256, state FROM stored_objects ORDER BY key")).all()
+    assert [tuple(row) for row in found] == [("dst_1", 7, "a" * 64, "kept"), ("prd_2", 9, None, "kept")]
+
+
 def write_and_read(connection: Connection, table: Table) -> None:
     """Insert, update and read a row with the old columns, as the old code would."""
     if connection.dialect.name == "postgresql":

@@ -55,11 +55,11 @@ def test_back_up_restore_and_check_say_what_they_did(run: Run, tmp_path: Path) -
     backup, new = str(tmp_path / "backup"), tmp_path / "new"
     done = run("backup", backup)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == f"Backed up 2 rows and 1 object (0.0 MB) to {backup}.\n"
+    assert done.stdout == f"Backed up 3 rows and 1 object (0.0 MB) to {backup}.\n"
     assert run("check", "--backup", backup).stdout == "Checked no jobs, no blobs, 1 object: no faults.\n"
     restored = run("restore", backup, data=new)
     assert (restored.exit_code, restored.stderr) == (0, "")
-    assert restored.stdout.startswith(f"Restored 2 rows and 1 object (0.0 MB) from {backup}, as of 20")
+    assert restored.stdout.startswith(f"Restored 3 rows and 1 object (0.0 MB) from {backup}, as of 20")
     assert run("check", data=new).stdout == "Checked no jobs, no blobs, 1 object: no faults.\n"
 
 
@@ -75,6 +75,8 @@ def test_a_fault_is_printed_and_exits_1(run: Run, folder: Path, tmp_path: Path) 
         "unused: object dst_stray is named by no row",
         "Checked no jobs, no blobs, 1 object: 1 fault.",
     ]
+    unknown = run("unknown")
+    assert (unknown.exit_code, unknown.stdout) == (0, "dst_stray\n")
     as_json = run("check", "--json")
     assert (as_json.exit_code, json.loads(as_json.stdout)) == (
         1,
@@ -113,7 +115,7 @@ def test_foreseeable_faults_are_one_line(run: Run, folder: Path, tmp_path: Path)
 def test_a_database_that_is_away_is_one_line_without_its_password(run: Run, tmp_path: Path) -> None:
     """The kind of error and the setting to look at; no part of the URL."""
     url = "postgresql://someone:pass-word@127.0.0.1:9/none"
-    for words in (("backup", str(tmp_path / "b")), ("check",)):
+    for words in (("backup", str(tmp_path / "b")), ("check",), ("unknown",)):
         done = run(*words, GRADMILL_DATABASE_URL=url)
         refused(done, "The database can't be used: OperationalError. Check GRADMILL_DATABASE_URL.")
         assert "pass-word" not in done.output + done.stderr

@@ -40,6 +40,29 @@ def test_figures_of_the_queue(client: FlaskClient, post: Callable[..., TestRespo
     assert 'gradmill_jobs{status="queued"} 1.0' in lines
 
 
+def test_objects_that_the_database_does_not_know_are_counted_once_a_minute(
+    client: FlaskClient, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload is known, a stray object is counted; a storage that can't be listed is null, and nothing else fails."""
+
+    def count() -> int | None:
+        found: int | None = client.get("/v1/system").get_json()["storage"]["unknown_objects"]
+        return found
+
+    client.post("/v1/datasets", data=b"x,label\n1,a\n2,b\n", content_type="text/csv")
+    assert count() == 0
+    parts.storage.write("dst_stray", b"x")
+    assert count() == 0
+    monkeypatch.setattr("worker.intake.objects.LOOK_SECONDS", 0.0)
+    assert count() == 1
+
+    def away(_storage: object) -> list[str]:
+        raise OSError("the bucket is away")
+
+    monkeypatch.setattr("worker.data.storage.Storage.list_keys", away)
+    assert count() is None
+
+
 def test_the_document_is_valid_and_names_every_route(client: FlaskClient, app: Flask) -> None:
     """The OpenAPI document is valid and has exactly the routes of the app."""
     document = client.get("/v1/openapi.json").get_json()

@@ -16,6 +16,7 @@ from worker.backup.objects import Named, named_objects, read_object, still_named
 from worker.backup.restore import write_database
 from worker.data.storage import Storage
 from worker.errors import StartError
+from worker.intake.objects import unknown_objects
 from worker.records.sessions import Database
 from worker.records.states import FINAL
 from worker.records.tables import Base, Blob, Checkpoint, Chunk, Epoch, Event, Job, KeptStep, Weights
@@ -198,13 +199,12 @@ def _endings(connection: Connection) -> Iterator[Finding]:
 def _objects(database: Database, storage: Storage, named: list[Named]) -> Iterator[Finding]:
     """Find objects that are missing or not as their row says, and those that no row names."""
     faults = {one.key: reason for one in named if (reason := difference(storage, one)) is not None}
-    unknown = set(storage.list_keys()) - {one.key for one in named}
     with database.engine.connect() as connection:
-        # since the moment, rows may have been deleted with their objects, and others added
-        present = still_named(connection, faults.keys() | unknown)
+        # since the moment, rows may have been deleted with their objects
+        present = still_named(connection, faults.keys())
     for key in sorted(faults.keys() & present):
         yield Finding(f"object {key}", faults[key])
-    for key in sorted(unknown - present):
+    for key in unknown_objects(database, storage):
         yield Finding(f"object {key}", "is named by no row", is_fault=False)
 
 

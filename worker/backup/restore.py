@@ -23,7 +23,7 @@ from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import release_job
 from worker.records.sessions import Database
 from worker.records.states import HELD, MOVES
-from worker.records.tables import Base, Job, LoginToken, Prediction, Project, Worker
+from worker.records.tables import Base, Job, LoginToken, Prediction, Project, StoredObject, Worker
 
 RELEASED = {status: moves.expired for status, moves in MOVES.items() if moves.expired is not None}
 "The status of a row whose worker is not here: as when its lease expires, but no crash is counted."
@@ -77,6 +77,8 @@ def write_database(database: Database, folder: Path, manifest: Manifest, *, leas
         for stored in manifest.tables:
             _insert(connection, stored.name, folder / TABLES / f"{stored.name}.arrows")
         command.upgrade(configuration(connection), "head")
+        # what was being written or deleted then may be in use by now, where the storage is the same: leave it unknown
+        connection.execute(delete(StoredObject).where(StoredObject.state != "kept"))
         return _release(connection)
 
 

@@ -21,7 +21,9 @@ from worker.backup.manifest import FILE, read_manifest
 from worker.backup.restore import restore
 from worker.data.storage import Storage
 from worker.errors import StartError
+from worker.intake.objects import sweep_objects, unknown_objects, write_object
 from worker.records.clock import seconds_from_now
+from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
 from worker.records.tables import Base, Checkpoint, Event, Job, Prediction, Project, Worker
 
@@ -76,6 +78,18 @@ def test_the_objects_come_back_whole(record: Record, backup: Path, empty: Empty,
     assert storage.read(record.dataset) == CSV
     assert storage.read(record.result) == b"a result" * 1000
     assert sorted(storage.list_keys()) == sorted([record.dataset, record.result])
+
+
+def test_what_was_being_written_is_unknown_afterwards(
+    record: Record, tmp_path: Path, empty: Empty, storage: Storage
+) -> None:
+    """An upload that ended after the backup may be in the storage: the restored database leaves it alone."""
+    key = write_object(record.database, record.storage, DEFAULT_PROJECT, "dst", b"x")
+    back_up(record.database, record.storage, tmp_path / "later")
+    target = empty("sqlite")
+    into(tmp_path / "later", target, record.storage)
+    assert unknown_objects(target, record.storage) == [key]
+    assert sweep_objects(target, record.storage) == 0
 
 
 def test_what_ran_is_released_and_nothing_else_changes(
