@@ -21,8 +21,9 @@ def too_large(bytes_limit: int, verb: str = "has") -> Problem:
 class BoundedRequest(Request):
     """A request whose body is read through a BodyStream.
 
-    Werkzeug's own stream ends a chunked body at the limit without a word, so that a part was taken for the whole. And
-    where a server says that it ends the body itself, as gunicorn does, it takes a body cut short for a whole one.
+    Werkzeug's own stream stops at the limit of a chunked body without an error, so the part before it passes for the
+    whole. And where the server says that it ends the body itself, as gunicorn does, a body that was cut short passes
+    for a whole one too.
     """
 
     @cached_property
@@ -36,36 +37,45 @@ class BoundedRequest(Request):
 
 
 class BodyStream(io.RawIOBase):
-    """A body of `length` bytes; None: chunked, so that only its end tells the length."""
+    """The body of one request.
+
+    length: its Content-Length; None for a chunked body, which ends with its last chunk.
+    """
 
     def __init__(self, source: Any, length: int | None, bytes_limit: int) -> None:
         self._source, self._length, self._limit = source, length, bytes_limit
         self._position = 0
-        # one byte past the limit is enough to refuse the body
-        self._end = bytes_limit + 1 if length is None else length
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        if self._end > self._limit and self._length is not None:
-            raise too_large(self._limit)
-        part = self._read(min(len(buffer), self._end - self._position))
-        self._position += len(part)
-        if self._position > self._limit:
-            raise too_large(self._limit)
-        if not part and self._length is not None and self._position < self._length:
-            raise Problem(400, f"the body ended after {self._position} of its {self._length} bytes")
+        part = self._take(len(buffer))
         buffer[: len(part)] = part
         return len(part)
 
     def readall(self) -> bytes:
-        # io's own reads 8 KiB at a time
-        return b"".join(iter(lambda: self.read(READ_AT_ONCE) or b"", b""))
+        return b"".join(iter(lambda: self._take(READ_AT_ONCE), b""))
+
+    def _take(self, size: int) -> bytes:
+        """Return the next bytes, at most this many; none at the end. Raises Problem."""
+        if self._length is not None and self._length > self._limit:
+            raise too_large(self._limit)
+        # one byte past the limit is enough to refuse a chunked body
+        end = self._limit + 1 if self._length is None else self._length
+        if self._position == end:
+            return b""
+        part = self._read(min(size, end - self._position))
+        self._position += len(part)
+        if self._position > self._limit:
+            raise too_large(self._limit)
+        if not part and self._length is not None:
+            raise Problem(400, f"the body ended after {self._position} of its {self._length} bytes")
+        return part
 
     def _read(self, size: int) -> bytes:
         try:
             return bytes(self._source.read(size))
         except Exception as error:
-            # each server has exceptions of its own for a lost connection and for chunks that are not in form
+            # each server has its own exceptions for a lost connection and for chunks that are malformed
             raise Problem(400, "the body ended early, or its chunks are malformed") from error

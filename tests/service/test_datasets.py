@@ -90,6 +90,18 @@ def test_a_repeated_upload_with_a_key_gets_the_same_answer(client: FlaskClient) 
     assert other.status_code == 422
 
 
+def test_a_repeat_gets_the_status_of_the_first(client: FlaskClient) -> None:
+    """If the first request with a key found the dataset, its repeats are a 200 too."""
+    upload(client)
+
+    def send() -> TestResponse:
+        return client.post("/v1/datasets", data=CSV, content_type="text/csv", headers={"Idempotency-Key": "k"})
+
+    first, again = send(), send()
+    assert (first.status_code, again.status_code, again.headers["Idempotency-Replayed"]) == (200, 200, "true")
+    assert first.data == again.data
+
+
 def test_other_types_are_not_taken(client: FlaskClient) -> None:
     """Other media types, charsets, multipart names and dataset names are refused."""
     assert client.post("/v1/datasets", data=b"x", content_type="application/zip").status_code == 415

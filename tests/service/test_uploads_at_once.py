@@ -17,7 +17,7 @@ from service.context import Parts
 from service.settings import ServiceSettings
 from tests.conftest import SPEC
 from tests.service.conftest import KEY
-from worker.records.tables import Dataset, IdempotencyKey, Job
+from worker.records.tables import Dataset, IdempotencyKey, Job, ModelVersion
 
 AT_ONCE = 24
 TABLE = "age,label\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(40))
@@ -70,3 +70,14 @@ def test_jobs_at_once_under_one_key_are_one_job(at_once: Callable[..., list[Test
     assert Counter(answer.status_code for answer in answers) == {202: AT_ONCE}
     assert len({answer.data for answer in answers}) == 1
     assert (count(parts, Job), count(parts, Dataset)) == (1, 1)
+
+
+def test_versions_at_once_under_one_key_are_one_version(
+    at_once: Callable[..., list[TestResponse]], parts: Parts, succeeded: Callable[..., str]
+) -> None:
+    """24 equal registrations make one version, and get equal answers."""
+    job_id = succeeded()
+    answers = at_once("/v1/models", json={"name": "iris", "job_id": job_id})
+    assert Counter(answer.status_code for answer in answers) == {201: AT_ONCE}
+    assert len({answer.data for answer in answers}) == 1
+    assert count(parts, ModelVersion) == 1
