@@ -10,7 +10,7 @@ from typing import Literal
 import structlog
 
 from worker.data.storage import Storage
-from worker.errors import UnavailableError
+from worker.errors import StorageFullError, UnavailableError
 from worker.records.objects import (
     abandon_objects,
     abandon_unfinished,
@@ -19,7 +19,7 @@ from worker.records.objects import (
     known_keys,
     start_object,
 )
-from worker.records.sessions import Database
+from worker.records.sessions import Database, is_disk_full
 
 log = structlog.get_logger()
 
@@ -43,7 +43,13 @@ def write_object(
     Raises StorageFullError and UnavailableError.
     """
     size = len(content)
-    key = database.write(lambda session: start_object(session, project_id, kind, content_bytes=size, sha256=sha256))
+    try:
+        key = database.write(lambda session: start_object(session, project_id, kind, content_bytes=size, sha256=sha256))
+    except UnavailableError as error:
+        # on one machine both are on one disk
+        if is_disk_full(error):
+            raise StorageFullError("there is no room left for uploads") from error
+        raise
     storage.write(key, content)
     return key
 

@@ -30,6 +30,7 @@ POSTGRESQL = {
     "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=5s",
 }
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+DISK_FULL = "53100"
 # serialization failure, deadlock, lock not available, idle too long, and the errors of a server that restarts
 RETRIED_STATES = {"40001", "40P01", "55P03", "25P03", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
 
@@ -86,6 +87,14 @@ def _worth_another_try(error: DBAPIError) -> bool:
     return (
         error.connection_invalidated or state in RETRIED_STATES or isinstance(error, OperationalError | InterfaceError)
     )
+
+
+def is_disk_full(error: UnavailableError) -> bool:
+    """Return whether a write failed because the database's disk has no room."""
+    cause = error.__cause__
+    orig = cause.orig if isinstance(cause, DBAPIError) else None
+    sqlite_code, state = getattr(orig, "sqlite_errorcode", None), getattr(orig, "sqlstate", None)
+    return sqlite_code == sqlite3.SQLITE_FULL or state == DISK_FULL
 
 
 def make_engine(url: str, *, pool_size: int = 5) -> Engine:
