@@ -29,7 +29,10 @@ class Worker:
 
 @app.task(name=RUN, ignore_result=True)
 def run(job_id: str) -> None:
-    """Run a job. The message is a hint from a queue that others can write to: only a job's id is believed."""
+    """Run what has waited longest. The message says no more than `look now`: others can write to the queue.
+
+    job_id: the job or prediction that it was made for.
+    """
     assert Worker.processes is not None  # noqa: S101 - worker_init has set it
     if isinstance(job_id, str):
         Worker.processes.run(job_id)

@@ -14,8 +14,9 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, answer
 from service.schemas import system as schemas
 from worker.records.jobs import count_by_status
+from worker.records.queue import queue_figures
 from worker.records.snapshots import rfc3339
-from worker.records.workers import list_workers, queue_figures
+from worker.records.workers import list_workers
 from worker.runtime import version as own_version
 from worker.specs.training import Training
 

@@ -162,9 +162,7 @@ def test_without_redis_a_watcher_misses_nothing(post: Post, run: Run, parts: Par
         assert seen == happenings_after(session, job_id, 0, limit=1000)
 
 
-def test_an_announcement_that_is_lost_delays_a_watcher_by_a_second(
-    post: Post, parts: Parts
-) -> None:
+def test_an_announcement_that_is_lost_delays_a_watcher_by_a_second(post: Post, parts: Parts) -> None:
     """However often other jobs are announced, each watcher gets a look at its own job once a second."""
     silent, busy = post().get_json()["id"], post().get_json()["id"]
     with parts.live.watching(silent) as watch, parts.live.watching(busy):

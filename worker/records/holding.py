@@ -6,7 +6,7 @@ These are the statements. What else a change means for a job or a prediction is 
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Update, select, update
+from sqlalchemy import ColumnElement, Select, Update, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.errors import LeaseLostError
@@ -21,18 +21,29 @@ LEASED: tuple[Table, ...] = (Job, Prediction)
 CRASHES_LIMIT = 3
 
 
+def oldest_waiting(table: Table) -> Select[Any]:
+    """Return the statement that finds the id of the oldest queued row whose rest is over."""
+    rested = or_(table.dispatched_at.is_(None), table.dispatched_at <= now())
+    return select(table.id).where(table.status == "queued", rested).order_by(table.id).limit(1)
+
+
 def claim_row(
     session: Session,
     table: type[Row],
-    row_id: str,
+    row_id: str | None,
     *,
     owner: str,
     pid: int | None,
     lease_seconds: float,
     **values: Any,
 ) -> Row | None:
-    """Claim a queued row under the next attempt; return None if it is not queued."""
-    queued = update(table).where(table.id == row_id, table.status == "queued")
+    """Claim a queued row under the next attempt; return None if there is none.
+
+    row_id: claim this row only, even while it rests; None: the oldest one whose rest is over. On PostgreSQL a row that
+    another transaction has locked is passed over; on SQLite the caller is the only writer.
+    """
+    oldest = oldest_waiting(table).with_for_update(skip_locked=True, key_share=True).scalar_subquery()
+    queued = update(table).where(table.id == (oldest if row_id is None else row_id), table.status == "queued")
     row = session.scalars(
         queued.values(
             status=MOVES["queued"].claimed,

@@ -16,6 +16,11 @@ def new_id(prefix: Prefix) -> str:
     return f"{prefix}_{uuid_utils.uuid7().hex}"
 
 
+def age_key(known: str) -> str:
+    """Return the part of an id by which ids of different prefixes sort by time."""
+    return known.partition("_")[2]
+
+
 def age_seconds(known: str) -> float:
     """Return the seconds since this id was made, by its maker's clock: for housekeeping, not for leases."""
     return time.time() - int(known.partition("_")[2][:12], 16) / 1000

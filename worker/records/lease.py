@@ -44,11 +44,12 @@ class Guarded(NamedTuple):
 
 
 def claim_job(
-    session: Session, job_id: str, *, owner: str, lease_seconds: float, pid: int | None = None
+    session: Session, job_id: str | None, *, owner: str, lease_seconds: float, pid: int | None = None
 ) -> Claim | None:
-    """Claim a queued job; return None if it is not queued, because another worker has it or it has ended.
+    """Claim a queued job; return None if there is none, because another worker has it or it has ended.
 
-    owner: the worker's id. pid: the id of its process that will run the job.
+    job_id: this job only; None: the oldest that waits. owner: the worker's id. pid: the id of its process that will run
+    the job.
     """
     job = claim_row(session, Job, job_id, owner=owner, pid=pid, lease_seconds=lease_seconds, progress_at=now())
     if job is None:

@@ -1,8 +1,6 @@
-"""Signs of life of worker processes, and the figures of the queue that they share."""
+"""Signs of life of worker processes."""
 
-from dataclasses import dataclass
-
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from worker.records.clock import now, seconds_from_now, seconds_since
@@ -11,15 +9,6 @@ from worker.records.states import HELD
 from worker.records.tables import Worker
 
 FORGOTTEN_SECONDS = 86_400
-
-
-@dataclass(frozen=True)
-class QueueFigures:
-    """depth: rows that wait. oldest_seconds: the age of the oldest of them. running: rows that a worker has."""
-
-    depth: int
-    oldest_seconds: float | None
-    running: int
 
 
 def beat(session: Session, worker_id: str, *, hostname: str, pid: int, processes: int, version: str) -> None:
@@ -40,39 +29,6 @@ def list_workers(session: Session) -> list[tuple[Worker, float]]:
     """Return each worker, and the seconds since its last sign of life."""
     rows = session.execute(select(Worker, seconds_since(Worker.heartbeat_at)).order_by(Worker.id))
     return [(worker, seconds) for worker, seconds in rows]
-
-
-def queue_figures(session: Session) -> QueueFigures:
-    """Return the figures of jobs and predictions together: an autoscaler needs both."""
-    depth = running = 0
-    oldest: list[float] = []
-    for table in LEASED:
-        waiting = select(func.count(), func.max(seconds_since(table.created_at))).where(table.status == "queued")
-        count, age = session.execute(waiting).one()
-        depth += count
-        oldest += [age] if age is not None else []
-        running += session.scalar(select(func.count()).where(table.status.in_(HELD))) or 0
-    return QueueFigures(depth, max(oldest, default=None), running)
-
-
-def waiting_rows(session: Session) -> int:
-    """Return how many jobs and predictions wait, which is how many messages should be in the queue."""
-    counts = [select(func.count()).select_from(table).where(table.status == "queued") for table in LEASED]
-    return sum(session.scalar(count) or 0 for count in counts)
-
-
-def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> list[str]:
-    """Return the ids of queued jobs and predictions that the broker was rung for some time ago, oldest first.
-
-    older_than_seconds: how long ago at least. No worker has claimed these rows.
-    """
-    found: list[str] = []
-    for table in LEASED:
-        lost = select(table.id).where(
-            table.status == "queued", table.dispatched_at < seconds_from_now(-older_than_seconds)
-        )
-        found += session.scalars(lost.order_by(table.id).limit(limit))
-    return found[:limit]
 
 
 def expire_leases(session: Session, *, owner: str, pid: int, crash: str) -> None:

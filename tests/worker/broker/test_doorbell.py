@@ -109,9 +109,7 @@ def test_workers_that_ring_again_at_once_make_no_more_messages_than_rows_that_wa
     doorbell.close()
 
 
-def test_a_row_that_rests_is_not_rung_for(
-    database: Database, submit: Callable[..., Snapshot], redis_url: str
-) -> None:
+def test_a_row_that_rests_is_not_rung_for(database: Database, submit: Callable[..., Snapshot], redis_url: str) -> None:
     """Three jobs rest until later and one waits, whose message is in the queue: nothing is missing."""
     doorbell = doorbell_of(redis_url)
     resting = [submit()["id"] for _ in range(3)]

@@ -1,0 +1,83 @@
+"""The queue that jobs and predictions share: which of them is claimed next, which are undelivered, and its figures."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from worker.records.clock import seconds_from_now, seconds_since
+from worker.records.holding import LEASED, Table, oldest_waiting
+from worker.records.identifiers import age_key
+from worker.records.lease import Claim, claim_job
+from worker.records.predictions import PredictionClaim, claim_prediction
+from worker.records.states import HELD
+from worker.records.tables import Job, Prediction
+
+
+CLAIMS: Mapping[Table, Callable[..., Claim | PredictionClaim | None]] = {
+    Job: claim_job,
+    Prediction: claim_prediction,
+}
+
+
+@dataclass(frozen=True)
+class QueueFigures:
+    """depth: rows that wait. oldest_seconds: the age of the oldest of them. running: rows that a worker has."""
+
+    depth: int
+    oldest_seconds: float | None
+    running: int
+
+
+def claim_oldest(
+    session: Session, *, owner: str, lease_seconds: float, pid: int | None = None
+) -> Claim | PredictionClaim | None:
+    """Claim the job or prediction that has waited longest; return None if nothing waits.
+
+    A row that rests until a later moment does not wait. owner, pid: see `lease.claim_job`.
+    """
+    waiting = [(row_id, table) for table in LEASED if (row_id := session.scalar(oldest_waiting(table))) is not None]
+    for _, table in sorted(waiting, key=lambda found: age_key(found[0])):
+        # not by the id that was found: another worker may claim that row meanwhile
+        claim = CLAIMS[table](session, None, owner=owner, pid=pid, lease_seconds=lease_seconds)
+        if claim is not None:
+            return claim
+    return None
+
+
+def queue_figures(session: Session) -> QueueFigures:
+    """Return the figures of jobs and predictions together: an autoscaler needs both."""
+    depth = running = 0
+    oldest: list[float] = []
+    for table in LEASED:
+        waiting = select(func.count(), func.max(seconds_since(table.created_at))).where(table.status == "queued")
+        count, age = session.execute(waiting).one()
+        depth += count
+        oldest += [age] if age is not None else []
+        running += session.scalar(select(func.count()).where(table.status.in_(HELD))) or 0
+    return QueueFigures(depth, max(oldest, default=None), running)
+
+
+def undelivered_rows(session: Session, *, older_than_seconds: float) -> int:
+    """Return how many jobs and predictions `undelivered` would find without a limit."""
+    return sum(
+        session.scalar(select(func.count()).select_from(table).where(*_undelivered(table, older_than_seconds))) or 0
+        for table in LEASED
+    )
+
+
+def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> list[str]:
+    """Return the ids of queued jobs and predictions that the broker was rung for some time ago, the oldest first.
+
+    older_than_seconds: how long ago at least. No worker has claimed these rows, and none of them rests.
+    """
+    found: list[str] = []
+    for table in LEASED:
+        lost = select(table.id).where(*_undelivered(table, older_than_seconds))
+        found += session.scalars(lost.order_by(table.id).limit(limit))
+    return sorted(found, key=age_key)[:limit]
+
+
+def _undelivered(table: Table, older_than_seconds: float) -> tuple[ColumnElement[bool], ...]:
+    return table.status == "queued", table.dispatched_at < seconds_from_now(-older_than_seconds)
