@@ -14,7 +14,6 @@ from worker.records.predictions import PredictionClaim, claim_prediction
 from worker.records.states import HELD
 from worker.records.tables import Job, Prediction
 
-
 CLAIMS: Mapping[Table, Callable[..., Claim | PredictionClaim | None]] = {
     Job: claim_job,
     Prediction: claim_prediction,
