@@ -25,6 +25,17 @@ def leave(session: Session, worker_id: str) -> None:
     session.execute(delete(Worker).where(Worker.id == worker_id))
 
 
+def forget(session: Session, *, hostname: str, pid: int) -> None:
+    """Forget a worker whose process has ended, as its supervisor has seen: it is not alive for another lease."""
+    session.execute(delete(Worker).where(Worker.hostname == hostname, Worker.pid == pid))
+
+
+def any_alive(session: Session, *, lease_seconds: float) -> bool:
+    """Return whether a worker has shown a sign of life within a lease."""
+    alive = select(Worker.id).where(Worker.heartbeat_at > seconds_from_now(-lease_seconds))
+    return session.scalar(alive.limit(1)) is not None
+
+
 def list_workers(session: Session) -> list[tuple[Worker, float]]:
     """Return each worker, and the seconds since its last sign of life."""
     rows = session.execute(select(Worker, seconds_since(Worker.heartbeat_at)).order_by(Worker.id))
