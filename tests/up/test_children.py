@@ -56,5 +56,9 @@ def test_a_needed_process_that_ends_again_and_again_stops_everything(tmp_path: P
     falling = child(tmp_path, is_needed=True)
     falling.start()
     with pytest.raises(StartError, match="The worker failed 5 times within a minute"):
-        while True:
-            falling.keep_running()
+        look_after(falling)
+
+
+def look_after(falling: Child) -> None:
+    while True:
+        falling.keep_running()
