@@ -15,6 +15,7 @@ RESTARTS_LIMIT = 5
 RESTARTS_SECONDS = 60
 BACK_OFF_SECONDS = 0.25
 BACK_OFF_SECONDS_MOST = 30.0
+DOUBLINGS = 10
 LOG_LINES_SHOWN = 15
 PR_SET_PDEATHSIG = 1
 
@@ -80,7 +81,8 @@ class Child:
             if now - self._started[-1] > RESTARTS_SECONDS:
                 self._falls = 0
             seconds = min(BACK_OFF_SECONDS * 2**self._falls, BACK_OFF_SECONDS_MOST)
-            self._falls += 1
+            # no further: after a night of falls the power would be too large for a number
+            self._falls = min(self._falls + 1, DOUBLINGS)
             self._rests_until = now + seconds
             return f"The {self.name} ended, and starts again in {seconds:g} s. Its log is {self._log}."
         if now >= self._rests_until:

@@ -1,4 +1,4 @@
-"""The queue that jobs and predictions share: which of them is claimed next, which are undelivered, and its figures."""
+"""The queue of jobs and predictions: which is claimed next, which have waited without a message, and its figures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,7 +34,8 @@ def claim_oldest(
 ) -> Claim | PredictionClaim | None:
     """Claim the job or prediction that has waited longest; return None if nothing waits.
 
-    A row that rests until a later moment does not wait. owner, pid: see `lease.claim_job`.
+    A row that rests until a later moment does not wait. On PostgreSQL a row that another transaction has locked is
+    passed over; if that leaves none, the row is rung for again. owner, pid: see `lease.claim_job`.
     """
     waiting = [(row_id, table) for table in LEASED if (row_id := session.scalar(oldest_waiting(table))) is not None]
     for _, table in sorted(waiting, key=lambda found: age_key(found[0])):
