@@ -1,1 +1,1 @@
-"""The database's schema and how it came to be. Alembic's Config is built in code; there is no alembic.ini."""
+"""The migrations of the database's schema. Alembic's Config is built in code, without an alembic.ini."""

@@ -1,4 +1,4 @@
-"""Write a new migration from what the tables have and the database has not: `python -m migrations "What it does"`."""
+"""Write a new migration from what the tables have and the database lacks: `python -m migrations "What it does"`."""
 
 import sys
 

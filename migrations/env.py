@@ -1,4 +1,4 @@
-"""What Alembic runs: the connection, in an open transaction, comes from `migrations.schema`."""
+"""The script that Alembic runs. The connection, in an open transaction, comes from `migrations.schema`."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Bring a database to this version's schema, or say that it is not."""
+"""Brings a database to this version's schema, and checks which schema it has."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from sqlalchemy import Connection, Engine, text
 
 from worker.errors import StartError
 
-# any number of our own; two upgrades at once wait for each other
+# an arbitrary number; two upgrades at the same time wait for each other
 ADVISORY_LOCK = 7_238_150_941
 
 
 def upgrade(engine: Engine) -> tuple[str | None, str | None]:
-    """Run the missing migrations in one transaction. Return the revision before, None without a schema, and after.
+    """Run the missing migrations in one transaction. Return the revisions before (None if no schema existed) and after.
 
     Raises StartError if the database is of a newer version.
     """
@@ -31,7 +31,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str | None]:
 
 
 def check_not_newer(engine: Engine) -> None:
-    """Raises StartError if the database is of a version that this code does not know."""
+    """Raise StartError if the database has a schema that this version does not know."""
     with engine.connect() as connection:
         _refuse_newer(connection)
 
@@ -41,7 +41,7 @@ def is_current(connection: Connection) -> bool:
 
 
 def configuration(connection: Connection) -> Config:
-    """Alembic's Config on an open connection."""
+    """Return Alembic's Config for an open connection."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection

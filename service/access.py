@@ -1,4 +1,4 @@
-"""Who may call what: each route declares its `policy=`; a route without one is refused, and fails the tests."""
+"""Access control. Each route declares its `policy=`; a route without one refuses every request and fails the tests."""
 
 import hashlib
 import hmac
@@ -36,7 +36,7 @@ PAGES = ("/ui", "/docs")
 def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, str]) -> None:
     """Check every request before its route runs. policies: a scope, OPEN or SESSION, by Flask endpoint."""
     secret = settings.api_key.get_secret_value()
-    # every API process and replica signs with the same secret, and a new key ends the sessions of the old one
+    # every API process and replica signs cookies with the same secret, and changing the key ends all sessions
     app.secret_key = hmac.digest(secret.encode(), b"session cookie", "sha256")
     app.config.update(
         SESSION_COOKIE_NAME="gradmill_session",
@@ -49,8 +49,8 @@ def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, s
 
 
 def _enforce(settings: ServiceSettings, policy: str | None) -> BaseResponse | None:
-    """Let the request pass, redirect a browser to the login, or raise Problem. Without a policy nobody passes."""
-    # a browser sends its preflight request without a key, and the answer names methods only
+    """Let the request pass, redirect a browser to the login, or raise Problem. Without a policy no request passes."""
+    # a browser sends its preflight request without a key, and the answer contains nothing but methods
     if policy == OPEN or request.method == "OPTIONS":
         return None
     principal = _identify(settings)
@@ -69,7 +69,7 @@ def _enforce(settings: ServiceSettings, policy: str | None) -> BaseResponse | No
 
 
 def _identify(settings: ServiceSettings) -> Principal | None:
-    """Return the caller by bearer key or session cookie; None if there is neither."""
+    """Return the caller, known by a bearer key or a session cookie; None if the request has neither."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         known = is_key(settings, given.strip())
@@ -78,7 +78,7 @@ def _identify(settings: ServiceSettings) -> Principal | None:
 
 
 def _harden(response: Response) -> Response:
-    """Add the security headers, and a Cache-Control where the route set none."""
+    """Add the security headers, and a Cache-Control if the route has set none."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if response.status_code == 204:
@@ -89,14 +89,14 @@ def _harden(response: Response) -> Response:
 
 
 def is_key(settings: ServiceSettings, given: str) -> bool:
-    """Return whether this is the API key, in a time that does not depend on how much of it is right."""
-    # digests have one length, so the comparison does not reveal the length of the key
+    """Return whether this is the API key. The time that it takes does not depend on how much of the key is right."""
+    # all digests have the same length, so the comparison does not reveal the length of the key
     secret = settings.api_key.get_secret_value()
     return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest())
 
 
 def log_in() -> None:
-    """Start a session. The signed cookie says only that its owner has logged in."""
+    """Start a session. The signed cookie contains only the fact that its owner has logged in."""
     session.clear()
     session[LOGGED_IN] = True
     session.permanent = True

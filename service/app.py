@@ -1,4 +1,4 @@
-"""The WSGI application: its routes, its policies, its error formats, and the parts that this process opens."""
+"""The WSGI application: its routes, policies and error formats, and the parts that its process opens."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -74,7 +74,7 @@ RESOURCES = (
 )
 
 ERROR_FORMATS: dict[str, ErrorFormat] = {"/v2": infer_body.write_error, "/models": scoring_routes.write_error}
-"How the protocols of others write an error, by the prefix of their addresses."
+"How other protocols write an error, by the prefix of their addresses."
 
 
 def all_operations() -> list[Operation]:
@@ -83,12 +83,9 @@ def all_operations() -> list[Operation]:
 
 
 def create_app(settings: ServiceSettings) -> Flask:
-    """Return the app of this process. Call it after the fork.
-
-    Raises StartError without an API key: there is no mode without one.
-    """
+    """Return the app of this process. Call it after the fork. Raises StartError if no API key is set."""
     if not settings.api_key.get_secret_value():
-        raise StartError("set GRADMILL_API_KEY: the API answers nobody without a key")
+        raise StartError("set GRADMILL_API_KEY: the API answers no request without a key")
     app = Flask("service", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.body_bytes_limit,
@@ -104,15 +101,15 @@ def create_app(settings: ServiceSettings) -> Flask:
     policies = register_operations(app, all_operations()) | pages.register(app)
     register_access(app, settings, policies)
     if settings.cors_origins:
-        # keys cross origins, cookies do not
+        # another origin may send a key, but not the session cookie
         CORS(app, origins=list(settings.cors_origins), supports_credentials=False, expose_headers=EXPOSED)
     return app
 
 
 def _measured(wsgi_app: "WSGIApplication") -> "WSGIApplication":
-    """Refuse a body that ends before its Content-Length (400): its client died while it was sending.
+    """Wrap the app so that a body that is shorter than its Content-Length is refused (400): its client died meanwhile.
 
-    gunicorn declares that it ends the stream itself. Werkzeug then takes a body that was cut short for a whole one.
+    gunicorn declares that it terminates the stream itself, which makes Werkzeug accept a body that was cut short.
     """
 
     def measured(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

@@ -1,4 +1,4 @@
-"""Bodies as the clients of other servers send them: compressed, and JSON in which NaN is a missing number."""
+"""Bodies in the forms that clients of other servers send: compressed, and JSON in which NaN is a missing number."""
 
 import gzip
 import io
@@ -15,17 +15,17 @@ from service.parsing import check_surrogates
 from service.problems import Problem
 
 LEVEL = 1
-"Of compression. Higher levels take several times as long and hardly make numbers smaller."
+"The level of compression. Higher levels take several times as long and hardly make numbers smaller."
 
 
 def read_body() -> bytes:
-    """Return the inflated body, whatever its Content-Type. Raises Problem: 400, 413 over the limit, or 415."""
+    """Return the inflated body, whatever its Content-Type. Raises Problem: 400, 413 if it is too large, or 415."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     return inflate(request.get_data(), encoding, parts().settings.body_bytes_limit)
 
 
 def inflate(content: bytes, encoding: str, bytes_limit: int) -> bytes:
-    """Inflate a gzip or deflate body, with at most bytes_limit + 1 bytes of it in memory. Raises Problem."""
+    """Inflate a gzip or deflate body. At most bytes_limit + 1 bytes are inflated. Raises Problem."""
     if encoding in ("", "identity"):
         return content
     if encoding not in ("gzip", "deflate"):
@@ -68,7 +68,7 @@ def compressed(response: Response) -> Response:
 
 
 def read_json_with_nan(content: bytes) -> Any:
-    """Parse JSON as the clients of other servers write it: NaN is a missing number. Raises Problem."""
+    """Parse JSON from clients of other servers, which may contain NaN for a missing number. Raises Problem."""
     if not content:
         raise Problem(400, "the body is empty")
     try:

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.db_commands import db
 from service.settings import ServiceSettings
 from service.up.preconditions import migrate as migrate_database
 from service.up.preconditions import wait_until_usable
@@ -26,12 +27,14 @@ def main() -> None:
     """Back-propagation as a service: post a network and a dataset, watch it learn, call the result."""
 
 
+main.add_command(db)
+
 OPTIONS = (
     click.option("--host", envvar="GRADMILL_HOST", help="Address to listen on [127.0.0.1]."),
     click.option("--port", envvar="GRADMILL_PORT", type=int, help="Port to listen on [8700]."),
     click.option("--data-dir", envvar="GRADMILL_DATA_DIR", type=click.Path(path_type=Path), help="Folder of all data."),
     click.option("--api-key", envvar="GRADMILL_API_KEY", help="Bearer key [made at first start]."),
-    click.option("--workers", envvar="GRADMILL_WORKERS", type=int, help="Training processes [one a core]."),
+    click.option("--workers", envvar="GRADMILL_WORKERS", type=int, help="Training processes [one per core]."),
     click.option("--lease-seconds", envvar="GRADMILL_LEASE_SECONDS", type=float, help="Lease of a running job [30]."),
     click.option("--cors-origin", "cors_origins", multiple=True, help="An origin whose pages may call the API [none]."),
     click.option("--database-url", envvar="GRADMILL_DATABASE_URL", help="SQLAlchemy URL [SQLite in the data folder]."),
@@ -41,7 +44,7 @@ OPTIONS = (
 
 
 def settings_options(command: Any) -> Any:
-    """Add each setting of the one-machine mode as a flag, which goes before its environment variable."""
+    """Add each setting of the one-machine mode as a flag, which takes precedence over its environment variable."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
@@ -92,7 +95,7 @@ def _settings(given: dict[str, Any]) -> ServiceSettings:
 
 @main.command()
 def migrate() -> None:
-    """Bring the database to this version's schema, and say what was done."""
+    """Bring the database to this version's schema, and print what was done."""
     settings = _settings({})
     with exiting_in_words():
         click.echo(migrate_database(Database(settings.database, pool_size=1).engine))
@@ -100,7 +103,7 @@ def migrate() -> None:
 
 @main.command()
 def api() -> None:
-    """Run an API process group; for one machine of many.
+    """Run an API process group, on one machine of several.
 
     Waits for the database, and for `gradmill migrate` if it has no schema or an older one, with a line in the log every
     few seconds. Exits with code 1 if the schema is newer than this version.
@@ -111,7 +114,7 @@ def api() -> None:
 
 @main.command()
 def worker() -> None:
-    """Run a Celery worker; for one machine of many.
+    """Run a Celery worker, on one machine of several.
 
     Waits for the database, and for `gradmill migrate` if it has no schema or an older one, with a line in the log every
     few seconds. Exits with code 1 if the schema is newer than this version.
@@ -121,7 +124,7 @@ def worker() -> None:
 
 
 def _become(command: list[str], settings: ServiceSettings) -> None:
-    """Replace this process by the command once the database can be used; do nothing if asked to stop before."""
+    """Replace this process with the command once the database can be used. Return if asked to stop before that."""
     configure_log(settings.log_level)
     with exiting_in_words():
         if not wait_until_usable(settings, StopRequest().wait):
@@ -131,7 +134,7 @@ def _become(command: list[str], settings: ServiceSettings) -> None:
 
 @main.command("check-worker")
 def check_worker() -> None:
-    """Exit with code 0 if a worker of this host has shown a sign of life within a lease: a health check."""
+    """Exit with code 0 if a worker of this host has shown a sign of life within a lease (for health checks)."""
     settings = _settings({})
     try:
         with Database(settings.database, pool_size=1).reading() as session:

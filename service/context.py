@@ -1,4 +1,4 @@
-"""What a request needs: the parts that the app opened, the caller, and an id for the logs."""
+"""The context of a request: the parts that the app has opened, the caller, and an id for the logs."""
 
 import re
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ EXTENSION = "gradmill"
 
 @dataclass(frozen=True)
 class Parts:
-    """What one process opens once and its requests share."""
+    """The parts that one process opens once and all its requests share."""
 
     settings: ServiceSettings
     database: Database
@@ -41,7 +41,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Principal:
-    """The caller. by_cookie: logged in on the dashboard, so that a change also needs a CSRF token."""
+    """The caller. by_cookie: whether it is logged in on the dashboard, so that a change also needs a CSRF token."""
 
     project_id: str
     scopes: frozenset[str]
@@ -59,12 +59,12 @@ def project_id() -> str:
 
 
 def caller() -> str:
-    """Return who made a change, for a history. There is only one key, so this is the way in that was used."""
+    """Return who made a change, for a history. As there is only one key, this says how: by `key` or `dashboard`."""
     return "dashboard" if cast(Principal, g.principal).by_cookie else "key"
 
 
 def register_request_ids(app: Flask) -> None:
-    """Accept or make an X-Request-Id, return it with the answer, and bind it to every log line of the request."""
+    """Take an X-Request-Id from each request or make one, return it, and bind it to every log line of the request."""
 
     @app.before_request
     def begin() -> None:

@@ -15,9 +15,9 @@ HEADERS = {"Idempotency-Key": "A repeat with the same key and body gets the same
 
 
 def answered_once(make: Callable[[Request | None], Answered]) -> Answered:
-    """Return the answer to an earlier request with this key; if there is none, what `make` answers.
+    """Return the answer to an earlier request with this key. If there is none, return the answer of `make`.
 
-    make: is given the request's key, or None, and keeps its answer by `worker.records.idempotency.answer_once`.
+    make: takes the request's key, or None, and stores its answer with `worker.records.idempotency.answer_once`.
     """
     known = _request()
     if known is not None:
@@ -29,12 +29,12 @@ def answered_once(make: Callable[[Request | None], Answered]) -> Answered:
 
 
 def replay_headers(answered: Answered) -> dict[str, str]:
-    """Return the headers that tell a client of a replayed answer."""
+    """Return the headers that show a client that an answer is replayed."""
     return {"Idempotency-Replayed": "true"} if answered.replayed else {}
 
 
 def _request() -> Request | None:
-    """Return what identifies this request, or None if it has no key."""
+    """Return the request's idempotency key and digest; None if it has no key. Raises Problem."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None

@@ -1,6 +1,6 @@
-"""Events of jobs as they happen: one reader in each process, whose findings go to any number of watchers.
+"""Live events of jobs: one reader thread in each process reads them from SQL, for any number of watchers.
 
-SQL is the truth. Redis only says when to look; without it the reader looks once a second and misses nothing.
+Redis only says when to look at SQL. Without it the reader looks once a second, and misses nothing.
 """
 
 import threading
@@ -24,9 +24,9 @@ READ_AT_ONCE = 500
 
 
 class Channel:
-    """The newest events of one job. Watchers pull from it, so a slow watcher needs no memory here and loses nothing.
+    """The newest events of one job. Watchers pull from it, so a slow watcher takes no memory here and loses nothing.
 
-    floor: every event with a higher number is in the ring; a watcher that is further behind reads SQL.
+    floor: every event with a higher number is in the ring. A watcher that is further behind reads from SQL.
     """
 
     def __init__(self, seq: int) -> None:
@@ -54,7 +54,7 @@ class Channel:
 
 
 class Live:
-    """The watches of one process. Create it after a fork; the reader thread starts with the first watcher."""
+    """The watches of one process. Create it after the fork. The reader thread starts with the first watcher."""
 
     def __init__(self, database: Database, redis_url: str, *, watchers_limit: int) -> None:
         self._database, self._redis_url = database, redis_url
@@ -70,7 +70,7 @@ class Live:
         return self._closed.is_set()
 
     def close(self) -> None:
-        """End every watch, because the process stops."""
+        """End every watch. Call this when the process stops."""
         self._closed.set()
         with self._lock:
             channels = list(self._channels.values())
@@ -79,7 +79,7 @@ class Live:
 
     @contextmanager
     def watching(self, job_id: str) -> Iterator["Watch | None"]:
-        """Watch the job; yields None when the process has as many watchers as it may have. Raises UnavailableError."""
+        """Watch the job. Yields None if the process has no room for another watcher. Raises UnavailableError."""
         channel = self._join(job_id)
         try:
             yield None if channel is None else Watch(self._database, job_id, channel)
@@ -88,7 +88,7 @@ class Live:
                 self._leave(job_id, channel)
 
     def _join(self, job_id: str) -> Channel | None:
-        # before the lock: a slow database must not hold up other watchers, or a stop of the process
+        # before the lock: a slow database must not block other watchers, or the stopping process
         with self._database.reading() as session:
             newest = sequence_numbers(session, [job_id]).get(job_id, 0)
         with self._lock:
@@ -127,7 +127,7 @@ class Live:
                 log.warning("live_look_failed", error=repr(error))
 
     def _look(self, channels: dict[str, Channel]) -> None:
-        """Push what SQL has and the channels do not have yet."""
+        """Push to the channels the events in SQL that they do not have yet."""
         if not channels:
             return
         with self._database.reading() as session:
@@ -155,9 +155,9 @@ class Watch:
         return self._channel.closed
 
     def after(self, seq: int, timeout: float) -> list[Happening]:
-        """Return the events with a number above `seq`, in order, and wait for one if there is none.
+        """Return the events with a number above `seq`, in order. Wait for one if there is none yet.
 
-        timeout: seconds to wait. The list is empty after the timeout, or when the watch is closed.
+        timeout: how many seconds to wait. The list is empty after the timeout, or when the watch is closed.
         """
         channel = self._channel
         with channel.changed:
@@ -172,7 +172,7 @@ class Watch:
 
 
 class _Bell:
-    """The announcements from Redis, on a connection of their own that is opened again after a failure."""
+    """Receives the announcements from Redis, on a connection of its own that is opened again after a failure."""
 
     def __init__(self, redis_url: str) -> None:
         # the default socket timeout of 5 s would end a blocking read

@@ -75,7 +75,7 @@ def _operation(operation: Operation, references: dict[Any, Any]) -> dict[str, An
 
 
 def _body(media_type: str, described: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the schema of a body. A form has a file and, if there is a description of it, a JSON part beside it."""
+    """Return the schema of a body. A form has a file part and, if `described` is given, a JSON part with it."""
     if media_type == FORM:
         parts: dict[str, Any] = {"file": {"type": "string", "contentMediaType": "application/octet-stream"}}
         return {

@@ -1,6 +1,7 @@
-"""Routes, each with everything about it in one declaration: method, path, policy, body, query, answers.
+"""Declares routes, each in one place: method, path, policy, body, query, answers.
 
-The Flask route, the access policy, the strict parsing and the OpenAPI document are made from it. So they agree.
+The Flask route, the access policy, the strict parsing and the OpenAPI document are made from the declaration, so they
+agree.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,15 +18,17 @@ from service.problems import DETAILS, Problem, invalid_parameter
 Handler = Callable[..., Response]
 JSON = "application/json"
 OWN = "/v1/"
-"Below this prefix an unknown query parameter is refused; other protocols allow parameters that we do not know."
+"Under this prefix unknown query parameters are refused; other protocols allow parameters that we do not know."
 ANYTHING = "*/*"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the document says of one status.
+    """The documentation of one status.
 
-    model: of the JSON, None for other content. media_types: empty for an answer without a body.
+    model: the model of a JSON answer; None for other content.
+    media_types: the media types of the answer; empty if it has no body.
+    headers: the headers of the answer, with their descriptions.
     """
 
     description: str
@@ -40,8 +43,9 @@ class Operation:
 
     policy: a scope, or access.OPEN.
     body, query: models; the parsed values are passed to the handler as `body` and `query`.
-    accepts: media types of a body that the handler reads itself. documented_body: that body's model, for the document.
-    headers: request headers that the route reads, with their descriptions.
+    accepts: the media types of a body that the handler reads itself.
+    documented_body: the model of such a body, for the OpenAPI document only.
+    headers: the request headers that the route reads, with their descriptions.
     refusal: the model of an error, for a protocol whose errors are not problem documents.
     """
 
@@ -109,11 +113,11 @@ def _view(operation: Operation) -> Handler:
 
     def view(**arguments: Any) -> Response:
         if "\0" in request.path:
-            # PostgreSQL does not store such text, so nothing can have this name
+            # PostgreSQL can't store such text, so nothing has this name
             raise Problem(404, DETAILS[404])
         anything = request.environ.get("HTTP_ACCEPT", ANYTHING) == ANYTHING
         if offered and not anything and request.accept_mimetypes and not request.accept_mimetypes.best_match(offered):
-            raise Problem(406, f"this address answers {' or '.join(dict.fromkeys(offered))}")
+            raise Problem(406, f"this address answers with {' or '.join(dict.fromkeys(offered))}")
         if operation.query is not None:
             arguments["query"] = parse_query(operation.query)
         elif request.args and operation.path.startswith(OWN):
@@ -127,9 +131,9 @@ def _view(operation: Operation) -> Handler:
 
 
 def conditional(response: Response, tag: str | None = None, *, weak: bool = False) -> Response:
-    """Return the response with an ETag, or 304 if the caller has it already.
+    """Return the response with an ETag, or 304 if the caller already has this content.
 
-    tag: the ETag; None: a hash of the content.
+    tag: the ETag; None for a hash of the content.
     """
     if tag is None:
         response.add_etag()

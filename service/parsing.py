@@ -1,4 +1,4 @@
-"""Request bodies and query strings -> validated models. The reading is strict, and each fault has its place."""
+"""Request bodies and query strings -> validated models. Parsing is strict, and each fault names its place."""
 
 import json
 import re
@@ -26,7 +26,7 @@ WORDS = {
 "Pydantic's words -> ours: a client sends JSON, not Python."
 JSON_TYPE = "application/json"
 EMPTY: dict[type[BaseModel], BaseModel] = {}
-"What an empty query string is parsed to, by model. Filled at the first request of each model."
+"The parsed form of an empty query string, by model. It is filled at the first request for each model."
 
 
 def parse_body(model: type[M]) -> M:
@@ -64,9 +64,9 @@ def parse_json(content: bytes) -> Any:
 
 
 def check_surrogates(content: bytes, document: Any) -> None:
-    """Raise Problem for half a surrogate pair, which JSON's escapes can write and UTF-8 can't.
+    """Raise Problem for half a surrogate pair, which JSON's escapes can express but UTF-8 can't.
 
-    For values that no model checks. content: the document's bytes.
+    Call it for values that no model checks. content: the bytes of the document.
     """
     if rb"\ud" in content.lower():
         try:
@@ -80,12 +80,12 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"a member stands twice: {twice[:64]!r}")
+        raise ValueError(f"a member appears twice: {twice[:64]!r}")
     return members
 
 
 def _no_constant(token: str) -> None:
-    raise ValueError(f"{token} is no JSON number")
+    raise ValueError(f"{token} is not a JSON number")
 
 
 def _check_depth(document: Any) -> None:
@@ -119,7 +119,7 @@ def validate(model: type[M], document: Any) -> M:
 def parse_query(model: type[M]) -> M:
     """Return the query string as a model. Raises a 422 Problem, also for a parameter that is given twice."""
     if not request.query_string and model in EMPTY:
-        # most requests have no query, and a prediction should not wait for it to be parsed; the model is frozen
+        # most requests have no query string, and parsing would slow down predictions; the model is frozen
         return cast(M, EMPTY[model])
     for name, values in request.args.lists():
         if len(values) > 1:

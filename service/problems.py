@@ -1,4 +1,4 @@
-"""Exceptions -> HTTP answers: problem documents (RFC 9457), or at some addresses the errors of another protocol."""
+"""Exceptions -> HTTP answers: problem documents (RFC 9457), or at some addresses errors in another protocol's form."""
 
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -29,10 +29,11 @@ ERRORS_SHOWN = 20
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word
-    """An answer other than the one that was asked for.
+    """An HTTP error.
 
-    code: a short name for programs. errors: where the faults are, as in the schema `Fault`.
-    members: further members of the document.
+    code: a short name for programs.
+    errors: the faults and their places, as in the schema `Fault`.
+    members: more members of the document.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
 
     @property
     def sentence(self) -> str:
-        """The detail and the first fault with its place, for protocols whose errors are one text."""
+        """The detail and the first fault with its place, for protocols whose errors are a single text."""
         if not self.errors:
             return self.detail
         fault = self.errors[0]
@@ -61,7 +62,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         return f"{self.detail}: {place} {fault['detail']}" if place else f"{self.detail}: {fault['detail']}"
 
     def response(self) -> Response:
-        """The problem document."""
+        """Return the problem document."""
         document = {
             "type": TYPE + self.code,
             "title": HTTPStatus(self.status).phrase,
@@ -75,7 +76,7 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         return self._response(self.status, orjson.dumps(document | self.members), "application/problem+json")
 
     def foreign_response(self, body: bytes, content_type: str) -> Response:
-        """The error as another protocol writes it. Those protocols have no 422, so it becomes their 400."""
+        """Return the error in another protocol's form. Those protocols have no 422, so it becomes 400."""
         return self._response(400 if self.status == 422 else self.status, body, content_type)
 
     def _response(self, status: int, body: bytes, content_type: str) -> Response:
@@ -113,17 +114,17 @@ RETRY_AFTER = {"Retry-After": "2"}
 
 
 def invalid_body(faults: Sequence[dict[str, Any]]) -> Problem:
-    """Return the problem of a body that can be read but is not valid. faults: each with its `pointer`."""
+    """Return the problem for a body that can be read but is not valid. faults: each with its `pointer`."""
     return Problem(422, "the body is not what this address takes", errors=faults)
 
 
 def invalid_parameter(faults: Sequence[dict[str, Any]]) -> Problem:
-    """Return the problem of a query string that is not valid. faults: each with its `parameter`."""
+    """Return the problem for a query string that is not valid. faults: each with its `parameter`."""
     return Problem(422, "a parameter is not what this address takes", errors=faults)
 
 
 def table_fault(pointer: str, error: DataError) -> dict[str, Any]:
-    """Return a fault in rows or columns, with the row and the column where they are known."""
+    """Return a fault in rows or columns, with its row and column if they are known."""
     place = (("row", error.row), ("column", error.column))
     return {"pointer": pointer, "detail": error.detail} | {name: value for name, value in place if value is not None}
 
@@ -181,7 +182,7 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     QuestionError: _question_problem,
     DataError: _data_problem,
     WeightsFileError: _weights_file_problem,
-    # the same bytes for an unknown id, a deleted one, and one of another project
+    # the answer is the same for an unknown id, a deleted one, and another project's
     NotFoundError: lambda _error: Problem(404, DETAILS[404]),
     StateError: _state_problem,
     IdempotencyError: lambda error: Problem(422, str(error), code="idempotency_key_reused"),
@@ -196,7 +197,10 @@ ErrorFormat = Callable[[Problem], Response]
 
 
 def register_problems(app: Flask, formats: Mapping[str, ErrorFormat]) -> None:
-    """Answer every exception. formats: how a protocol writes its errors, by the prefix of its addresses."""
+    """Register an answer for every exception.
+
+    formats: how another protocol writes its errors, by the prefix of its addresses.
+    """
 
     def answer(problem: Problem) -> Response:
         for prefix, write in formats.items():

@@ -1,4 +1,4 @@
-"""The worker's settings, and HTTP's."""
+"""The settings of the service: those of the worker, and those of HTTP."""
 
 from typing import Annotated
 
@@ -10,24 +10,24 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class ServiceSettings(Settings):
-    """Environment variables: GRADMILL_<NAME>; those of the one-machine mode are flags of `gradmill up` too."""
+    """The settings of an API process. Environment variables: GRADMILL_<NAME>. Some are also flags of `gradmill up`."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8700
     api_key: SecretStr = SecretStr("")
-    "The bearer key, taken as it is. `gradmill up` makes one and keeps it in the data folder if this is empty."
+    "The bearer key. If it is empty, `gradmill up` makes one and stores it in the data folder."
     trusted_hosts: tuple[str, ...] = ()
-    "Names by which clients may call; empty: loopback names on a loopback address, any name elsewhere."
+    "Host names by which clients may call; empty: loopback names on a loopback address, any name otherwise."
     cors_origins: tuple[str, ...] = ()
     body_bytes_limit: int = 100 * 2**20
     predict_rows_limit: int = 100_000
     api_processes: Annotated[int, Field(ge=1, le=64)] = 1
     api_threads: Annotated[int, Field(ge=8, le=4096)] = 256
     watchers_limit: int = 200
-    "Streams and waiting requests of one API process; below its threads, so that others are still answered."
+    "The most streams and waiting requests of one API process: fewer than its threads, so that others are answered."
     predictor_bytes_limit: int = 1024**3
     heartbeat_seconds: float = 15.0
-    "Between two heartbeat events on a silent stream."
+    "Seconds between two heartbeat events on a silent event stream. (A worker's heartbeat follows from lease_seconds.)"
 
     @property
     def hosts(self) -> list[str] | None:

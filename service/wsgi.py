@@ -23,7 +23,7 @@ threads = _settings.api_threads
 keepalive = 30
 graceful_timeout = 5
 timeout = 60
-# nothing here uses a control socket, and it would be one more way in
+# nothing here uses a control socket, which would be one more way to attack
 control_socket_disable = True
 # keep the heartbeat files of the processes in memory
 worker_tmp_dir = None
@@ -36,7 +36,7 @@ def make() -> Flask:
 
 
 def post_worker_init(worker: Any) -> None:
-    """End the streams when the process is told to stop. Otherwise gunicorn waits its whole grace period for them."""
+    """Make SIGTERM end the streams first. Otherwise gunicorn waits its whole grace period for them."""
     live = worker.wsgi.extensions[EXTENSION].live
     stop = signal.getsignal(signal.SIGTERM)
 
@@ -49,10 +49,10 @@ def post_worker_init(worker: Any) -> None:
 
 
 class LingeringWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker, in which a thread that has answered waits a moment for its client's next request.
+    """gunicorn's threaded worker, except that after an answer the thread waits a moment for its client's next request.
 
-    gunicorn's own hands the connection back to its main thread after each request, and wakes another thread for the
-    next one. These two changes of thread cost as much as a small request itself.
+    gunicorn's own worker returns the connection to its main thread after each request, and wakes another thread for the
+    next one. These two changes of thread take as long as a small request itself.
     """
 
     def handle(self, conn: Any) -> Any:

@@ -1,12 +1,12 @@
-"""The exceptions of training and records. HTTP's own live in the service."""
+"""The exceptions of training and of the record. Those of HTTP are in the service."""
 
 
 class GradmillError(Exception):
-    """The base of every error that we raise on purpose. Its text may be shown to a client."""
+    """The base of every error that we raise on purpose. Its message may be shown to a client."""
 
 
 class SpecError(GradmillError):
-    """A job's specification can't be built. Names the place of the fault and what would be right.
+    """A job's specification can't be carried out. Names the place of the fault and what would be right.
 
     pointer: a JSON Pointer into the specification, such as `/network/layers/2/units`.
     """
@@ -20,7 +20,8 @@ class SpecError(GradmillError):
 class QuestionError(GradmillError):
     """A question about a network can't be answered. Names the place of the fault in the question.
 
-    pointer: a JSON Pointer into the request, such as `/weight/to`. code: a short name for programs.
+    pointer: a JSON Pointer into the request, such as `/weight/to`.
+    code: a short name for programs.
     """
 
     def __init__(self, pointer: str, detail: str, *, code: str = "invalid") -> None:
@@ -51,13 +52,14 @@ class DataError(GradmillError):
 
 
 class ShapeError(GradmillError):
-    """Two arrays do not share a dimension that they must share. Raised by the engine before it computes."""
+    """Two arrays differ in a dimension that must be the same. Raised by the engine before it computes."""
 
 
 class DivergedError(GradmillError):
     """A loss or a weight is not finite. Raised at the end of the epoch in which that happened.
 
-    what: `loss`, `validation loss` or `weight`. member: the first member of a stack for which this holds.
+    what: `loss`, `validation loss` or `weight`.
+    member: the first member of a stack that diverged; None for a single network.
     """
 
     def __init__(self, epoch: int, what: str = "loss", member: int | None = None) -> None:
@@ -74,19 +76,20 @@ class FigureError(GradmillError):
 
 
 class LeaseLostError(GradmillError):
-    """Another attempt owns the job, or the job has ended. Raised by a guarded write that changed no row."""
+    """This attempt no longer holds the row: another has claimed it, or it has ended. Raised by guarded writes."""
 
 
 class WeightsFileError(GradmillError):
-    """A file of weights can't be imported. The file is the subject of the message."""
+    """A file of weights can't be imported. The message has the file as its subject: `is not an ONNX file`."""
 
 
 class NotFoundError(GradmillError):
-    """There is no such object in this project. Raised alike for another project's, a deleted and an unknown id."""
+    """The object does not exist in this project. The same error is raised for an id that is unknown, deleted, or
+    another project's."""
 
 
 class StateError(GradmillError):
-    """The state of the object does not allow this. Raised by transitions and by reads that come too early.
+    """The state of the object does not allow the request. Raised by changes of status, and by reads that are too early.
 
     code: a short name for programs, such as `not_ready`.
     """
@@ -101,15 +104,15 @@ class IdempotencyError(GradmillError):
 
 
 class UnavailableError(GradmillError):
-    """The database can't be reached, or stayed busy during all retries. Raised by every read and write."""
+    """The database can't be reached, or stayed busy during all retries. Any read or write may raise it."""
 
 
 class StorageFullError(GradmillError):
-    """There is no room for an upload. Raised after the part that was written has been deleted."""
+    """The storage has no room for an upload. Raised after the part that was written has been deleted."""
 
 
 class MissingBytesError(GradmillError):
-    """An object is not in this process's storage. Raised by a read; the job is tried again, perhaps elsewhere."""
+    """An object is not in this process's storage. The job is then tried again, perhaps by another worker."""
 
     def __init__(self, key: str) -> None:
         super().__init__(

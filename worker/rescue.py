@@ -1,4 +1,7 @@
-"""Ring again for undelivered jobs, and free expired leases. Every worker does so: no worker is needed for it."""
+"""Housekeeping, which every worker does: free expired leases, ring again for undelivered jobs, and sweep old rows.
+
+To ring for a job is to send its id to the workers through the broker. A job is undelivered if that message was lost.
+"""
 
 import os
 import socket
@@ -27,22 +30,22 @@ from worker.settings import Retention, Settings
 
 log = structlog.get_logger()
 
-Look = Callable[..., Sequence[tuple[str, int]]]
+FindExpired = Callable[..., Sequence[tuple[str, int]]]
 Rescuing = Callable[[Session, str, int], str | None]
 
-# a job that was rung for this long ago should have been taken, or its message should be in the queue
+# this long after it was rung for, a job should be running, or its message should be in the queue
 UNDELIVERED_SECONDS = 1.0
 RUNG_AT_ONCE = 500
 LOOKS_BETWEEN_SWEEPS = 50
 BATCHES_AT_ONCE = 50
-# a worker that takes no job for this long though some wait is deaf; one that hears takes a job in milliseconds
+# a worker is deaf if jobs wait and it receives none of them for this long; one that works takes a job in milliseconds
 DEAF_SECONDS = 10.0
 
 
 class Rescue(threading.Thread):
-    """Beats for the worker, rescues, rings again and sweeps, a few times a lease. What fails is tried again.
+    """Does the housekeeping of one worker, several times per lease. If something fails, the next round tries it again.
 
-    is_starting: whether one of the worker's training processes is not ready for a job yet.
+    is_starting: returns whether one of the worker's training processes is not ready for a job yet.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Rescue(threading.Thread):
         self._ended.set()
 
     def process_died(self, pid: int, crash: str) -> None:
-        """Rescue at once what a process of this worker held. crash: how the process ended."""
+        """Rescue at once the rows that a dead process of this worker held. crash: how the process ended."""
         log.error("process_died", pid=pid, crash=crash)
         try:
             self._database.write(lambda session: expire_leases(session, owner=self._worker_id, pid=pid, crash=crash))
@@ -79,18 +82,19 @@ class Rescue(threading.Thread):
         while True:
             try:
                 self._look()
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next look must come
+            except Exception as error:  # noqa: BLE001 - whatever it was, the next round must come
                 log.warning("rescue_failed", error=repr(error))
             self._looks += 1
             if self._ended.wait(self._settings.lease.rescue_seconds):
                 break
         with suppress(GradmillError):
-            # if the worker can't say that it leaves, its silence says so
+            # if this can't be written, the worker's row is forgotten after a day
             self._database.write(lambda session: leave(session, self._worker_id))
 
     def _look(self) -> None:
         self._beat()
-        # a machine that slept has let the leases of its own processes expire. They are just waking up, and look first
+        # if this machine slept, the leases of its own processes have expired, but the processes are just waking up: let
+        # them renew their leases first
         if uptime() - self._looked_at < self._settings.lease.sleep_seconds:
             rescue_expired(self._database, self._doorbell)
         self._looked_at = uptime()
@@ -112,10 +116,10 @@ class Rescue(threading.Thread):
         )
 
     def _end_if_deaf(self) -> None:
-        """End this worker if jobs wait, the broker answers, and yet it has taken none for some seconds.
+        """End this worker if it is deaf: jobs wait and the broker answers, yet it has received none for some seconds.
 
-        Celery's consumers that reconnected and then hear nothing recur in its issue tracker (celery#8030, celery#8091,
-        celery#9054). The supervisor starts the worker anew, and the jobs are rung for again.
+        Consumers that reconnect and then receive nothing are a recurring fault of Celery (celery#8030, celery#8091,
+        celery#9054). The supervisor starts the worker again, and the jobs are rung for again.
         """
         now = time.monotonic()
         if self._is_starting() or self._has_work_or_none_waits() or self._doorbell.waiting() is None:
@@ -130,13 +134,13 @@ class Rescue(threading.Thread):
 
     def _has_work_or_none_waits(self) -> bool:
         with self._database.reading() as session:
-            # not those that rest until a later moment
+            # without rows that are to wait until a later moment
             waits = undelivered(session, older_than_seconds=UNDELIVERED_SECONDS, limit=1)
             return not waits or holds_any(session, self._worker_id)
 
 
 def sweep_all(database: Database, datasets: Datasets, retention: Retention) -> None:
-    """Delete what nothing refers to and what was kept long enough, in short transactions; the rest at the next look."""
+    """Delete unreferenced and old rows, in short transactions. What is left is deleted in a later round."""
     for sweep in (sweep_blobs, *sweeps(retention)):
         for _ in range(BATCHES_AT_ONCE):
             if database.write(sweep) == 0:
@@ -145,17 +149,17 @@ def sweep_all(database: Database, datasets: Datasets, retention: Retention) -> N
 
 
 def rescue_expired(database: Database, doorbell: Doorbell) -> list[str]:
-    """Free every lease that has run out. Return the ids of the jobs and predictions that were moved."""
-    kinds: list[tuple[Look, Rescuing]] = [(expired_jobs, rescue_job), (expired_predictions, rescue_prediction)]
-    return [row_id for look, rescue in kinds for row_id in _rescue_all(database, doorbell, look, rescue)]
+    """Free every row whose lease has expired. Return the ids of these jobs and predictions."""
+    kinds: list[tuple[FindExpired, Rescuing]] = [(expired_jobs, rescue_job), (expired_predictions, rescue_prediction)]
+    return [row_id for find, rescue in kinds for row_id in _rescue_all(database, doorbell, find, rescue)]
 
 
-def _rescue_all(database: Database, doorbell: Doorbell, look: Look, rescue: Rescuing) -> list[str]:
+def _rescue_all(database: Database, doorbell: Doorbell, find: FindExpired, rescue: Rescuing) -> list[str]:
     moved: list[str] = []
     after = ""
     while True:
         with database.reading() as session:
-            found = look(session, after=after)
+            found = find(session, after=after)
         if not found:
             return moved
         for row_id, attempt in found:
@@ -171,7 +175,7 @@ def _rescue_all(database: Database, doorbell: Doorbell, look: Look, rescue: Resc
 
 
 def _bound(rescue: Rescuing, row_id: str, attempt: int) -> Callable[[Session], str | None]:
-    """Return the rescue of this row as `Database.write` takes it, bound to this turn of the loop."""
+    """Return the rescue of this row as a function for `Database.write`, bound to the loop's current values."""
     return lambda session: rescue(session, row_id, attempt)
 
 

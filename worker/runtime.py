@@ -1,4 +1,4 @@
-"""What every process needs: its log, the clock by which it judges its own lease, and its release."""
+"""What every process needs: its log, a clock that counts sleep, and the version of the package."""
 
 import logging
 import sys
@@ -27,7 +27,7 @@ def configure_log(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # it logs the kind of database at every look at the schema
+    # it logs the kind of database whenever the schema is checked
     logging.getLogger("alembic").setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -37,7 +37,7 @@ def configure_log(level: str) -> None:
     )
 
 
-# time.monotonic leaves out the time that a machine slept; a lease in the database does not
+# time.monotonic does not count the time that a machine slept, but a lease in the database does
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 uptime = partial(time.clock_gettime, _CLOCK)
@@ -46,5 +46,5 @@ uptime = partial(time.clock_gettime, _CLOCK)
 
 @cache
 def version() -> str:
-    """Return the release of the installed package. Cached: reading it takes a quarter of a millisecond."""
+    """Return the version of the installed package. Cached: reading it takes a quarter of a millisecond."""
     return metadata.version("gradmill")

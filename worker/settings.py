@@ -1,4 +1,4 @@
-"""One frozen Settings, read from the environment once. A bad value is refused in one line that names it."""
+"""The settings, frozen and read from the environment once. A bad value is refused with one line that names it."""
 
 import logging
 import os
@@ -18,56 +18,57 @@ from worker.errors import StartError
 DATABASES = ("sqlite://", "postgres://", "postgresql://", "postgresql+psycopg://")
 BROKERS = ("redis://", "rediss://", "unix://")
 PREFIXES = {"Limits": "GRADMILL_LIMIT_", "Retention": "GRADMILL_KEEP_"}
-"The prefix of the environment variables of each part of the settings; of all others GRADMILL_."
+"The prefix of the environment variables by class of settings; for all others it is GRADMILL_."
 SECRET = ("api_key", "database_url", "redis_url", "storage_url")
-"Settings whose values may hold a password, and are never repeated in a message."
+"Settings whose values may contain a password, so they are never repeated in a message."
 
 S = TypeVar("S", bound=BaseSettings)
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The policy of leases: every interval that follows from how long a silent worker keeps its job.
+    """Every interval that follows from the length of a lease.
 
-    The order is what matters. A worker renews well before it fences itself, and it fences itself well before the lease
-    runs out and another worker may claim the job.
+    Their order matters: a worker renews its lease well before it fences itself (stops working on the job), and it
+    fences itself well before the lease expires and another worker may claim the job.
+    seconds: how long a silent worker keeps its job.
     """
 
     seconds: float
 
     @property
     def beat_seconds(self) -> float:
-        """A worker renews its lease this long after the last renewal."""
+        """How long after the last renewal a worker renews its lease."""
         return self.seconds / 3
 
     @property
     def fence_seconds(self) -> float:
-        """A run stops by itself this long after the last renewal."""
+        """How long after the last renewal a run stops by itself."""
         return self.seconds * 2 / 3
 
     @property
     def tick_seconds(self) -> float:
-        """The heartbeat of a running job wakes up this often."""
+        """How often the heartbeat of a running job wakes up."""
         return min(0.5, self.seconds / 10)
 
     @property
     def rescue_seconds(self) -> float:
-        """Each worker looks for expired leases and undelivered jobs this often."""
+        """How often each worker looks for expired leases and undelivered jobs."""
         return self.seconds / 5
 
     @property
     def sleep_seconds(self) -> float:
-        """A worker that did not look for this long was asleep with its machine."""
+        """How long a worker's housekeeping may pause; after a longer pause the machine must have slept."""
         return self.seconds / 2
 
     @property
     def silence_seconds(self) -> float:
-        """A training process that shows no sign of life for this long is dead; a starved one may be silent for 10 s."""
+        """How long a training process may show no sign of life. At least 10 s, for one that gets little CPU time."""
         return max(self.seconds, 10.0)
 
 
 class Limits(BaseSettings):
-    """The limits of a job. Checked by arithmetic at submission; shown by `GET /v1/system`."""
+    """The limits of a job. They are checked by arithmetic at submission, and shown by `GET /v1/system`."""
 
     model_config = SettingsConfigDict(env_prefix="GRADMILL_LIMIT_", frozen=True)
 
@@ -86,15 +87,15 @@ class Limits(BaseSettings):
 
 
 class Retention(BaseSettings):
-    """How many days data are kept that the record does not need; unset: for ever."""
+    """How many days data are kept that nothing needs any more. Unset: for ever."""
 
     model_config = SettingsConfigDict(env_prefix="GRADMILL_KEEP_", frozen=True)
 
     idempotency_keys_days: Annotated[float, Field(gt=0)] | None = 1.0
     events_days: Annotated[float, Field(gt=0)] | None = 90.0
-    "Events of finished jobs, except the last of each job. Curves are kept."
+    "Events of jobs that have ended, except the last of each job. Curves are kept."
     snapshots_days: Annotated[float, Field(gt=0)] | None = None
-    "Snapshots of the weights of finished jobs. Final weights and weights that a model serves are kept."
+    "Snapshots of the weights of jobs that have ended. Final weights, and weights that a model serves, are kept."
     predictions_days: Annotated[float, Field(gt=0)] | None = None
     "Predictions of whole tables that have ended, with their results."
 
@@ -105,7 +106,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GRADMILL_", frozen=True, extra="ignore")
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("gradmill"))
-    "The folder in which the one-machine mode keeps its database, broker, uploads and key."
+    "The folder in which `gradmill up` keeps its database, broker, uploads and key."
     database_url: str = ""
     "SQLAlchemy URL; empty: SQLite in the data folder. PostgreSQL is written postgresql://... or postgres://..."
     redis_url: str = ""
@@ -113,30 +114,30 @@ class Settings(BaseSettings):
     storage_url: str = ""
     "fsspec URL of the folder or bucket of uploads; empty: a folder in the data folder."
     workers: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
-    "Training processes of one Celery worker."
+    "How many training processes one Celery worker has."
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
     "How long a worker may be silent before another may take its job."
     stall_seconds: Annotated[float, Field(ge=1)] = 300.0
     "A training process that makes no step for this long is killed; its job resumes from the last checkpoint."
     job_memory_bytes: Annotated[int, Field(ge=1)] | None = None
-    "Bytes that a job may allocate before it fails as `out_of_memory`; unset: this machine's memory / processes."
+    "Bytes that a job may allocate before it fails as `out_of_memory`; unset: the machine's memory / workers."
     log_level: str = "info"
     limits: Limits = Field(default_factory=Limits)
     retention: Retention = Field(default_factory=Retention)
 
     @field_validator("database_url")
     @classmethod
-    def _is_a_database(cls, url: str) -> str:
-        return _one_of(url, DATABASES)
+    def _check_database_url(cls, url: str) -> str:
+        return _check_scheme(url, DATABASES)
 
     @field_validator("redis_url")
     @classmethod
-    def _is_a_broker(cls, url: str) -> str:
-        return _one_of(url, BROKERS)
+    def _check_redis_url(cls, url: str) -> str:
+        return _check_scheme(url, BROKERS)
 
     @field_validator("storage_url")
     @classmethod
-    def _is_a_storage(cls, url: str) -> str:
+    def _check_storage_url(cls, url: str) -> str:
         protocol, separator, _ = url.partition("://")
         if separator and protocol.split("::")[-1] not in available_protocols():
             raise ValueError(f"must be a folder or a URL that fsspec knows; it does not know {protocol[:32]}://")
@@ -144,39 +145,40 @@ class Settings(BaseSettings):
 
     @field_validator("log_level")
     @classmethod
-    def _is_a_level(cls, level: str) -> str:
+    def _check_log_level(cls, level: str) -> str:
         if level.upper() not in logging.getLevelNamesMapping():
             raise ValueError("must be debug, info, warning, error or critical")
         return level
 
     @property
     def database(self) -> str:
-        """The SQLAlchemy URL in force."""
+        """The SQLAlchemy URL to use."""
         if not self.database_url:
             return f"sqlite:///{self.data_dir / 'gradmill.db'}"
-        # hosting services write postgres://; a bare postgresql:// would ask SQLAlchemy for a driver that is not ours
+        # hosting services write postgres://; with a bare postgresql:// SQLAlchemy would load a driver that is not ours
         return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", self.database_url)
 
     @property
     def storage(self) -> str:
-        """The fsspec URL in force."""
+        """The fsspec URL to use."""
         return self.storage_url or str(self.data_dir / "datasets")
 
     @property
     def lease(self) -> Lease:
-        """The policy that follows from `lease_seconds`."""
+        """The intervals that follow from `lease_seconds`."""
         return Lease(self.lease_seconds)
 
 
-def _one_of(url: str, schemes: tuple[str, ...]) -> str:
+def _check_scheme(url: str, schemes: tuple[str, ...]) -> str:
     if url and not url.startswith(schemes):
         raise ValueError(f"must begin with {', '.join(schemes[:-1])} or {schemes[-1]}")
     return url
 
 
 def read_settings(kind: type[S], **given: Any) -> S:
-    """Read settings from the environment. given: values that go before it.
+    """Read settings from the environment.
 
+    given: values that take precedence over it.
     Raises StartError with one line for each bad value, which names its variable.
     """
     try:

@@ -1,9 +1,9 @@
-"""Celery at the edge: `celery -A worker.tasks worker`. The one task, and what starts and stops with a worker."""
+"""The Celery worker, `celery -A worker.tasks worker`: its only task, and what starts and stops with it."""
 
 import os
 from typing import Any
 
-# before NumPy loads: two BLAS threads a process made small networks three times slower under load
+# before NumPy is imported: two BLAS threads per process made small networks three times slower under load
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from celery import signals
@@ -21,7 +21,7 @@ app = make_app(Settings)
 
 
 class Worker:
-    """What this worker runs beside Celery."""
+    """The parts of this worker that run beside Celery."""
 
     processes: TrainingProcesses | None = None
     rescue: Rescue | None = None
@@ -47,7 +47,7 @@ def _set_up_log(**_: Any) -> None:
 def _begin(**_: Any) -> None:
     settings, worker_id = Settings(), new_id("wrk")
     doorbell = Doorbell(settings)
-    # a key of another kind under the queue's name is deleted before Celery reads it
+    # this deletes a key with the queue's name that is not a list, before Celery reads it
     doorbell.waiting()
     processes = TrainingProcesses(
         worker_id,
@@ -63,15 +63,15 @@ def _begin(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _ready(**_: Any) -> None:
-    # Celery's consumer is up: from here on a worker that takes no job is deaf
+    # Celery's consumer is up: from now on, a worker that receives no job though some wait is deaf
     if Worker.rescue is not None:
         Worker.rescue.start()
 
 
 @signals.worker_shutting_down.connect
 def _end(**_: Any) -> None:
-    # called by the signal's handler, so nothing here may wait. Running jobs take a checkpoint and are released at
-    # their next batch
+    # called by a signal handler, so nothing here may wait. Running jobs take a checkpoint at their next batch and are
+    # released
     if Worker.processes is not None:
         Worker.processes.ask_to_end()
     if Worker.rescue is not None:

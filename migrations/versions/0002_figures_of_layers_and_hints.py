@@ -1,4 +1,4 @@
-"""Figures of each layer in a curve, the layers of a job, and hints about its curve."""
+"""Add the figures of each layer to curves, and the layers and the hints to jobs."""
 
 from collections.abc import Sequence
 

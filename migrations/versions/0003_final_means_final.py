@@ -1,4 +1,4 @@
-"""A final status is never changed, whoever asks; which process holds a job, and how the last one died."""
+"""Make the database refuse to change a final status; record which process holds a job, and how the last one died."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What retention looks for by its age."""
+"""Index the tables that retention searches by age."""
 
 from collections.abc import Sequence
 

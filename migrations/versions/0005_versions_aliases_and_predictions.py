@@ -1,4 +1,4 @@
-"""The numbers of model versions, the history of aliases, and predictions of whole tables."""
+"""Add the last version number of models, the history of aliases, and predictions of whole tables."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a job's gradients were worth, checked at its end; and training steps of which every tensor is kept."""
+"""Add the certificate of a job's gradients, and training steps whose tensors are all kept."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which weights a job starts from."""
+"""Record which weights a job starts from."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which epochs were the best so far by the monitored figure, so that a watcher learns it as it happens."""
+"""Record which epochs were the best so far by the monitored figure, so that watchers see it at once."""
 
 from collections.abc import Sequence
 

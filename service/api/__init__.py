@@ -1,1 +1,1 @@
-"""The HTTP routes of our own API, one file for each resource: each parses, calls, answers."""
+"""The HTTP routes of our own API, one file for each resource. A route parses the request, calls, and answers."""

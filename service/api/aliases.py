@@ -1,4 +1,4 @@
-"""Aliases of a model's versions: set, move, remove them, and list where they have pointed."""
+"""Routes for aliases of a model's versions: list, set, move and remove them, and list their moves."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def show(name: str, alias: str) -> Response:
     answers={200: Answer("The alias as it is now.", schemas.Alias), 404: NO_ALIAS, 422: INVALID},
 )
 def move(name: str, alias: str, body: schemas.MoveRequest) -> Response:
-    """Point an alias at a version, newer or older: it applies at once, and to every client at the same moment."""
+    """Point an alias at a version, newer or older; every client sees the move within a second."""
     if not NAME.fullmatch(alias):
         detail = "an alias is a letter or digit and up to 127 letters, digits, dots, underscores and hyphens"
         raise Problem(422, detail, errors=[{"parameter": "alias", "detail": detail}])
@@ -73,7 +73,7 @@ def move(name: str, alias: str, body: schemas.MoveRequest) -> Response:
 
 
 def _check_version(session: Session, name: str, version: int) -> None:
-    """Raise NotFoundError for an unknown model (it is in the address), Problem for an unknown version (in the body)."""
+    """Raise NotFoundError for an unknown model, which the address names; Problem for an unknown version in the body."""
     get_model(session, project_id(), name)
     try:
         get_version(session, project_id(), name, version)
@@ -85,7 +85,7 @@ def _check_version(session: Session, name: str, version: int) -> None:
     "DELETE",
     "/v1/models/<name>/aliases/<alias>",
     policy="models:write",
-    answers={204: gone("Deleted; its history stays."), 404: NO_ALIAS},
+    answers={204: gone("Deleted; its history is kept."), 404: NO_ALIAS},
 )
 def remove(name: str, alias: str) -> Response:
     """Delete an alias."""

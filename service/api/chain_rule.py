@@ -1,4 +1,4 @@
-"""The chain rule of a job's network, for one weight and some rows."""
+"""The route that answers with the chain rule of a job's network, for one weight and some rows."""
 
 from flask import Response
 

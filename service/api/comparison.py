@@ -1,4 +1,4 @@
-"""Two versions of a model side by side: figures with their differences, and where the specifications differ."""
+"""The route that compares two versions of a model: their figures, and where their specifications differ."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from worker.records.versions import get_version
 operations = Operations("versions")
 
 NOT_COMPARED = ("name", "tags", "metadata", "model")
-"Members of a job's specification that change nothing in what the network learns."
+"Members of a job's specification that do not affect what the network learns."
 
 
 @operations.declare(
@@ -36,9 +36,9 @@ def compare(name: str, query: schemas.CompareQuery) -> Response:
 
 
 def compare_figures(a: dict[str, Any], b: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return each part's figures as pairs with their difference b - a, which is None where one side has no such figure.
+    """Return each part's figures as pairs with their difference b - a; None if one side lacks the figure.
 
-    a, b: by part, its figures (loss and metrics) or None.
+    a, b: the figures (loss and metrics) of each part, or None, by part.
     """
     compared: dict[str, dict[str, Any]] = {}
     for part, figures in a.items():

@@ -1,4 +1,4 @@
-"""What a job has learned: its loss curve, and its evaluation."""
+"""Routes for a job's loss curve and its evaluation."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ CSV = "text/csv; charset=utf-8"
     },
 )
 def curve(job_id: str, query: schemas.CurveQuery) -> Response:
-    """The loss curve, as JSON columns or as CSV."""
+    """Show the loss curve, as JSON columns or as CSV."""
     as_csv = request.accept_mimetypes.best_match(["application/json", "text/csv"]) == "text/csv"
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
@@ -49,7 +49,7 @@ def curve(job_id: str, query: schemas.CurveQuery) -> Response:
 
 
 def _columns(points: Sequence[Point]) -> dict[str, Any]:
-    """Return the columns of `schemas.Curve`, in its order. `epoch` is called `epochs` there."""
+    """Return the columns of `schemas.Curve`, in its order. There `epoch` is called `epochs`."""
     columns: dict[str, Any] = {}
     for name in schemas.Curve.model_fields:
         if name == "metrics":
@@ -82,7 +82,7 @@ def metric_names(points: Sequence[Point]) -> list[str]:
     answers={200: Answer("Metrics, and where the network errs.", schemas.Evaluation), 404: NOT_FOUND, 409: CONFLICT},
 )
 def evaluation(job_id: str) -> Response:
-    """How the result does on the validation and test parts."""
+    """Show the metrics of the trained network on the validation and test parts."""
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
     if job.evaluation is None:

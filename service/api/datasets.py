@@ -1,4 +1,4 @@
-"""Uploaded tables: store, list, show and delete them."""
+"""Routes for uploaded tables: store, list, show and delete them."""
 
 from typing import Any
 

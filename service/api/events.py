@@ -1,4 +1,4 @@
-"""The events of a job as they happen: server-sent events, or one JSON object on each line."""
+"""The route that streams a job's events as they happen: server-sent events, or one JSON object per line."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ RETRY_MILLISECONDS = 2000
     "/v1/jobs/<job_id>/events",
     policy="jobs:read",
     query=EventsQuery,
-    headers={"Last-Event-ID": "Go on after this number; `?after=` says the same."},
+    headers={"Last-Event-ID": "Continue after this number; `?after=` does the same."},
     answers={
         200: Answer(
             "status, epoch, checkpoint, heartbeat, and end last. is_best of an epoch: its monitored figure is the best "
@@ -39,9 +39,9 @@ RETRY_MILLISECONDS = 2000
             None,
             (SSE, NDJSON),
         ),
-        204: Answer("The job has ended, and there is no newer event.", None, ()),
+        204: Answer("The job has ended, and the client has seen its last event.", None, ()),
         404: NOT_FOUND,
-        503: problem("This process has as many watchers as it may have."),
+        503: problem("This process already has its largest number of watchers."),
     },
 )
 def stream(job_id: str, query: EventsQuery) -> Response:
@@ -53,7 +53,7 @@ def stream(job_id: str, query: EventsQuery) -> Response:
     if job.status in FINAL and job.seq <= after:
         return Response(status=204)
     if after > job.seq:
-        raise Problem(400, f"this job's newest event is {job.seq}; there is none after {after} to go on from")
+        raise Problem(400, f"this job's newest event is {job.seq}; it can't be watched from after event {after}")
     stack = ExitStack()
     watch = stack.enter_context(parts().live.watching(job_id))
     if watch is None:
@@ -69,7 +69,7 @@ def stream(job_id: str, query: EventsQuery) -> Response:
 
 
 def _after(query: EventsQuery) -> int:
-    # a browser that reconnects sends the address that it began with, and its last number in the header
+    # a browser that reconnects uses the address that it began with, and sends its last number in this header
     given = request.headers.get("Last-Event-ID")
     if given is None:
         return query.after or 0

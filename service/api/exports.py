@@ -1,4 +1,4 @@
-"""A trained network as a file, of a job or of a model's version: safetensors, ONNX, or a PyTorch program."""
+"""Routes that export a job's or a version's network as a file: safetensors, ONNX, or a PyTorch program."""
 
 from typing import assert_never
 
@@ -31,7 +31,7 @@ EXPORTED = Answer("The file.", None, (BINARY, PROGRAM), headers={"ETag": "By the
     answers={200: EXPORTED, 304: NOT_MODIFIED, 404: NOT_FOUND, 409: CONFLICT},
 )
 def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
-    """Export a job's network as a file: final, latest, or of an epoch that was kept."""
+    """Export a job's network as a file: the final one, the latest, or that of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
         published = read_published(session, find_weights_id(session, job_id, query.checkpoint))
@@ -58,10 +58,10 @@ def export_version(name: str, version: int, query: schemas.ExportQuery) -> Respo
 
 
 def exported(published: Published, kind: Format, name: str) -> Response:
-    """Return the file as an answer. name: of the file, without its extension."""
+    """Return the file as an answer. name: the file's name without its extension."""
     response = Response(_content(published, kind), content_type=PROGRAM if kind == "pytorch" else BINARY)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.{SUFFIXES[kind]}"'
-    # weak: the order of a safetensors file's metadata varies, and a later gradmill may write another file
+    # weak: the order of a safetensors file's metadata varies, and another version of gradmill may write another file
     return conditional(response, published.weights_id, weak=True)
 
 

@@ -1,4 +1,4 @@
-"""Import a network from a file as a new version of a model."""
+"""The route that imports a network from a file as a new version of a model."""
 
 from typing import Any, assert_never
 

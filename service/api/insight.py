@@ -1,4 +1,4 @@
-"""The inside of a job's network: the certificate of its gradients, and histograms by layer."""
+"""Routes that show the inside of a job's network: the certificate of its gradients, and histograms of each layer."""
 
 from flask import Response
 
@@ -21,10 +21,10 @@ operations = Operations("insight")
     "GET",
     "/v1/jobs/<job_id>/certificate",
     policy="jobs:read",
-    answers={200: Answer("A verdict a layer.", schemas.Certificate), 404: NOT_FOUND, 409: CONFLICT},
+    answers={200: Answer("A verdict for each layer.", schemas.Certificate), 404: NOT_FOUND, 409: CONFLICT},
 )
 def certificate(job_id: str) -> Response:
-    """Show that a job's gradients were right: back-propagation against finite differences, layer by layer."""
+    """Show the check of a job's gradients: back-propagation against finite differences, layer by layer."""
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
     if job.certificate is None:

@@ -1,4 +1,4 @@
-"""Jobs: listed, shown, changed and deleted."""
+"""Routes for jobs: list, show, cancel, pause, resume and delete them."""
 
 import re
 import time
@@ -67,7 +67,7 @@ def index(query: schemas.JobsQuery) -> Response:
     answers={200: Answer("The job.", schemas.Job, headers={"ETag": ""}), 304: NOT_MODIFIED, 404: NOT_FOUND},
 )
 def show(job_id: str) -> Response:
-    """Show a job; with `Prefer: wait=20` at its next change."""
+    """Show a job; with `Prefer: wait=20`, wait up to 20 seconds for its next change."""
     job, position = _job_and_position(job_id)
     wait = WAIT.search(request.headers.get("Prefer", ""))
     stale = request.if_none_match and not request.if_none_match.contains_weak(_tag(job, position))
@@ -82,7 +82,7 @@ def show(job_id: str) -> Response:
 
 
 def _tag(job: Job, position: int | None) -> str:
-    """Return the ETag of a job's document: its newest event, its place in the queue, and the model named later."""
+    """Return the ETag of a job's document: its newest event, its place in the queue, and the model it serves."""
     model = None if job.model is None else f"{job.model['name']}.{job.model['version']}"
     return "-".join(str(part) for part in (job.seq, position, model) if part is not None)
 
@@ -138,7 +138,7 @@ _declare_change("resume", "Put a paused job back into the queue; it goes on from
     answers={204: Answer("Gone, with all that it recorded.", None, ()), 404: NOT_FOUND, 409: CONFLICT},
 )
 def remove(job_id: str) -> Response:
-    """Delete a job that does not run."""
+    """Delete a job that is not running."""
     parts().database.write(lambda session: delete_job(session, project_id(), job_id))
     parts().predictors.names_moved()
     return Response(status=204)

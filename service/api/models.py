@@ -1,4 +1,4 @@
-"""Models: register, list, show, describe and delete them."""
+"""Routes for models: register, list, show, describe and delete them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the routes share: documented answers, pages of lists, and a job's links."""
+"""The answers that routes share: documented ones, pages of lists, and a job's links."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from worker.records.snapshots import Snapshot
 
 
 def problem(description: str) -> Answer:
-    """Return the documented answer of a status that comes with a problem document."""
+    """Return the documentation of an answer that is a problem document."""
     return Answer(description, ProblemDocument, ("application/problem+json",))
 
 
@@ -24,17 +24,17 @@ NOT_MODIFIED = Answer("Unchanged since the given ETag.", None, ())
 
 
 def tagged(description: str, model: type[BaseModel]) -> dict[int, Answer]:
-    """Return the documented answers of a GET that has an ETag: 200, and 304 if the caller has it already."""
+    """Return the documentation of a GET that has an ETag: 200, and 304 if the caller already has the content."""
     return {200: Answer(description, model, headers={"ETag": ""}), 304: NOT_MODIFIED}
 
 
 def gone(description: str) -> Answer:
-    """Return the documented answer of a successful DELETE."""
+    """Return the documentation of a successful DELETE."""
     return Answer(description, None, ())
 
 
 def page(data: list[dict[str, Any]], more: bool, *, by: str = "id") -> Response:
-    """Answer with one page of a list: with an ETag of its content, and a Link to the next page if there are more.
+    """Return one page of a list, with an ETag of its content, and a Link to the next page if there are more.
 
     by: the member of the last element that is the cursor.
     """
@@ -47,7 +47,7 @@ def page(data: list[dict[str, Any]], more: bool, *, by: str = "id") -> Response:
 
 
 def with_links(snapshot: Snapshot) -> Snapshot:
-    """Return the job with the addresses of what belongs to it."""
+    """Return the job with links to everything that belongs to it."""
     own = f"/v1/jobs/{snapshot['id']}"
     names = ("curve", "events", "predict", "weights", "evaluation", "chain-rule", "certificate", "histograms", "steps")
     links = (

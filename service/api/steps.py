@@ -1,4 +1,4 @@
-"""The training steps whose tensors a job was asked to keep."""
+"""Routes for the training steps whose tensors a job was asked to keep."""
 
 from flask import Response
 
@@ -21,7 +21,7 @@ DIGITS = 15
     "/v1/jobs/<job_id>/steps",
     policy="jobs:read",
     answers={
-        200: Answer("In order; while the job trains, those it has made so far.", schemas.StepList),
+        200: Answer("In order; while the job trains, those that it has taken so far.", schemas.StepList),
         404: NOT_FOUND,
     },
 )

@@ -1,4 +1,4 @@
-"""Jobs come in: submitted, tried dry, or again."""
+"""Routes that submit a job, try a submission without storing it (dry_run), or submit a job again."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ operations = Operations("jobs")
     headers=IDEMPOTENCY,
     answers={
         202: Answer("Accepted; it is in the database.", schemas.Job, headers={"Location": "The job."}),
-        200: Answer("With dry_run: what it would come to.", schemas.DryRun),
+        200: Answer("With dry_run: the job as it would be.", schemas.DryRun),
         422: INVALID,
     },
 )
@@ -66,7 +66,10 @@ def retry(job_id: str) -> Response:
 
 
 def merge_patch(document: Any, patch: Any) -> Any:
-    """Source: RFC 7396, section 2. An object of another type, such as another optimizer, replaces the old one whole."""
+    """Return the document changed by the patch. Source: RFC 7396, section 2.
+
+    An object of another type, such as another optimizer, replaces the old one as a whole, which the RFC does not do.
+    """
     if not isinstance(patch, dict):
         return patch
     same_kind = isinstance(document, dict) and all(
@@ -89,8 +92,8 @@ def _accepted(answered: Answered) -> Response:
 def _dry_run(design: Design) -> dict[str, Any]:
     roles, cost = design.roles, design.cost
     return {
-        "features": design.plan.features,
-        "classes": design.plan.classes,
+        "features": design.job_columns.features,
+        "classes": design.job_columns.classes,
         "inputs": roles.inputs,
         "outputs": roles.outputs,
         "layers": cost.layers,

@@ -1,4 +1,4 @@
-"""Health, figures, and the OpenAPI document."""
+"""Routes for the system itself: its health, its figures, and the OpenAPI document."""
 
 import platform
 from importlib.metadata import version
@@ -49,7 +49,7 @@ def readyz() -> Response:
 
 
 class Readiness(NamedTuple):
-    """The state of what the API needs."""
+    """The state of the database, its schema and the broker."""
 
     database: str
     migrations: str
@@ -126,7 +126,7 @@ def system() -> Response:
     "GET", "/metrics", policy="system:read", answers={200: Answer("Prometheus text.", None, ("text/plain",))}
 )
 def metrics() -> Response:
-    """Show figures for Prometheus, read from SQL: every process has the same ones, also after a restart."""
+    """Show figures for Prometheus. They are read from SQL, so every process shows the same, also after a restart."""
     with parts().database.reading() as session:
         queue, workers = queue_figures(session), list_workers(session)
         by_status = count_by_status(session, project_id())

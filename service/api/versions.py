@@ -1,4 +1,4 @@
-"""Versions of a model: list them, show one, delete it."""
+"""Routes for versions of a model: list, show and delete them."""
 
 from typing import Any
 
@@ -60,7 +60,7 @@ def remove(name: str, version: int) -> Response:
 
 
 def shown_version(record: VersionRecord) -> dict[str, Any]:
-    """Return the version as its own address shows it."""
+    """Return the version as its own route shows it."""
     return brief_version(record) | {"input_schema": row_schema(Encoders.model_validate(record.weights.encoders))}
 
 
@@ -101,7 +101,7 @@ def _figures(part: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _data(record: VersionRecord) -> dict[str, Any] | None:
-    """Return what the version was trained on, with which the same table can be recognised."""
+    """Return the table that the version was trained on, with its digest, by which it can be recognised."""
     if record.job is None:
         return None
     dataset: dict[str, Any] = record.job.spec["dataset"]

@@ -1,1 +1,1 @@
-"""The Open Inference Protocol: its routes, its documents and its errors. It may import `service.predict`."""
+"""The Open Inference Protocol: its routes, schemas and errors. It may import `service.predict`."""

@@ -1,4 +1,4 @@
-"""A whole request of the Open Inference Protocol, JSON with raw tensors behind it; a whole answer; an error."""
+"""Bodies of the Open Inference Protocol: a request (JSON, with raw tensors after it), an answer, and an error."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 class Input(NamedTuple):
-    """An input as it was sent. raw: its bytes behind the JSON; None if its data are in the JSON."""
+    """An input as it was sent. raw: its bytes, which come after the JSON; None if its data are in the JSON."""
 
     known: InferInput
     raw: memoryview | None
@@ -27,7 +27,7 @@ class Input(NamedTuple):
         return self.known.shape
 
     def tensor(self) -> Tensor:
-        """Return the tensor. Call it after the shape was checked against the model. Raises Problem."""
+        """Return the tensor. Check the shape against the model first. Raises Problem."""
         known = self.known
         try:
             if self.raw is not None:
@@ -38,7 +38,11 @@ class Input(NamedTuple):
 
 
 class RequestedOutput(NamedTuple):
-    """An output that the client asks for. classes: how many of the highest to answer, as text; None: all numbers."""
+    """An output that the client asks for.
+
+    binary: whether to send it as raw bytes.
+    classes: how many of its highest values to return, as texts; None for all values as numbers.
+    """
 
     name: str
     binary: bool
@@ -46,7 +50,11 @@ class RequestedOutput(NamedTuple):
 
 
 class Inference(NamedTuple):
-    """A request. outputs: None for all of them. binary: how to send outputs that do not say so themselves."""
+    """A request.
+
+    outputs: the outputs that it asks for; None for all.
+    binary: whether to send outputs as raw bytes unless they say otherwise.
+    """
 
     id: str | None
     inputs: dict[str, Input]
@@ -55,7 +63,7 @@ class Inference(NamedTuple):
 
 
 class AnsweredOutput(NamedTuple):
-    """An output of an answer. binary: whether it is sent raw, behind the JSON."""
+    """An output in an answer. binary: whether it is sent as raw bytes, after the JSON."""
 
     name: str
     tensor: Tensor
@@ -63,14 +71,14 @@ class AnsweredOutput(NamedTuple):
 
 
 def input_problem(name: str, detail: str) -> Problem:
-    """Return the refusal of one input."""
+    """Return the problem for an input that is refused."""
     return Problem(400, f"the input {name!r}: {detail}")
 
 
 def read_inference(content: bytes, header_length: str | None) -> Inference:
     """Return the request in this body; its tensors are read later. Raises Problem.
 
-    header_length: the header that says how many bytes of the body are JSON; None: all of them.
+    header_length: the header that says how many bytes of the body are JSON; None if all of them are.
     """
     length = _json_length(header_length, len(content))
     request = validate(InferRequest, read_json_with_nan(content[:length]))
@@ -93,7 +101,7 @@ def _json_length(header_length: str | None, length: int) -> int:
 
 
 def _inputs(known: list[InferInput], binary: memoryview) -> dict[str, Input]:
-    """Return the inputs by name, each with its part of the bytes behind the JSON. The parts have the JSON's order."""
+    """Return the inputs by name, each with its part of the bytes after the JSON. The parts are in the JSON's order."""
     inputs: dict[str, Input] = {}
     place = 0
     for each in known:
@@ -121,7 +129,7 @@ def _requested(output: InferOutput, *, binary: bool) -> RequestedOutput:
 
 
 def write_inference(document: dict[str, Any], outputs: Sequence[AnsweredOutput]) -> tuple[bytes, int | None]:
-    """Return the body of an answer, and how many bytes of it are JSON (None: all, because no output is raw).
+    """Return the body of an answer, and how many bytes of it are JSON; None if all are, because no output is raw.
 
     document: the members besides the outputs.
     """
@@ -141,5 +149,5 @@ def write_inference(document: dict[str, Any], outputs: Sequence[AnsweredOutput])
 
 
 def write_error(problem: Problem) -> Response:
-    """Return an error as this protocol writes it. Source: kserve/open-inference-protocol, inference_rest.md."""
+    """Return an error in this protocol's form. Source: kserve/open-inference-protocol, inference_rest.md."""
     return problem.foreign_response(orjson.dumps({"error": problem.sentence}), JSON)

@@ -1,4 +1,4 @@
-"""Inference by the Open Inference Protocol, version 2: tensors in, tensors out, as JSON or raw.
+"""Routes for inference with the Open Inference Protocol, version 2: tensors in, tensors out, as JSON or raw bytes.
 
 Sources: kserve/open-inference-protocol, inference_rest.md; triton-inference-server/server,
 docs/protocol/extension_binary_data.md and extension_classification.md.
@@ -42,7 +42,7 @@ INFER: dict[str, Any] = {
     },
     "answers": {
         200: Answer(
-            "The outputs; as raw tensors behind the JSON where the request says so.",
+            "The outputs; as raw tensors after the JSON if the request asks for that.",
             schemas.Inferred,
             (JSON, RAW),
             {HEADER_LENGTH: "How many bytes of the body are JSON, if raw tensors follow it."},
@@ -51,7 +51,7 @@ INFER: dict[str, Any] = {
         404: NO_MODEL,
     },
 }
-"What both routes have in common."
+"The part of the declaration that both routes share."
 
 
 @operations.declare("POST", "/v2/models/<name>/infer", **INFER)
@@ -100,7 +100,7 @@ def _check_outputs(requested: list[RequestedOutput], described: dict[str, Tensor
         if name not in described:
             raise Problem(400, f"the output {name!r}: the model has none of this name; it has {', '.join(described)}")
         if classes is not None and not described[name].labels:
-            raise Problem(400, f"the output {name!r}: classification is of numbers")
+            raise Problem(400, f"the output {name!r}: classification needs numbers")
 
 
 def _answered_output(outputs: Outputs, requested: RequestedOutput, described: TensorDescription) -> AnsweredOutput:

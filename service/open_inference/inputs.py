@@ -1,4 +1,4 @@
-"""The inputs of a request -> rows as the network takes them. Shapes are checked before any tensor is read."""
+"""The inputs of a request -> encoded rows. Shapes are checked before any tensor is read."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ from worker.networks.rows import Encoded, check_encoded
 
 
 def encode_inputs(predictor: Predictor, inputs: Mapping[str, Input], *, encoded: bool) -> Encoded:
-    """Return the encoded rows. encoded: the client has encoded them already.
+    """Return the encoded rows. encoded: whether the client has already encoded them.
 
     Raises Problem for inputs that the model does not have, and DataError for values that it can't take.
     """
@@ -57,7 +57,7 @@ def _matrix(inputs: Mapping[str, Input], name: str, width: int) -> Tensor:
 
 
 def _check_columns(inputs: Mapping[str, Input]) -> None:
-    """Check that every input has one value for each row: shape (rows,) or (rows, 1)."""
+    """Raise Problem unless every input has one value for each row: shape (rows,) or (rows, 1)."""
     rows = next(iter(next(iter(inputs.values())).shape), 0)
     for name, given in inputs.items():
         if given.shape not in ([rows], [rows, 1]):
@@ -76,7 +76,7 @@ def _floats(given: Input) -> pa.Array:
 
 
 def _texts(given: Input) -> pa.Array:
-    """Return the texts of a category. An element of no bytes is a missing cell."""
+    """Return the texts of a category. An empty element is a missing cell."""
     if given.known.datatype != "BYTES":
         raise input_problem(given.known.name, f"is a category: BYTES, got {given.known.datatype}")
     texts = []

@@ -27,7 +27,7 @@ String = Annotated[str, Field(max_length=1000)]
 
 
 class Request(BaseModel):
-    """A document that a client sends. Unknown members of its `parameters` are meant for other servers, and ignored."""
+    """A document that a client sends. Unknown members of its `parameters` are for other servers, and are ignored."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -43,7 +43,7 @@ class InferInput(Request):
     datatype: Datatype
     parameters: InputParameters | None = None
     data: Any = None
-    "Flat or nested, row by row; null is a missing cell. Without it: parameters.binary_data_size bytes behind the JSON."
+    "Flat or nested, row by row; null is a missing cell. If absent: parameters.binary_data_size bytes after the JSON."
 
 
 class OutputParameters(BaseModel):
@@ -66,12 +66,12 @@ class InferRequest(Request):
     parameters: InferParameters | None = None
     inputs: list[InferInput]
     outputs: list[InferOutput] | None = None
-    "All of them, if none are named."
+    "The outputs to return; all if none are named."
 
 
 class IndexRequest(Request):
     ready: Boolean | None = None
-    "Only models that are ready; all of ours are."
+    "List only models that are ready; all of ours are."
 
 
 class Refused(Shown):

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2: which models there are, whether they are ready, how often they were asked.
+"""Routes of the Open Inference Protocol, version 2, about the server: its models, their readiness, and statistics.
 
 Sources: kserve/open-inference-protocol, inference_rest.md;
 triton-inference-server/server, docs/protocol/extension_statistics.md and extension_model_repository.md.
@@ -28,10 +28,10 @@ EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
 PLATFORM = "gradmill"
 NO_MODEL = Answer("No such model, or version of it.", schemas.Refused)
 READ: dict[str, Any] = {"policy": "models:read", "refusal": schemas.Refused}
-"What the routes that read have in common."
+"The part of the declaration that the routes which read share."
 SERVER = {200: Answer("The server.", schemas.Server)}
 MODEL = {200: Answer("The model.", schemas.ModelShown), 404: NO_MODEL}
-READY = {200: Answer("It can be asked.", schemas.ModelReady), 404: NO_MODEL}
+READY = {200: Answer("The model is ready.", schemas.ModelReady), 404: NO_MODEL}
 STATISTICS = {200: Answer("Counted since this API process started.", schemas.StatisticsShown), 404: NO_MODEL}
 
 
@@ -48,7 +48,7 @@ def live() -> Response:
     **READ,
 )
 def ready() -> Response:
-    """Say whether models can be asked: 503 if /readyz is unready."""
+    """Say whether models are ready: 503 if /readyz is unready."""
     if not find_readiness().ready:
         raise Problem(503, "the server is not ready", headers=RETRY_AFTER)
     return answer({"ready": True})
@@ -62,7 +62,7 @@ def server() -> Response:
 
 @operations.declare("GET", "/v2/", answers=SERVER, **READ)
 def server_by_folder() -> Response:
-    """Show the server's name, version and extensions, at the address as some clients write it."""
+    """Show the server's name, version and extensions, at the address that some clients use."""
     return server()
 
 
@@ -96,13 +96,13 @@ def _model(name: str, version: str | None) -> Response:
 
 @operations.declare("GET", "/v2/models/<name>/ready", answers=READY, **READ)
 def model_ready(name: str) -> Response:
-    """Say whether a model's newest version can be asked."""
+    """Say whether a model's newest version is ready."""
     return _ready(name, None)
 
 
 @operations.declare("GET", "/v2/models/<name>/versions/<version>/ready", answers=READY, **READ)
 def version_ready(name: str, version: str) -> Response:
-    """Say whether a version can be asked."""
+    """Say whether a version is ready."""
     return _ready(name, version)
 
 
@@ -130,7 +130,7 @@ def index() -> Response:
 
 @operations.declare("GET", "/v2/models/stats", answers=STATISTICS, **READ)
 def statistics() -> Response:
-    """Count the requests to every version; NAME.encoded is listed only if it was asked."""
+    """Show counts and times of requests to every version; NAME.encoded is listed only if it had requests."""
     with parts().database.reading() as session:
         found = every_version(session, project_id())
     shown = []
@@ -144,7 +144,7 @@ def statistics() -> Response:
 
 @operations.declare("GET", "/v2/models/<name>/stats", answers=STATISTICS, **READ)
 def model_statistics(name: str) -> Response:
-    """Count the requests to each version of a model."""
+    """Show counts and times of requests to each version of a model."""
     base = parts().addresses.base(project_id(), name)
     with parts().database.reading() as session:
         found = every_version(session, project_id(), base)
@@ -155,7 +155,7 @@ def model_statistics(name: str) -> Response:
 
 @operations.declare("GET", "/v2/models/<name>/versions/<version>/stats", answers=STATISTICS, **READ)
 def version_statistics(name: str, version: str) -> Response:
-    """Count the requests to a version."""
+    """Show counts and times of requests to a version."""
     found, encoded = parts().addresses.find(project_id(), name, version)[1:]
     return answer({"model_stats": [_statistics(found.name or name, found.version or 0, encoded=encoded)]})
 

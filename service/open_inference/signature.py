@@ -10,15 +10,16 @@ from worker.networks.outputs import Outputs
 from worker.networks.predictor import Predictor
 
 ROWS = "rows"
-"The only input of a model whose features are all numbers. Such a model also takes one input for each feature."
+"The only input of a model whose features are all numbers. Such a model also accepts one input for each feature."
 ENCODED_ROWS = "encoded"
 PREDICTIONS, PROBABILITIES, SPREAD = "predictions", "probabilities", "spread"
 
 
 class TensorDescription(NamedTuple):
-    """An input or output as the metadata show it.
+    """An input or output as the model's metadata show it.
 
-    width: how many values a row has; None for a tensor of one dimension. labels: the names of its columns.
+    width: how many values a row has; None for a tensor of one dimension.
+    labels: the names of its columns.
     """
 
     name: str
@@ -37,7 +38,7 @@ def all_numbers(encoders: Encoders) -> bool:
 
 
 def describe_inputs(predictor: Predictor, *, encoded: bool) -> list[TensorDescription]:
-    """Return the inputs that a request should have. encoded: those of NAME.encoded."""
+    """Return the inputs that a request should have. encoded: whether to return those of NAME.encoded."""
     encoders = predictor.encoders
     if encoded:
         return [TensorDescription(ENCODED_ROWS, datatype_of(predictor.parameters.flat), encoders.width)]
@@ -86,7 +87,7 @@ def output_tensor(outputs: Outputs, name: str) -> Tensor:
 def highest_as_texts(tensor: Tensor, labels: tuple[str, ...], k: int) -> Tensor:
     """Return the k highest of each row as texts `value:index:label`, (rows, k): the classification extension.
 
-    Of equal values the first comes first. A value is the shortest text that reads back as the same number.
+    Equal values are in order of their columns. A value is the shortest text that reads back as the same number.
     Source: triton-inference-server/server, docs/protocol/extension_classification.md.
     """
     highest = np.argsort(-tensor, axis=1, kind="stable")[:, :k]

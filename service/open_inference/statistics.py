@@ -1,4 +1,4 @@
-"""How often and how long each model has served tensors in this process since it started."""
+"""Statistics of the Open Inference Protocol: how often and how long this process has served each model."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ PHASES = ("success", "fail", "queue", "compute_input", "compute_infer", "compute
 
 
 class CountedModel(NamedTuple):
-    """What is counted together. encoded: requests to NAME.encoded are counted by themselves."""
+    """A version whose requests are counted. encoded: requests to NAME.encoded are counted separately."""
 
     project_id: str
     name: str
@@ -24,7 +24,8 @@ class Figures:
     """Counts and times of one model.
 
     last_ms: the time of the last request in milliseconds since 1970, 0 before the first.
-    rows: those of requests that succeeded. counts, nanoseconds: by phase.
+    rows: the rows of requests that succeeded.
+    counts, nanoseconds: by phase.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Figures:
 
 
 class Statistics:
-    """Figures by model and version, in memory: each API process counts for itself. Safe in many threads."""
+    """Figures by model and version, in memory: each API process counts separately. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

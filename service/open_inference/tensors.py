@@ -44,7 +44,7 @@ LENGTH = struct.Struct("<I")
 
 
 class TensorError(Exception):
-    """Data do not fit the datatype and shape that came with them. Its text is one sentence for the client."""
+    """Data do not fit the datatype and shape that came with them. The message is one sentence for the client."""
 
 
 def datatype_of(tensor: Tensor) -> str:
@@ -52,9 +52,9 @@ def datatype_of(tensor: Tensor) -> str:
 
 
 def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Tensor:
-    """Return a tensor of raw bytes: little-endian, row-major, unpadded. Raises TensorError.
+    """Return the tensor in raw bytes: little-endian, row-major, unpadded. Raises TensorError.
 
-    It shares their memory, unless they are not aligned.
+    The tensor shares memory with the bytes if they are aligned.
     """
     if datatype == BYTES:
         return _array_of_bytes(_split(raw, prod(shape)), shape)
@@ -71,7 +71,7 @@ def from_raw(raw: memoryview, datatype: str, shape: Sequence[int]) -> Tensor:
 
 
 def _split(raw: memoryview, count: int) -> list[bytes]:
-    """Return the elements, each of which comes after its length in 4 bytes."""
+    """Return the elements of a BYTES tensor. Each is preceded by its length, in 4 bytes."""
     elements, place = [], 0
     while place < len(raw):
         start = place + LENGTH.size
@@ -91,14 +91,14 @@ def _split(raw: memoryview, count: int) -> list[bytes]:
 
 
 def from_json(data: Any, datatype: str, shape: Sequence[int]) -> Tensor:
-    """Return a tensor of flat or nested lists. null is a missing cell: NaN, or no bytes. Raises TensorError."""
+    """Return the tensor in flat or nested lists. null is a missing cell: NaN, or no bytes. Raises TensorError."""
     if datatype == "FP16":
         raise TensorError("FP16 has no form in JSON; send it as binary data")
     cells, dtype = _flat(data, shape), DTYPES[datatype]
     allowed = CELLS[dtype.kind]
     if not allowed.issuperset(map(type, cells)):
         wrong = next(n for n, cell in enumerate(cells) if type(cell) not in allowed)
-        raise TensorError(f"element {wrong} is no {datatype}")
+        raise TensorError(f"element {wrong} is not {datatype}")
     if datatype == BYTES:
         return _array_of_bytes([_encoded(cell, n) for n, cell in enumerate(cells)], shape)
     try:
@@ -113,7 +113,7 @@ def from_json(data: Any, datatype: str, shape: Sequence[int]) -> Tensor:
 
 
 def _flat(data: Any, shape: Sequence[int]) -> list[Any]:
-    """Return the cells row by row. Nested lists must be nested as the shape says."""
+    """Return the cells row by row. Nested lists must have the nesting of the shape."""
     if not isinstance(data, list):
         raise TensorError("data should be a list")
     cells = data

@@ -1,1 +1,1 @@
-"""Predictions by any route: the request's body -> rows, the cache of predictors, the network's outputs -> an answer."""
+"""Predictions: from a request's body to rows, the cache of predictors, and from a network's outputs to an answer."""

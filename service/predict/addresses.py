@@ -1,4 +1,4 @@
-"""The predictor that a name and a version in another protocol's address mean, and whether it takes encoded rows."""
+"""Finds the predictor that an address of another protocol names, and whether it takes encoded rows."""
 
 import re
 import threading
@@ -14,7 +14,12 @@ NUMBER = re.compile(r"^[1-9][0-9]{0,9}$")
 
 
 class AddressedModel(NamedTuple):
-    """What an address means. name: as the client wrote it, which the answer repeats. encoded: it ended in .encoded."""
+    """The model that an address names.
+
+    name: the name as the client wrote it, which the answer repeats.
+    found: the model's predictor.
+    encoded: whether the client sends encoded rows, because the name ends in .encoded.
+    """
 
     name: str
     found: NamedPredictor
@@ -22,12 +27,12 @@ class AddressedModel(NamedTuple):
 
 
 class Addresses:
-    """NAME is a model. NAME.encoded is the same without its encoders, unless a model has exactly that name."""
+    """Finds models by name. NAME.encoded is the model NAME without its encoders, unless a model has that very name."""
 
     def __init__(self, predictors: Predictors) -> None:
         self._predictors = predictors
         self._lock = threading.Lock()
-        # every request to NAME.encoded asks first whether a model has that name; this remembers that none does
+        # every request to NAME.encoded checks first whether a model has that name; this remembers that none has
         self._no_models: TTLCache[tuple[str, str], bool] = TTLCache(10_000, FINISHED_SECONDS)
 
     def find(self, project_id: str, name: str, version: str | None) -> AddressedModel:

@@ -1,4 +1,4 @@
-"""The network's outputs -> an answer of the media type that the client accepts."""
+"""The network's outputs -> an answer in a media type that the client accepts."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ WARNINGS = "Prediction-Warnings"
 
 
 def accepted_media_type() -> str:
-    """Return the media type that Accept asks for; where it leaves the choice, that of the body."""
+    """Return the media type that Accept asks for; if it leaves a choice, that of the request's body."""
     own = request.mimetype
     if request.environ.get("HTTP_ACCEPT", "*/*") == "*/*":
         return own
@@ -62,7 +62,7 @@ def _json_document(found: NamedPredictor, outputs: Outputs, options: PredictionO
 
 
 def _top(outputs: Outputs, k: int, *, probabilities: bool) -> list[list[dict[str, Any]]]:
-    """Return the k most probable classes of each row, with their probabilities if these are wanted."""
+    """Return the k most probable classes of each row, with their probabilities if asked for."""
     called, probable = outputs.top(k)
     if not probabilities:
         return [[{"class": name} for name in row] for row in called]

@@ -1,4 +1,4 @@
-"""The predictors of published weights, each built once and cached while there is room."""
+"""The cache of predictors: each is built once from published weights, and kept while there is room."""
 
 import threading
 from typing import NamedTuple
@@ -14,15 +14,15 @@ from worker.records.versions import Version, find_version
 from worker.records.weights import find_weights_id
 
 FINISHED_SECONDS = 1.0
-"""How long a name may be answered from memory.
+"""How long a lookup of a name may be remembered.
 
-The weights of a finished job and of a version never change. This bounds how long deleted ones still answer, and how
-long this process answers with the old version after another process has moved an alias.
+The weights of a finished job and of a version never change. This limits how long deleted weights still predict, and how
+long this process uses the old version after another process has moved an alias.
 """
 
 
 class ModelName(NamedTuple):
-    """What a client asks for. version, alias: at most one of them; with neither the newest version is meant."""
+    """The name of a model's version. version, alias: at most one of them; without either, it is the newest version."""
 
     project_id: str
     name: str
@@ -31,7 +31,11 @@ class ModelName(NamedTuple):
 
 
 class NamedPredictor(NamedTuple):
-    """A predictor and its names. name, version: None for a job's; job_id: None for imported weights."""
+    """A predictor and its origin.
+
+    name, version: those of the model; None if the client named a job.
+    job_id: the job that made the weights; None if they were imported.
+    """
 
     predictor: Predictor
     name: str | None
@@ -41,7 +45,7 @@ class NamedPredictor(NamedTuple):
 
 
 class Predictors:
-    """A cache by weights id. That is safe, since weights never change once published. Evicts by size."""
+    """A cache of predictors by weights id, limited by size. It is never stale, since published weights never change."""
 
     def __init__(self, database: Database, *, bytes_limit: int) -> None:
         self._database = database
@@ -52,9 +56,9 @@ class Predictors:
         self._moves = 0
 
     def of_job(self, project_id: str, job_id: str) -> NamedPredictor:
-        """Return the predictor of the final weights or, while the job trains, of its newest snapshot.
+        """Return the predictor of the job's final weights or, if it has none, of its newest snapshot.
 
-        Raises NotFoundError, or StateError(not_ready) if there are no weights yet.
+        Raises NotFoundError, or StateError(not_ready) if the job has no weights yet.
         """
         with self._lock:
             weights_id = self._finished.get((project_id, job_id))
@@ -73,7 +77,7 @@ class Predictors:
         """Return the predictor of a model's newest version, or of the one with this number or alias.
 
         A name in use is looked up in the database once in FINISHED_SECONDS, so a change by another process is seen
-        that late. A change by this process is seen at once. Raises NotFoundError.
+        after at most that time. A change by this process is seen at once. Raises NotFoundError.
         """
         wanted = ModelName(project_id, name, version, alias)
         with self._lock:
@@ -82,20 +86,20 @@ class Predictors:
             with self._database.reading() as session:
                 found = find_version(session, project_id, name, version=version, alias=alias)
             with self._lock:
-                # if something moved since the lookup, what it found may be out of date
+                # if a name moved since the lookup, its result may be out of date
                 if moves == self._moves:
                     self._named[wanted] = found
         return NamedPredictor(self.of_weights(found.weights_id), *found[:2], found.job_id, found.weights_id)
 
     def names_moved(self) -> None:
-        """Look every name up again, because this process changed or deleted a version, an alias or a job."""
+        """Forget all lookups of names. Call this when this process has changed or deleted a version, alias or job."""
         with self._lock:
             self._moves += 1
             self._named.clear()
             self._finished.clear()
 
     def of_weights(self, weights_id: str) -> Predictor:
-        """Return the predictor of weights that exist."""
+        """Return the predictor of these weights, which must exist."""
         with self._lock:
             known = self._built.get(weights_id)
         if known is not None:
@@ -109,7 +113,7 @@ class Predictors:
 
 
 def size_of(predictor: Predictor) -> int:
-    """Return roughly how many bytes its arrays and the Python objects of its encoders take."""
+    """Return roughly how many bytes a predictor's arrays and the Python objects of its encoders take."""
     features = predictor.encoders.features
     categories = sum(len(code.categories) for code in features if isinstance(code, CategoricalCode))
     return predictor.nbytes + 4096 + 2048 * len(features) + 100 * categories

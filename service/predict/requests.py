@@ -1,4 +1,4 @@
-"""A request to predict -> rows as the network takes them, whatever the media type of its body."""
+"""Reads a request to predict, in any media type, and encodes its rows for the network."""
 
 from typing import Any, NamedTuple
 
@@ -21,9 +21,9 @@ ROW_TYPES = {dict, list}
 
 
 class JsonBody(NamedTuple):
-    """A body in JSON: rows, columns, or a dataset that `others` names.
+    """A JSON body: rows, columns, or a dataset.
 
-    others: the members besides rows and columns; None if the body has rows and nothing else.
+    others: the members besides rows and columns, such as `dataset`; None if the body has only rows.
     """
 
     rows: list[Any] | None
@@ -34,14 +34,14 @@ class JsonBody(NamedTuple):
 def read_json_body() -> JsonBody | None:
     """Return the body if it is JSON; None for another media type. Raises Problem.
 
-    The fast parser keeps the last of two members of one name. Cells are checked when they are encoded.
+    If two members have the same name, the fast parser keeps the last. Cells are checked when they are encoded.
     """
     if request.mimetype != JSON_TYPE:
         return None
     try:
         document = orjson.loads(request.get_data())
     except orjson.JSONDecodeError:
-        # the slow parser reads a number that is only too large, and reports the place where a body is not JSON
+        # the slow parser can read very large numbers, and reports where a body is not JSON
         document = read_json()
         check_surrogates(request.get_data(), document)
     members: dict[str, Any] = document if isinstance(document, dict) else {}
@@ -50,7 +50,7 @@ def read_json_body() -> JsonBody | None:
     if rows is not None and len(members) == 1:
         return JsonBody(rows, None, None)
     columns = columns if isinstance(columns, dict) and {list}.issuperset(map(type, columns.values())) else None
-    # rows and columns that have the right types need not be validated again cell by cell
+    # rows and columns with the right types need not be validated again cell by cell
     checked: dict[str, Any] = {} if rows is None else {"rows": []}
     checked |= {} if columns is None else {"columns": {}}
     others = validate(schemas.PredictRequest, members | checked if checked else document)
@@ -58,7 +58,7 @@ def read_json_body() -> JsonBody | None:
 
 
 def read_rows(predictor: Predictor, body: JsonBody | None) -> Encoded:
-    """Return the encoded rows of the request. body: its JSON, None for another media type.
+    """Return the encoded rows of the request. body: its JSON body; None if it has another media type.
 
     Raises DataError for values that the model can't take, and Problem for a body that can't be read.
     """
@@ -71,7 +71,7 @@ def read_rows(predictor: Predictor, body: JsonBody | None) -> Encoded:
 
 
 def check_row_count(rows: int) -> None:
-    """Raise a 413 Problem for more rows than one request may have."""
+    """Raise a 413 Problem if there are more rows than one request may have."""
     limit = parts().settings.predict_rows_limit
     if rows > limit:
         raise Problem(413, f"{rows} rows at once; the limit is {limit}")

@@ -1,4 +1,4 @@
-"""Predictions by a job's or a model's network, and a job's weights as a file."""
+"""Routes that predict with a job's or a model's network, and that return a job's weights as a file."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ PREDICT: dict[str, Any] = {
     "documented_body": schemas.PredictRequest,
     "headers": {"Idempotency-Key": "For a dataset: a repeat with the same key and body creates nothing new."},
 }
-"What the routes that predict have in common."
+"The part of the declaration that the routes which predict share."
 PREDICTED = Answer(
     "One prediction for each row, in the media type that Accept names, or else in that of the body.",
     schemas.Predictions,
@@ -43,7 +43,7 @@ BY_MODEL = {200: PREDICTED, 202: ACCEPTED, 404: NO_VERSION, 422: INVALID}
 
 @operations.declare("POST", "/v1/jobs/<job_id>/predict", answers=BY_JOB, **PREDICT)
 def predict(job_id: str, query: schemas.PredictQuery) -> Response:
-    """Predict rows with a job's final weights or, while it trains, with its newest snapshot."""
+    """Predict rows with a job's final weights or, if it has none yet, with its newest snapshot."""
     return _predict(parts().predictors.of_job(project_id(), job_id), query)
 
 
@@ -78,7 +78,7 @@ def _predict(found: NamedPredictor, query: schemas.PredictQuery) -> Response:
     except SpecError as error:
         in_query = error.pointer == "/top_k" and (others is None or others.top_k is None)
         place = {"parameter": "top_k"} if in_query else {"pointer": error.pointer}
-        raise Problem(422, "that does not fit this model", errors=[place | {"detail": error.detail}]) from error
+        raise Problem(422, "the request does not fit this model", errors=[place | {"detail": error.detail}]) from error
 
 
 @operations.declare(

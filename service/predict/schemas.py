@@ -1,4 +1,4 @@
-"""The documents of predictions: what a request may say, and what `answers.py` answers."""
+"""The schemas of predictions: what a request may contain, and what `answers.py` returns."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -17,7 +17,7 @@ TableToPredict = Annotated[StoredDataset | BuiltinDataset | GeneratedDataset, Fi
 
 
 class PredictQuery(Query):
-    """The same options as in a JSON body, whose own take precedence."""
+    """The same options as in a JSON body. Those of the body take precedence."""
 
     top_k: Annotated[int, Field(ge=1, le=TOP_LIMIT)] | None = None
     probabilities: bool = True
@@ -40,9 +40,9 @@ class PredictRequest(BaseModel):
     columns: dict[str, list[Any]] | None = None
     dataset: TableToPredict | None = None
     top_k: Annotated[Integer, Field(ge=1, le=TOP_LIMIT)] | None = None
-    "For classes or labels: only this many of each row, the most probable first, instead of every probability."
+    "For classes or labels: return only this many for each row, the most probable first, not every probability."
     probabilities: Boolean | None = None
-    "For classes or labels: whether to answer their probabilities too; null: what the query says, or true."
+    "For classes or labels: whether to return their probabilities too; null: what the query says, or true."
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -52,7 +52,7 @@ class PredictRequest(BaseModel):
         return self
 
     def options(self, otherwise: PredictionOptions) -> PredictionOptions:
-        """Return the options. otherwise: those of the query, which apply where the body sets none."""
+        """Return the options. otherwise: those of the query, which apply if the body sets none."""
         return PredictionOptions(
             top_k=otherwise.top_k if self.top_k is None else self.top_k,
             probabilities=otherwise.probabilities if self.probabilities is None else self.probabilities,
@@ -113,7 +113,7 @@ class TablePrediction(Shown):
     dataset: TableToPredict
     options: PredictionOptions
     rows: int | None
-    "In the result; null until it exists."
+    "The number of rows in the result; null until it exists."
     bytes: int | None
     "The size of the result as an Arrow stream; null until it exists."
     attempt: int

@@ -1,4 +1,4 @@
-"""Predictions of whole tables: accept one, list and show them, fetch a result, delete one."""
+"""Routes for predictions of whole tables: list and show them, download a result, and delete one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -83,7 +83,7 @@ def show(prediction_id: str) -> Response:
     },
 )
 def result(prediction_id: str) -> Response:
-    """Fetch what was predicted: as CSV, as an Arrow stream, or as lines of JSON."""
+    """Download the predictions as CSV, as an Arrow stream, or as lines of JSON."""
     row = _found(prediction_id)
     if row.storage_key is None:
         code = "failed" if row.status == "failed" else "not_ready"
@@ -130,7 +130,7 @@ def _json_lines(content: bytes) -> Iterator[bytes]:
     answers={204: gone("Deleted, with its result."), 404: NO_PREDICTION},
 )
 def remove(prediction_id: str) -> Response:
-    """Delete a prediction and its result; one that waits or runs is abandoned."""
+    """Delete a prediction and its result; one that is queued or running is abandoned."""
     key = parts().database.write(lambda session: delete_prediction(session, project_id(), prediction_id))
     if key is not None:
         parts().storage.delete(key)

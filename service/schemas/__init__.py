@@ -1,1 +1,1 @@
-"""Requests and answers, one file for each resource: they validate requests and make the OpenAPI document."""
+"""The schemas of requests and answers, one file for each resource. Requests are validated with them."""

@@ -1,4 +1,4 @@
-"""The requests and answers of the chain rule."""
+"""The schemas of the chain rule's request and answer."""
 
 from typing import Annotated, Any, Literal
 
@@ -76,14 +76,14 @@ class Moment(Shown):
     "`checkpoint` is the state from which an unfinished job would resume."
     epoch: int
     step: int
-    "How many batches of the next epoch were done."
+    "How many steps of the next epoch were taken."
 
 
 class LayerActivity(Shown):
-    """What one layer made of the row, and the derivatives of the loss: one number for each unit.
+    """One layer's values for the row, and the derivatives of the loss: one number for each unit.
 
-    z is the weighted sum, a = f(z) the activation; grad_a is dL/da and grad_z = dL/dz = dL/da x da/dz. A layer without
-    a weighted sum (dropout, embedding, residual) has z = a. layers: the layers within a residual block.
+    z is the weighted sum and a = f(z) the activation. grad_a is dL/da, and grad_z = dL/dz = dL/da x da/dz. A layer
+    without a weighted sum (dropout, embedding, residual) has z = a. layers: the layers within a residual block.
     """
 
     type: str
@@ -96,7 +96,7 @@ class LayerActivity(Shown):
 
 
 class OutputShown(Shown):
-    """Where back-propagation starts, one number for each output: dL/da x da/dz in full, and dL/dz as in training.
+    """The start of back-propagation, one number for each output: dL/da x da/dz in full, and dL/dz as in training.
 
     For softmax with cross-entropy, dL/da_k = -y_k / a_k and da_k/dz_j = a_k (delta_kj - a_j), whose products over k sum
     to a_j - y_j (Bishop 2006, equation 4.109). Sigmoid with binary cross-entropy, and e^z with Poisson's loss, also
@@ -131,7 +131,7 @@ class RowShare(Shown):
 
 
 class Penalty(Shown):
-    """What the penalties add to dL/dw: l2 w + l1 sign(w) for weights and points of embeddings, 0 for biases."""
+    """What the penalties add to dL/dw: l2 w + l1 sign(w) for weights and embeddings, 0 for biases."""
 
     l1: float
     l2: float
@@ -148,15 +148,15 @@ class UpdateLine(Shown):
 
 class UpdateState(Shown):
     of: Literal["zero", "checkpoint"]
-    "Whether the moments are zero, as before a first step, or those of the stored checkpoint."
+    "Whether the optimizer's state is zero, as before a first step, or that of the stored checkpoint."
     steps: int
-    "How many steps the optimizer had made before."
+    "How many steps the optimizer had taken before."
 
 
 class Update(Shown):
-    """The step that the job's own optimizer would make of this gradient, line by line; the last line is the new value.
+    """The step that the job's own optimizer would take, line by line. The last line is the new value.
 
-    The lines are those of the papers: sgd w - eta g (Robbins and Monro 1951); momentum (Sutskever et al. 2013);
+    The lines are the formulas of the papers: sgd w - eta g (Robbins and Monro 1951); momentum (Sutskever et al. 2013);
     adagrad (Duchi et al. 2011); rmsprop (Tieleman and Hinton 2012); adam (Kingma and Ba 2015, algorithm 1); adamw
     (Loshchilov and Hutter 2019); nadam (Dozat 2016); lion (Chen et al. 2023).
     """
@@ -174,8 +174,8 @@ class Update(Shown):
 class WeightShown(Shown):
     """dL/dw_ij = dL/da_j x da_j/dz_j x dz_j/dw_ij (Rumelhart, Hinton and Williams 1986), in float64.
 
-    dL_da and da_dz are vectors over k, and dL_dz = sum_k dL_da_k x da_dz_k, if the unit's z moves several activations:
-    behind a softmax, or through a normalisation that follows a dense layer with activation `identity`. `a_of` is the
+    dL_da and da_dz are vectors over k, and dL_dz = sum_k dL_da_k x da_dz_k, if the unit's z affects several
+    activations: in a softmax, or through a layer_norm after a dense layer with activation `identity`. `a_of` is the
     layer whose activations these are. dz_dw is x_i for a weight, 1 for a bias or shift, the normalised n_j for a scale,
     and 1 or 0 for an embedding. gradient = dL_dz x dz_dw; for a batch, the mean of the rows' products.
 
@@ -216,7 +216,7 @@ class WeightShown(Shown):
     right: float | None
     penalty: Penalty
     total_gradient: float
-    "Gradient plus penalty, which the optimizer gets."
+    "The gradient with the penalties, which the optimizer gets."
     update: Update
 
 

@@ -1,4 +1,4 @@
-"""What the requests and answers of all resources share."""
+"""Schemas that the requests and answers of all resources share."""
 
 from typing import Annotated, Any
 
@@ -18,9 +18,11 @@ class Shown(BaseModel):
 
 
 class Fault(Shown):
-    """What is wrong, and where.
+    """A fault and its place.
 
-    pointer: a JSON Pointer into the body. parameter: of the query. row, column: in a table.
+    pointer: a JSON Pointer into the body.
+    parameter: the name of a parameter.
+    row, column: the place in a table.
     """
 
     detail: str

@@ -1,4 +1,4 @@
-"""Requests and answers of uploaded tables."""
+"""The schemas of requests and answers about uploaded tables."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -26,7 +26,7 @@ class Column(Shown):
     mean: float | None
     distinct: int
     categories: list[str] | None
-    "The distinct values, if there are few."
+    "The distinct values; null if there are too many, or if the column has fractions."
 
 
 class Dataset(Shown):

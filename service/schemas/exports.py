@@ -1,4 +1,4 @@
-"""Exports of trained networks on the wire."""
+"""The schemas of requests that export a trained network."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Imports of trained networks on the wire."""
+"""The schema of the request that imports a trained network."""
 
 from typing import Annotated, Literal
 

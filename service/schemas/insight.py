@@ -1,4 +1,4 @@
-"""The answers about certificates, histograms and kept steps."""
+"""The schemas of certificates, histograms and kept steps."""
 
 from typing import Annotated, Literal
 
@@ -10,15 +10,17 @@ from worker.specs.base import CheckpointName
 
 
 class LayerCertificate(Shown):
-    """gradient: dL/dw . d by back-propagation, d a random direction of length 1 in all trained numbers of the layer.
+    """The check of one layer: its derivative along a random direction d, of length 1, in all its trained numbers.
 
-    finite_difference: the derivative of L(w + t d) at t = 0, (L(h) - L(-h)) / 2h, refined by h/2. uncertainty: how far
-    truncation and round-off may put it off. `kink`: the weights are at a kink of the loss, which has no derivative.
+    gradient: dL/dw . d by back-propagation.
+    finite_difference: the derivative of L(w + t d) at t = 0, (L(h) - L(-h)) / 2h, refined by h/2.
+    uncertainty: the estimated error of finite_difference, from truncation and round-off.
+    verdict: `kink` means that the weights are at a kink of the loss, where it has no derivative.
     """
 
     layer: int
     numbers: int
-    "How many weights, biases and the like the direction moves."
+    "How many trained numbers, such as weights and biases, the layer has."
     gradient: float
     finite_difference: float
     relative_error: float
@@ -39,7 +41,7 @@ class Certificate(Shown):
     reason: str | None
     rows: int
     loss: float | None
-    "The mean loss of these rows, each by its weight."
+    "The weighted mean loss of these rows."
     layers: list[LayerCertificate]
 
 

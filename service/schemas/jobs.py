@@ -1,4 +1,4 @@
-"""Jobs, curves and evaluations on the wire."""
+"""The schemas of requests and answers about jobs, curves and evaluations."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -112,7 +112,7 @@ class JobBrief(Shown):
     queue_position: int | None
     error: JobError | None
     hints: list[Hint] | None
-    "Remarks on the curve in words, when the job has ended."
+    "Hints about the curve, in words; null until the job has ended."
     model: ModelOfJob | None
     "The newest version that serves its final weights."
     retry_of: str | None
@@ -170,7 +170,7 @@ class LayerFigures(Shown):
     gradient_norm: float | None
     "The norm at the epoch's last step, before clipping."
     update_norm: float | None
-    "The norm of the change that this step made."
+    "The norm of the change of the weights in that step."
     dead_units: float | None
     "How many units give the same value for every row; for an ensemble, the mean over its members."
 

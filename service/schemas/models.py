@@ -1,4 +1,4 @@
-"""Requests and answers of models, their versions and aliases."""
+"""The schemas of requests and answers about models, their versions and aliases."""
 
 from datetime import datetime
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Answers about the system itself."""
+"""The schemas of answers about the system itself."""
 
 from datetime import datetime
 from typing import Any, Literal

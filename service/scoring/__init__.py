@@ -1,1 +1,1 @@
-"""MLflow's scoring protocol: its routes, its documents and its errors. It may import `service.predict`."""
+"""MLflow's scoring protocol: its routes, schemas and errors. It may import `service.predict`."""

@@ -45,9 +45,9 @@ def _check_present(names: Sequence[str], present: Mapping[Any, Any] | set[str], 
 
 
 def _cells(row: Any, width: int, n: int) -> list[Any]:
-    """Return the cells of row n, of which there must be `width`."""
+    """Return the cells of row n. Raises DataError unless there are `width` of them."""
     if not isinstance(row, list):
-        # a list of single values is a column
+        # a list of single values is one column
         row = [row]
     if len(row) != width:
         raise DataError(f"expected {width} cells, got {len(row)}", row=n)
@@ -60,7 +60,7 @@ def _cell(cell: Any) -> Any:
 
 
 def _read_records(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Rows:
-    """Return the rows of a table that has the columns of all its records together."""
+    """Return the rows of a table whose columns are those of all its records together."""
     if records:
         _check_present(names, set().union(*records))
     return [[_cell(record.get(name)) for name in names] for record in records]
@@ -88,5 +88,5 @@ def _read_instances(instances: Sequence[Any], names: Sequence[str]) -> Rows:
 
 
 def _single(cell: Any) -> Any:
-    """Return the cell, also out of a list of one: a tensor's column is often of shape (rows, 1)."""
+    """Return the cell, which may be in a list of one: a tensor's column often has the shape (rows, 1)."""
     return _cell(cell[0] if isinstance(cell, list) and len(cell) == 1 else cell)

@@ -1,4 +1,4 @@
-"""MLflow's scoring server, one for each model: ping, health, version, invocations.
+"""Routes of MLflow's scoring server, for each model: ping, health, version, invocations.
 
 Source: mlflow/mlflow, mlflow/pyfunc/scoring_server/__init__.py.
 """
@@ -53,13 +53,13 @@ ERROR_CODES = {
 
 @operations.declare("GET", "/models/<name>/ping", **PING)
 def ping(name: str) -> Response:
-    """Say whether a model's newest version can be asked."""
+    """Say whether a model's newest version is ready."""
     return _ping(name, None)
 
 
 @operations.declare("GET", "/models/<name>/versions/<version>/ping", **PING)
 def ping_version(name: str, version: str) -> Response:
-    """Say whether a version can be asked."""
+    """Say whether a version is ready."""
     return _ping(name, version)
 
 
@@ -99,13 +99,13 @@ def _version(name: str, version: str | None) -> Response:
 
 @operations.declare("POST", "/models/<name>/invocations", **INVOKE)
 def invocations(name: str) -> Response:
-    """Predict with a model's newest version, as MLflow's clients ask."""
+    """Predict with a model's newest version, in MLflow's protocol."""
     return _invoke(name, None)
 
 
 @operations.declare("POST", "/models/<name>/versions/<version>/invocations", **INVOKE)
 def invocations_by_version(name: str, version: str) -> Response:
-    """Predict with a version, by its number or an alias, as MLflow's clients ask."""
+    """Predict with a version, by its number or an alias, in MLflow's protocol."""
     return _invoke(name, version)
 
 
@@ -153,7 +153,7 @@ def _predict_csv(predictor: Predictor) -> Prediction:
 
 
 def write_error(problem: Problem) -> Response:
-    """Return an error as MLflow writes it. A wrong media type is refused as plain text."""
+    """Return an error in MLflow's form. A wrong media type is refused in plain text."""
     if problem.status == 415:
         return problem.foreign_response(problem.detail.encode(), "text/plain; charset=utf-8")
     code = ERROR_CODES.get(problem.status, "BAD_REQUEST" if problem.status < 500 else "INTERNAL_ERROR")

@@ -10,7 +10,7 @@ from service.schemas.common import Shown
 class Split(BaseModel):
     """A table as pandas writes it with orient="split".
 
-    columns: names. If absent, or 0, 1, ...: the columns have the order of the features.
+    columns: their names. If they are absent, or 0, 1, ..., the columns are in the order of the features.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -21,7 +21,7 @@ class Split(BaseModel):
 
 
 class ScoringRequest(BaseModel):
-    """Exactly one of the four forms."""
+    """A table of rows, in exactly one of four forms."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -30,7 +30,7 @@ class ScoringRequest(BaseModel):
     instances: list[Any] | None = None
     "For each row a list in the order of the features, or an object."
     inputs: list[Any] | dict[str, list[Any]] | None = None
-    "As instances, or by name a list for each column."
+    "The same as instances, or an object with a list for each column."
     params: dict[str, Any] | None = None
     "Accepted and ignored: no model of ours has parameters."
 

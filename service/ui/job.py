@@ -38,7 +38,7 @@ def change(job_id: str, change: Change) -> Response:
 
 
 def curve_file(job_id: str) -> Response:
-    """Return the whole curve as CSV, for a link: a browser sets its own Accept header, so a link can't ask the API."""
+    """Return the whole curve as CSV, for a link. A link can't use the API, since a browser sets the Accept header."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
         points = read_curve(session, job_id)
@@ -67,7 +67,7 @@ def _shown(job: Job, position: int | None, points: list[Point]) -> dict[str, Any
 
 
 def _curl(job: Job) -> str:
-    """Return a prediction to copy: one row of zeros. A category is null, since its values are not known here."""
+    """Return a command to copy that predicts one row of zeros. Categories are null: their values are not known here."""
     values = {feature["name"]: 0 if feature["type"] == "numeric" else None for feature in job.features}
     row = values if len(values) <= NAMED_FEATURES else list(values.values())
     body = shlex.quote(orjson.dumps({"rows": [row]}).decode())

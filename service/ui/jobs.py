@@ -1,4 +1,4 @@
-"""The list of jobs, its rows for a page that is open, and an example job for an empty list."""
+"""The list of jobs, its rows for refreshing an open page, and an example job for an empty list."""
 
 import re
 from typing import Any

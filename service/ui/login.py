@@ -1,4 +1,4 @@
-"""The way in: a key, or a link that works once; and the way out."""
+"""Logging in, by a key or by a link that works once, and logging out."""
 
 from flask import redirect, render_template, request, session, url_for
 from flask_wtf.csrf import ValidationError, validate_csrf
@@ -11,7 +11,7 @@ from worker.records.logins import use_login_token
 
 def page() -> Response:
     token = request.args.get("token")
-    # a HEAD is a program that looks at the link, not its owner; it would use it up
+    # a HEAD comes from a program that previews the link, and must not use it up
     if token is None or request.method == "HEAD":
         return redirect(url_for("ui.jobs")) if session.get(LOGGED_IN) else _form()
     if not parts().database.write(lambda records: use_login_token(records, token)):
@@ -21,10 +21,10 @@ def page() -> Response:
 
 def submit() -> Response:
     try:
-        # the access hook checks this of a session only, and there is none yet
+        # the access hook checks this for sessions only, and there is none yet
         validate_csrf(request.form.get("csrf_token"))
     except ValidationError:
-        return _form("This form was no longer good. Please send it again.", 400)
+        return _form("This form has expired. Please send it again.", 400)
     if not is_key(parts().settings, request.form.get("key", "").strip()):
         return _form("That is not the key of this server. Check for missing characters.", 401)
     return _enter()

@@ -1,4 +1,4 @@
-"""The pages' routes: each with its access policy, in one table."""
+"""The routes of the pages, in one table, each with its access policy."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -39,12 +39,12 @@ def home() -> Response:
 
 
 def missing(path: str) -> Response:  # noqa: ARG001 - Flask passes it
-    """Any other address under /ui: a page says so, not a JSON document."""
+    """Answer any other address under /ui with an error page, not with a JSON document."""
     abort(404)
 
 
 ROUTES = (
-    # the first three tell nothing: where they lead asks for a session
+    # the first three are open because they show nothing: the page that they redirect to needs a session
     Route("GET", "/", home, OPEN, "root"),
     Route("GET", "/ui", home, OPEN, "home"),
     Route("GET", "/ui/", home, OPEN, "home_slash"),
@@ -64,7 +64,7 @@ ROUTES = (
 
 
 def register(app: Flask) -> dict[str, str]:
-    """Add the pages; their policies by endpoint."""
+    """Add the pages to the app, and return their policies by endpoint."""
     ui = Blueprint("ui", __name__, template_folder="templates")
     for route in ROUTES:
         ui.add_url_rule(route.path, route.name, route.view, methods=[route.method])

@@ -1,4 +1,4 @@
-"""Figures as people read them. static/format.js writes them the same way, so that a live figure keeps its look."""
+"""Formats figures for people to read. static/format.js does the same, so that live figures do not change their look."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ CURVE_LABELS: dict[str, str | None] = {
     "gradient_norm": None,
     "seconds": None,
 }
-"The label of each figure of a curve in the page's table; None: the table leaves it out."
+"The label of each figure of a curve in the page's table; None if the table leaves it out."
 TABLE_COLUMNS = {name: label for name, label in CURVE_LABELS.items() if label is not None}
 
 FILTERS = ("number", "count", "percent", "duration", "instant", "metric_name", "capital")
@@ -41,7 +41,7 @@ def count(value: int | None) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Round down: only the whole is 100 %."""
+    """Write a percentage, rounded down, so that only the whole is 100 %."""
     return f"{int(fraction * 100)} %"
 
 
@@ -68,7 +68,7 @@ def metric_name(name: str) -> str:
 
 
 def capital(text: str) -> str:
-    """Make the first letter a capital. Jinja's own filter also lowers the others, as in R²."""
+    """Make the first letter a capital. Jinja's own filter also makes the others lower case, as in R²."""
     return text[:1].upper() + text[1:]
 
 
@@ -89,9 +89,10 @@ def headline_metric(latest: dict[str, Any] | None) -> tuple[str, float | None] |
 
 
 def curve_summary(points: Sequence[Point], best: dict[str, Any] | None) -> str:
-    """Return what the loss chart shows, in one sentence.
+    """Return one sentence that says what the loss chart shows.
 
-    points: the curve in order; its first and last epoch are enough. best: the job's best epoch by its monitored figure.
+    points: the curve in order; its first and last epoch are enough.
+    best: the summary of the job's best epoch.
     """
     if not points:
         return "No epoch has ended."

@@ -1,1 +1,1 @@
-"""One command, everything: the broker, the API and the workers of one machine, started and stopped in order."""
+"""The one-machine mode: one command that starts and stops the broker, the API and the worker in order."""

@@ -1,4 +1,4 @@
-"""A real Valkey server for one machine, on a unix socket that only its owner may open."""
+"""The broker of the one-machine mode: a Valkey server on a unix socket that only its owner may open."""
 
 import shutil
 import time
@@ -30,7 +30,7 @@ def server_binary() -> str:
 
 
 def server_command(folder: Path, socket: Path) -> list[str]:
-    """Return the command of a server without a network port that has each id on disk within a second."""
+    """Return the command that starts a server without a network port. It writes messages to disk within a second."""
     folder.mkdir(mode=0o700, exist_ok=True)
     settings = {
         "port": "0",
@@ -46,7 +46,7 @@ def server_command(folder: Path, socket: Path) -> list[str]:
 
 
 def wait_until_gone(socket: Path) -> None:
-    """Wait for the end of a server whose instance was killed. Raises StartError if it does not end."""
+    """Wait until the server of an earlier instance that was killed has ended. Raises StartError if it does not end."""
     deadline = time.monotonic() + START_SECONDS
     while answers(socket):
         if time.monotonic() > deadline:

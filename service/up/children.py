@@ -1,4 +1,4 @@
-"""The processes of one machine: each in its own session, ended with the supervisor, and started again if it fails."""
+"""The supervisor's child processes. Each has its own session, ends with the supervisor, and restarts if it fails."""
 
 import ctypes
 import os
@@ -21,7 +21,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Child:
-    """One process. Its output goes to a file in the data folder's `logs`.
+    """One child process. Its output goes to a file in the data folder's `logs`.
 
     is_needed: the product can't run without it: if it ends again and again, everything stops. One that is not needed is
     started again after 0.25, 0.5, 1 ... 30 s, for as long as it takes.
@@ -111,7 +111,7 @@ class Child:
         except subprocess.TimeoutExpired:
             self._signal_session(signal.SIGKILL)
             self.process.wait()
-        # a killed parent may leave children of its own
+        # a process that was killed may leave children of its own
         self._signal_session(signal.SIGKILL)
 
     def _signal_session(self, number: signal.Signals) -> None:
@@ -123,9 +123,9 @@ class Child:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel send SIGTERM when the supervisor is gone, however it ended. Linux only.
+    """Make the kernel send SIGTERM to this process when the supervisor ends in any way. Linux only.
 
-    On other systems such a child lives on; the folder's lock keeps a second one away from its data.
+    On other systems the process keeps running after a supervisor that was killed.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The digits example, as a client runs it: submit over HTTP, watch the stream, predict."""
+"""The digits example, run as a client would: submit the job over HTTP, watch its events, predict."""
 
 import json
 import shlex
@@ -41,7 +41,7 @@ def run_example(running: Running, console: Console) -> None:
 
 
 def _watch(client: httpx2.Client, job: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Show the epochs as they arrive. Return the job as it is at its end."""
+    """Show the epochs as they arrive. Return the job as it ended."""
     columns = (
         TextColumn("epoch"),
         MofNCompleteColumn(),
@@ -80,7 +80,7 @@ def _predict(client: httpx2.Client, job: dict[str, Any], running: Running, conso
 
 
 def _curl(running: Running, address: str, body: dict[str, Any]) -> str:
-    """Return the same call as a line for a shell. It reads the key from its file, so that the key is not shown."""
+    """Return the same request as a shell command. It reads the key from a file, so that the key is not shown."""
     kept = running.settings.data_dir / "api_key"
     key = f"$(cat {shlex.quote(str(kept))})" if kept.exists() else "$GRADMILL_API_KEY"
     document = json.dumps(body, separators=(",", ":"))

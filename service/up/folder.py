@@ -31,7 +31,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "logs").mkdir(exist_ok=True)
-        # not inherited by children: a killed instance frees the folder at once
+        # children do not inherit the lock, so a killed instance frees the folder at once
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StartError(
@@ -51,7 +51,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def key_of(folder: Path) -> str:
-    """Return the folder's API key, made at first use and readable by its owner only."""
+    """Return the folder's API key. It is made at first use, in a file that only its owner can read."""
     path = folder / "api_key"
     try:
         return path.read_text().strip()
@@ -89,7 +89,7 @@ def socket_path(folder: Path) -> Path:
     path = folder.resolve() / "broker" / "valkey.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
         return path
-    # the same at each start, so that a server that an earlier instance left is found
+    # the same at each start, so that a server left by an earlier instance is found
     mark = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
     short = Path("/tmp") / f"gradmill-{os.getuid()}-{mark}"  # noqa: S108 - ours alone, or refused
     short.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What an API or a worker needs before it starts: a database of this version's schema, and a shared storage."""
+"""Checks before an API or a worker starts: a database with this version's schema, and a shared storage."""
 
 from collections.abc import Callable
 
@@ -35,10 +35,9 @@ def migrate(engine: Engine) -> str:
 def wait_until_usable(settings: Settings, stopped: Callable[[float], bool]) -> bool:
     """Wait until the database answers and has this version's schema. Return False if asked to stop meanwhile.
 
-    One line every few seconds says what is waited for: parts of an installation may start in any order. Raises
-    StartError if the schema is newer than this version, since no waiting would mend that.
-
-    stopped: waits for this many seconds, and returns whether the process was asked to stop.
+    The parts of an installation may start in any order, so a line every few seconds says what this waits for.
+    stopped: waits for the given seconds, and returns whether the process was asked to stop.
+    Raises StartError if the schema is newer than this version, since waiting would not help.
     """
     database = Database(settings.database, pool_size=1)
     try:

@@ -1,4 +1,4 @@
-"""Start the broker, migrate, start the API and the worker, keep them running, and stop them in order."""
+"""The supervisor of the one-machine mode: starts the broker, worker and API, keeps them running, and stops them."""
 
 import os
 import signal
@@ -31,7 +31,11 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Running:
-    """A product that is up. login_link: opens the dashboard, once. has_worker: its worker did not end at its start."""
+    """A running installation.
+
+    login_link: a link that opens the dashboard once.
+    has_worker: whether its worker runs; False if it ended during its start.
+    """
 
     settings: ServiceSettings
     url: str
@@ -62,7 +66,7 @@ class StopRequest:
 def run_up(
     settings: ServiceSettings, stop: StopRequest, say: Callable[[str], None], work: Callable[[Running], bool]
 ) -> None:
-    """Start everything and do `work`; if that returns True, stay up until asked to stop. Raises StartError."""
+    """Start everything and call `work`. If it returns True, keep running until asked to stop. Raises StartError."""
     with locked(settings.data_dir):
         _check_port(settings)
         own_socket = None if settings.redis_url else socket_path(settings.data_dir)
@@ -82,7 +86,7 @@ def run_up(
 
 
 def _completed(settings: ServiceSettings, own_socket: Path | None) -> ServiceSettings:
-    """Return the settings with what the one-machine mode provides: a key and a broker."""
+    """Return the settings with the key and the broker that the one-machine mode provides."""
     folder = settings.data_dir
     key = settings.api_key.get_secret_value() or key_of(folder)
     url = settings.redis_url or f"unix://{own_socket}"
@@ -98,7 +102,7 @@ def _start(
 ) -> Running | None:
     """Start the children one after the other. Return None if asked to stop meanwhile.
 
-    children: each is added as it starts, so that the caller can stop those that run when this raises StartError.
+    children: each child is added when it starts, so that the caller can stop them if this raises StartError.
     """
     logs, environment = settings.data_dir / "logs", _environment(settings)
 
@@ -130,7 +134,7 @@ def _start(
 
 
 def _stop(children: list[Child]) -> None:
-    """Stop the API and the worker together, then the broker, which the worker needs until its end."""
+    """Stop the API and the worker together, then the broker, which the worker needs until it has ended."""
     deadline = time.monotonic() + STOP_SECONDS
     first = [child for child in children if child.name != "broker"]
     for group in (first, [child for child in children if child.name == "broker"]):
@@ -217,7 +221,7 @@ def _printable_host(host: str) -> str:
 
 @contextmanager
 def exiting_in_words() -> Iterator[None]:
-    """Turn a StartError into its sentence on standard error, and exit code 1."""
+    """If a StartError is raised, print its message to standard error and exit with code 1."""
     try:
         yield
     except StartError as error:

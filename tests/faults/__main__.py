@@ -1,6 +1,6 @@
 """The long form, `make faults`: loops of faults, printed as a table. Names and a number of cycles select some.
 
-python -m tests.faults [child|worker|zombie|cancel|deploy|soak ...] [CYCLES]
+python -m tests.faults [child|worker|zombie|cancel|backup|deploy|soak ...] [CYCLES]
 """
 
 import sys
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from migrations.schema import upgrade
 from tests.benchmarks.service import postgresql
+from tests.faults.backups import backup_loop
 from tests.faults.kills import Tally
 from tests.faults.loops import cancel_loop, deploy_loop, freeze, kill_child, kill_worker, strike_loop
 from tests.faults.servers import redis_server
@@ -26,6 +27,7 @@ LOOPS: dict[str, tuple[str, int, Callable[[House, int], Tally]]] = {
     "worker": ("kill -9 of its whole worker", 300, lambda house, n: strike_loop(house, n, kill_worker)),
     "zombie": ("SIGSTOP past the lease, then SIGCONT", 200, lambda house, n: strike_loop(house, n, freeze)),
     "cancel": ("cancel of a running job", 200, cancel_loop),
+    "backup": ("backup, loss of everything, restore elsewhere", 100, backup_loop),
     "deploy": ("SIGTERM to the worker", 100, deploy_loop),
 }
 SOAK_JOBS = 20_000

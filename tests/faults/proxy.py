@@ -95,7 +95,8 @@ class Proxy:
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection by RST instead of FIN."""
     raw = writer.get_extra_info("socket")
-    if raw is not None:
+    # its client may have gone at this very moment
+    if raw is not None and raw.fileno() >= 0:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 

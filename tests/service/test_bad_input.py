@@ -27,9 +27,9 @@ def raw(text: str, **changes: Any) -> bytes:
     [
         (b"", "empty"),
         (b"{", "not JSON"),
-        (b'{"a": NaN}', "NaN is no JSON number"),
-        (b'{"a": -Infinity}', "-Infinity is no JSON number"),
-        (b'{"name": "a", "name": "b"}', "stands twice"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
+        (b'{"name": "a", "name": "b"}', "appears twice"),
         (b"[" * 100_000, "nested deeper"),
         (b'{"a":' * 50 + b"1" + b"}" * 50, "nested deeper"),
         (b'{"a": ' + b"9" * 5000 + b"}", "not JSON"),

@@ -149,6 +149,7 @@ def test_any_kept_checkpoint_can_be_asked(client: FlaskClient, succeeded: Callab
 def test_each_member_of_an_ensemble_is_a_network_of_its_own(
     client: FlaskClient, succeeded: Callable[..., str], ask: Ask
 ) -> None:
+    """A question about a member of an ensemble is answered with that member's weights."""
     job_id = succeeded(**XOR, training={"ensemble": 3})
     arrays = arrays_of(client, job_id, "final")
     for member in (0, 2):
@@ -215,12 +216,14 @@ def test_blocks_normalisations_and_embeddings_have_addresses(succeeded: Callable
 def test_a_question_that_does_not_fit_is_pointed_at(
     succeeded: Callable[..., str], ask: Ask, body: dict[str, Any], pointer: str
 ) -> None:
+    """A question that does not fit the network is refused with a pointer to its fault."""
     problem = ask(succeeded(**XOR, training={"epochs": 1}), **body)
     assert problem["http"] == 422, problem
     assert pointer in [error["pointer"] for error in problem["errors"]], problem
 
 
 def test_a_target_of_several_numbers_is_a_list_or_an_object(succeeded: Callable[..., str], ask: Ask) -> None:
+    """Several target numbers can be given as a list in order or as an object by name."""
     rows = [[float(n), float(n % 5), float(n % 3)] for n in range(30)]
     dataset = {"source": "inline", "columns": ["x", "u", "v"], "rows": rows}
     job_id = succeeded(dataset=dataset, target=["u", "v"], training={"epochs": 1})
@@ -234,6 +237,7 @@ def test_a_target_of_several_numbers_is_a_list_or_an_object(succeeded: Callable[
 
 
 def test_a_job_without_weights_is_not_ready(post: Callable[..., TestResponse], ask: Ask) -> None:
+    """A question about a job that has no weights yet gets 409, and about an unknown job 404."""
     job_id = post(**XOR).get_json()["id"]
     for checkpoint in ("final", "latest"):
         problem = ask(job_id, dataset_row=0, checkpoint=checkpoint)
@@ -255,6 +259,7 @@ def test_what_would_cost_too_much_is_refused_before_anything_is_read(
 
 
 def test_weights_of_rows_are_said_to_be_left_out(succeeded: Callable[..., str], ask: Ask) -> None:
+    """If training weighs the rows, a note says that the answer does not."""
     loss = {"type": "cross_entropy", "class_weights": {"1": 3.0}}
     job_id = succeeded(**XOR, training={"epochs": 1, "loss": loss})
     assert any("counts as 1" in note for note in ask(job_id, dataset_row=1)["notes"])

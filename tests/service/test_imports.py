@@ -151,7 +151,7 @@ def test_a_file_that_can_not_be_taken_is_refused_with_its_reason(client: FlaskCl
     content = model_of(then("Conv", "w"), {"w": W1})
     answer = client.post("/v1/models/bad/versions?format=onnx", data=content, content_type=BINARY)
     assert answer.status_code == 422
-    assert "node 1 (Conv 'second') can't be taken" in answer.get_json()["errors"][0]["detail"]
+    assert "node 1 (Conv 'second') can't be imported" in answer.get_json()["errors"][0]["detail"]
     assert client.get("/v1/models/bad").status_code == 404
     with parts.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Blob)) == 0

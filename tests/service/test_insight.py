@@ -15,6 +15,7 @@ NORMED = [{"type": "dense", "units": 6, "activation": "identity"}, {"type": "bat
 
 
 def test_a_finished_jobs_certificate_is_linked_and_shown(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """A job that has succeeded links to its certificate, which has a verdict for each layer."""
     job = client.get(f"/v1/jobs/{succeeded()}").get_json()
     found = client.get(job["links"]["certificate"]).get_json()
     assert found["verdict"] == "agrees"
@@ -24,6 +25,7 @@ def test_a_finished_jobs_certificate_is_linked_and_shown(client: FlaskClient, su
 
 
 def test_there_is_no_certificate_before_the_end(client: FlaskClient, post: Callable[..., TestResponse]) -> None:
+    """Before a job has succeeded, its certificate and histograms are not ready."""
     job_id = post().get_json()["id"]
     for name in ("certificate", "histograms"):
         answer = client.get(f"/v1/jobs/{job_id}/{name}")
@@ -94,5 +96,6 @@ def test_one_layer_of_one_checkpoint_can_be_asked(client: FlaskClient, succeeded
 def test_a_parameter_that_does_not_fit_is_named(
     client: FlaskClient, succeeded: Callable[..., str], query: str, parameter: str
 ) -> None:
+    """A query parameter that does not fit the job is named in the error."""
     answer = client.get(f"/v1/jobs/{succeeded(training={'epochs': 1})}/histograms?{query}")
     assert (answer.status_code, answer.get_json()["errors"][0]["parameter"]) == (422, parameter)

@@ -4,16 +4,19 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
+from typing import get_args, get_type_hints
 
 import pytest
-from flask import Flask
+from flask import Flask, url_for
 from flask.testing import FlaskClient
 
 from service.schemas.jobs import Curve, EpochSummary
 from service.ui.assets import FOLDER
+from service.ui.job import BUTTONS
 from service.ui.wording import CURVE_LABELS
-from worker.records.points import COLUMNS, FIGURES, SUMMARY
-from worker.records.states import STATUSES, Status
+from worker.records.points import COLUMNS, FIGURES, SUMMARY, Point
+from worker.records.states import CHANGES, STATUSES, Status
 
 STYLES = "\n".join(path.read_text() for path in Path(FOLDER).glob("*.css"))
 
@@ -41,6 +44,15 @@ def test_every_status_has_its_badge(app: Flask, status: Status) -> None:
     assert f".status-{status} {{" in STYLES or f".status-{status}," in STYLES
 
 
+def test_every_change_has_its_route_and_its_button(app: Flask) -> None:
+    """What a client may ask of a job, it can ask of the API and on the job's page."""
+    routes = {rule.rule for rule in app.url_map.iter_rules()}
+    assert {f"/v1/jobs/<job_id>/{change}" for change in CHANGES} <= routes
+    assert set(BUTTONS) == set(CHANGES)
+    with app.test_request_context():
+        assert all(url_for("ui.change_job", job_id="job_0", change=change) for change in BUTTONS)
+
+
 def test_every_figure_of_the_curve_has_a_label_or_is_left_out_on_purpose() -> None:
     """The page's table names each column of figures, or says that it has none."""
     assert tuple(CURVE_LABELS) == FIGURES
@@ -51,6 +63,15 @@ def test_the_apis_curve_has_every_column() -> None:
     columns = ["epoch" if name == "epochs" else name for name in Curve.model_fields]
     assert columns == [name for name in COLUMNS if name != "is_best"]
     assert tuple(EpochSummary.model_fields) == SUMMARY
+
+
+def test_the_apis_curve_says_which_figures_an_epoch_may_lack() -> None:
+    """An element of a column is nullable where the figure of a point is; metrics are columns of their own."""
+    hints = get_type_hints(Point)
+    for name, field in Curve.model_fields.items():
+        if name != "metrics":
+            of_point = NoneType in get_args(hints["epoch" if name == "epochs" else name])
+            assert (NoneType in get_args(get_args(field.annotation)[0])) == of_point, name
 
 
 def test_both_csvs_of_a_curve_are_the_same_bytes(

@@ -36,12 +36,14 @@ BAD: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
 
 @pytest.mark.parametrize(("changes", "place"), BAD)
 def test_a_bad_member_is_refused_at_its_place(changes: dict[str, Any], place: tuple[Any, ...]) -> None:
+    """A member that is not valid is refused with its place in the document."""
     with pytest.raises(ValidationError) as caught:
         Job.model_validate(SPEC | changes)
     assert place in [error["loc"] for error in caught.value.errors()]
 
 
 def test_everything_but_dataset_target_and_layers_has_a_default() -> None:
+    """Only the dataset, the target and the layers must be given; all else has a default."""
     job = Job.model_validate({"dataset": SPEC["dataset"], "target": "label", "network": {"layers": []}})
     training = job.training
     assert (job.name, job.tags, job.metadata, job.features) == ("unnamed", (), {}, None)
@@ -50,10 +52,12 @@ def test_everything_but_dataset_target_and_layers_has_a_default() -> None:
 
 
 def test_names_are_composed_so_that_twins_are_one() -> None:
+    """Names are stored in Unicode's composed form, so that names that look alike are equal."""
     assert Job.model_validate(SPEC | {"name": "cafe\u0301"}).name == "caf\u00e9"
 
 
 def test_a_specification_survives_its_json() -> None:
+    """A specification that is written as JSON and read again is the same."""
     job = Job.model_validate(SPEC | {"metadata": {"deep": [1, {"x": None}]}, "tags": ["b", "a", "b"]})
     assert Job.model_validate_json(job.model_dump_json()) == job
     assert job.tags == ("b", "a")

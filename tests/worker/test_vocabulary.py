@@ -1,19 +1,21 @@
 """Every word of the specification against the table that implements it: a word without its record fails here."""
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.activations import ACTIVATIONS
 from worker.backprop.initializers import INITIALIZERS
 from worker.backprop.losses.objective import Objective
 from worker.backprop.losses.table import LOSSES
 from worker.backprop.metrics import METRICS
 from worker.backprop.optimizers import OPTIMIZERS
+from worker.intake.cost import Sums
 from worker.networks.layers import build_network
 from worker.networks.task import LOSS
 from worker.networks.training import make_optimizer, make_plan, make_schedule
@@ -103,6 +105,19 @@ def test_every_loss_says_all_that_is_asked_of_it_and_takes_its_numbers(name: str
     assert loss.output is None or objective.activation.name == loss.output
 
 
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_a_loss_without_bounds_takes_every_number(name: str) -> None:
+    """Standardised targets have both signs, so a loss that some numbers break has bounds and takes them as they are."""
+    loss = LOSSES[name]
+    if loss.of_columns is None:
+        return
+    if loss.bounds is not None:
+        assert not loss.standardises
+        return
+    objective = loss.of(ACTIVATIONS[loss.output or "identity"], LOSS.validate_python({"type": name}).model_dump())
+    assert np.isfinite(objective.losses(np.zeros((1, 3)), np.array([[-2.0], [0.0], [2.0]]))).all()
+
+
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_every_optimizer_takes_its_numbers_and_has_the_slots_that_it_says(name: str) -> None:
     """Built from its specification, it steps; the cost of a job counts the slots that are named."""
@@ -122,6 +137,17 @@ def test_every_optimizer_takes_its_numbers_and_has_the_slots_that_it_says(name: 
 def test_every_schedule_is_built(name: str) -> None:
     """Each gives a factor to every step of an epoch."""
     assert len(make_schedule(spec_of(schedules.Schedule, name), 10).factors(0, 7)) == 7
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS))
+def test_a_layers_cost_counts_the_numbers_that_are_trained(name: str) -> None:
+    """The arithmetic before anything is allocated gives the units and the parameters of the layer that is built."""
+    hidden = spec_of(network.ResolvedLayer, name, **LAYERS[name])
+    probe = network.ResolvedDense(type="dense", units=1, initializer="zeros")
+    layer = build_network([hidden, probe], INPUTS).layers[0]
+    sums = Sums()
+    assert sums.add(hidden, INPUTS) == layer.units
+    assert sums.parameters == sum(prod(shape) for array, shape in layer.shapes.items() if array not in layer.running)
 
 
 @pytest.mark.parametrize("name", sorted(LAYERS))

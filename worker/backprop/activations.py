@@ -1,10 +1,10 @@
-"""The activations a = f(z), each with the factor da/dz of the chain rule. `activation.py` says what each must give."""
+"""The activations a = f(z), each with the factor da/dz of the chain rule. Their base is in `activation_base.py`."""
 
 from typing import ClassVar
 
 import numpy as np
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.arrays import Floats
 from worker.backprop.relu import Relu
 
@@ -68,7 +68,7 @@ class Elu(Activation):
 
 
 class Selu(Elu):
-    """scale times elu, its constants such that activations keep mean 0 and variance 1 from layer to layer.
+    """scale times elu. Its constants keep activations at mean 0 and variance 1 from layer to layer.
 
     Source: Klambauer et al. (2017), equation 2.
     """

@@ -9,17 +9,17 @@ MEMBERS = "members."
 
 
 def layer_name(layer: int) -> str:
-    """Return what a layer is called within its network or block. layer: its position; the first is 0."""
+    """Return the name of a layer within its network or block. layer: its position, from 0."""
     return f"layers.{layer}"
 
 
 def name_in_layer(layer: int, name: str) -> str:
-    """Return the name within its network of a layer's array. name: within the layer, such as `w`."""
+    """Return the name of a layer's array within its network. name: its name within the layer, such as `w`."""
     return f"{layer_name(layer)}.{name}"
 
 
 def name_in_member(member: int, name: str) -> str:
-    """Return the name of a member's array within its ensemble. name: within the member, such as `layers.0.w`."""
+    """Return the name of a member's array within its ensemble. name: its name within the member, like `layers.0.w`."""
     return f"{MEMBERS}{member}.{name}"
 
 

@@ -1,8 +1,9 @@
-"""The array types of the engine, and the layout that all of it shares.
+"""The array types of the engine, and the memory layout that the whole engine uses.
 
 Inside the engine a batch is laid out as in the textbooks, one column for each row of the table: x is (inputs, rows),
 z and a are (units, rows) and z = w^T x + b. A stack of K networks puts one axis before these: w is (K, inputs, units).
-All code is written for the last two axes alone. Outside the engine rows are rows, and the same sum is z = x w + b.
+All code works on the last two axes alone. Outside the engine each row of an array is a row of the table, and the same
+sum is z = x w + b.
 """
 
 from typing import Any
@@ -23,7 +24,7 @@ def transposed(a: Floats) -> Floats:
 
 
 def dot(a: Floats, b: Floats, out: Floats | None = None) -> Floats:
-    """Return the matrix product over the last two axes, of one network or of each member of a stack."""
+    """Return the matrix product over the last two axes, for one network or for each member of a stack."""
     # np.dot takes 0.4 us on tiny matrices, where np.matmul takes 0.9
     return np.dot(a, b, out=out) if a.ndim == b.ndim == 2 else np.matmul(a, b, out=out)
 

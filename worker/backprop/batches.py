@@ -16,8 +16,9 @@ BLOCK_BYTES = 1024 * 1024
 class Part(NamedTuple):
     """Rows of the table.
 
-    x_and_ones: (rows, inputs + 1), the last column being ones, for the biases. y: labels, integers (rows,), or numbers
-    (rows, outputs). weights: (rows,), of mean 1.
+    x_and_ones: (rows, inputs + 1). The last column is ones, for the biases.
+    y: labels, integers (rows,), or numbers (rows, outputs).
+    weights: (rows,), with mean 1.
     """
 
     x_and_ones: Floats
@@ -62,7 +63,10 @@ Batch = tuple[Floats, Floats, Floats | None, Floats]
 
 
 class Batches:
-    """Batches of one size. z: the network's last z of each step so far in this epoch, (steps, ..., units, rows)."""
+    """Batches of one size.
+
+    z: the network's last z in each step of this epoch so far, (steps, ..., units, rows).
+    """
 
     def __init__(
         self, part: Part, objective: Objective, units: int, *, rows: int, steps: int, members: tuple[int, ...]
@@ -99,7 +103,7 @@ class Batches:
         return summed
 
     def last_z(self) -> Floats:
-        """Return z of this epoch's rows, in the epoch's order: (..., units, rows)."""
+        """Return the last z for this epoch's rows, in the epoch's order: (..., units, rows)."""
         *members, units, rows = range(1, self.z.ndim)
         return self.z.transpose(*members, units, 0, rows).reshape(*self.z.shape[1:-1], self.steps * self.rows)
 

@@ -39,9 +39,10 @@ class Training:
         start: Mapping[str, Floats] | None = None,
         replay: Replay | None = None,
     ) -> None:
-        """start: arrays by their names in a weights file, which replace the random first weights.
+        """Prepare the run.
 
-        replay: keeps every tensor of the steps that it wants; for a single network only.
+        start: arrays by their names in a weights file, which replace the random first weights.
+        replay: keeps every tensor of the steps that it names; for a single network only.
         """
         self.replay = replay
         self.network, self.objective, self.schedule, self.plan = network, objective, schedule, plan
@@ -64,7 +65,7 @@ class Training:
         self.steps = train.rows // size + (self._rest is not None)
 
     def _first_weights(self, start: Mapping[str, Floats]) -> Parameters:
-        """Return random weights, each member's by its own seed, with the arrays in `start` in place of theirs."""
+        """Return random weights, each member's from its own seed, then overwritten by the arrays in `start`."""
         seeds = self.plan.seeds
         parameters = self.network.parameters(self.train.x_and_ones.dtype, None if seeds is None else len(seeds))
         if seeds is None:
@@ -84,7 +85,7 @@ class Training:
     @property
     def finished(self) -> bool:
         """Whether no epoch is left, or patience has run out."""
-        return self.epoch >= self.plan.epochs or (self.plan.patience is not None and bool(self.best.over.all()))
+        return self.epoch >= self.plan.epochs or (self.plan.patience is not None and bool(self.best.stopped.all()))
 
     @property
     def final(self) -> Parameters:
@@ -113,13 +114,13 @@ class Training:
     def _one_epoch(self, should_stop: Callable[[], bool]) -> Epoch | None:
         """Run the rest of the current epoch; return None if it was stopped before its last step."""
         order = self._orders.current()
-        kept = self._weights_of_done()
+        kept = self._weights_of_stopped_members()
         ended = self._train_epoch(order, should_stop)
         if kept is not None:
-            self.parameters.flat[self.best.over] = kept
+            self.parameters.flat[self.best.stopped] = kept
             if self.updates.before is not None:
                 # restored weights count as no update
-                self.updates.before[self.best.over] = kept
+                self.updates.before[self.best.stopped] = kept
         if not ended:
             return None
         epoch = self._end_epoch(order)
@@ -128,10 +129,13 @@ class Training:
             check_finite({"train_loss": self.evaluate(self.final, self.train)[0]}, self.final, self.epoch)
         return epoch
 
-    def _weights_of_done(self) -> Floats | None:
-        """Return the parameters of the members that are done, whose running figures still move in a forward pass."""
-        has_done = self.plan.seeds is not None and self.best.over.any()
-        return self.parameters.flat[self.best.over] if has_done else None
+    def _weights_of_stopped_members(self) -> Floats | None:
+        """Return a copy of the parameters of members whose patience has run out; None if there are none.
+
+        The caller puts them back after the epoch, since a forward pass still changes their running figures.
+        """
+        has_stopped = self.plan.seeds is not None and self.best.stopped.any()
+        return self.parameters.flat[self.best.stopped] if has_stopped else None
 
     def _train_epoch(self, order: Integers, should_stop: Callable[[], bool]) -> bool:
         rates, dropout, apply, watch = self._rates(), self._dropout, self.updates.apply, self._watch()
@@ -159,7 +163,7 @@ class Training:
         return self.replay.watch(self.updates, epoch=self.epoch + 1, number=done + 1)
 
     def _from_step(self, step: int) -> Iterator[tuple[Batches, TrainingPass, int]]:
-        """Yield the batches that are left in this epoch, with the number of the first one."""
+        """Yield the batches that are left in this epoch, each kind with the number of its first step."""
         batches, training_pass = self._batches
         if step < batches.steps:
             yield batches, training_pass, step
@@ -167,7 +171,7 @@ class Training:
             yield *self._rest, 0
 
     def _part_of(self, order: Integers, batches: Batches) -> Integers:
-        """Return the part of an order that belongs to the full batches, or to the smaller last one."""
+        """Return the rows of an epoch's order that go into the full batches, or into the smaller last one."""
         whole = batches.steps * batches.rows
         return order[..., :whole] if batches is self._batches[0] else order[..., -whole:]
 
@@ -176,8 +180,8 @@ class Training:
         factors = self.schedule.factors(self.epoch, self.steps)
         if self.plan.seeds is None:
             return [self.plan.learning_rate * factor for factor in factors]
-        goes_on = ~self.best.over
-        return [(goes_on * self.plan.learning_rate * factor)[:, None] for factor in factors]
+        still_trains = ~self.best.stopped
+        return [(still_trains * self.plan.learning_rate * factor)[:, None] for factor in factors]
 
     def _end_epoch(self, order: Integers) -> Epoch:
         self.epoch += 1
@@ -190,7 +194,7 @@ class Training:
         check_finite(figures, self.parameters, self.epoch)
         monitored = self._monitored(figures)
         self.schedule.observe(monitored)
-        is_best = self.best.note(self.epoch, monitored, self.parameters)
+        is_best = self.best.observe(self.epoch, monitored, self.parameters)
         means = {name: mean(value) for name, value in figures.items()}
         return Epoch(
             self.epoch,
@@ -205,7 +209,7 @@ class Training:
         )
 
     def _train_figures(self, order: Integers) -> dict[str, Floats]:
-        """Return the loss and the metrics of the epoch's batches, each at its own step's weights."""
+        """Return the loss and the metrics of the epoch's batches, each with the weights of its own step."""
         losses, sums = [], []
         for batches, _, _ in self._from_step(0):
             losses.append(batches.losses(self._part_of(order, batches)))
@@ -232,7 +236,7 @@ class Training:
         if name not in figures:
             name = name.replace("validation_", "train_")
         if math.isnan(mean(figures[name])):
-            raise FigureError(f"{name} can't be told of these rows: monitor another figure")
+            raise FigureError(f"{name} can't be computed for these rows: monitor another figure")
         return -figures[name] if self.plan.higher_is_better else figures[name]
 
     def _layer_figures(self) -> list[LayerFigures] | None:

@@ -49,7 +49,7 @@ def orthogonal(generator: np.random.Generator, inputs: int, units: int) -> Float
 
 
 def zeros(generator: np.random.Generator, inputs: int, units: int) -> Floats:  # noqa: ARG001 - nothing is drawn
-    """Return zeros, with which every unit of a layer learns the same. For demonstrations and for linear models."""
+    """Return zeros. Every unit of a layer then learns the same: for demonstrations and for linear models."""
     return np.zeros((inputs, units))
 
 

@@ -16,7 +16,12 @@ BLOCK = 65_536
 def layer_figures(
     network: Network, parameters: Parameters, gradients: list[Floats], moved: list[Floats], dead: list[Floats | None]
 ) -> list[LayerFigures]:
-    """Return the figures of each layer. gradients, moved, dead: its norms and counts, one number for each member."""
+    """Return the figures of each layer, averaged over a stack's members.
+
+    gradients: for each layer, the norm of its gradient.
+    moved: for each layer, how far the last step moved its weights.
+    dead: for each layer, how many units are dead; None if it has no activation.
+    """
     found = []
     each = zip(network.layers, parameters.views, gradients, moved, dead, strict=True)
     for layer, weights, gradient, distance, count in each:
@@ -32,7 +37,7 @@ def layer_figures(
 
 
 def distances(parameters: Parameters, before: Floats) -> list[Floats]:
-    """Return how far each layer's weights moved, (...). Works in blocks, since a whole difference is one more copy."""
+    """Return how far each layer's weights moved, (...). Works in blocks, so as not to need another copy of them."""
     found, start = [], 0
     for views in parameters.views:
         size = views.flat.shape[-1]
@@ -47,9 +52,9 @@ def distances(parameters: Parameters, before: Floats) -> list[Floats]:
 
 
 def dead_units(network: Network, parameters: Parameters, x: Floats) -> list[Floats | None]:
-    """Return how many units of each layer with an activation have the same output for every one of some rows, (...).
+    """Return how many units of each layer have the same output for every row of a sample, (...).
 
-    None for other layers, and for all if there is a single row. x: (rows, inputs).
+    None for layers without an activation, and for all layers if there is a single row. x: (rows, inputs).
     """
     if len(x) < 2:
         return [None] * len(network.layers)

@@ -13,10 +13,10 @@ from worker.backprop.network import Network
 from worker.backprop.parameters import Parameters
 from worker.errors import DivergedError
 
-# rows of a forward pass outside training: enough to run at full speed, few enough to take little memory
+# rows in one forward pass outside training: enough to run at full speed, few enough to take little memory
 EVALUATION_ROWS = 512
 
-LOSSES = {"train_loss": "loss", "validation_loss": "validation loss"}
+LOSS_NAMES_IN_ERRORS = {"train_loss": "loss", "validation_loss": "validation loss"}
 
 
 def evaluate(
@@ -33,8 +33,9 @@ def evaluate(
 def measure(
     metrics: Mapping[str, Metric], objective: Objective, z: Floats, y: Targets | list[Targets], *, stacked: bool
 ) -> dict[str, Floats]:
-    """Return each metric of the last z, (..., units, rows).
+    """Return each metric, one number for each member.
 
+    z: the last z, (..., units, rows).
     y: the targets that all members of a stack share, or a list of each member's own.
     """
     a, found = objective.activation.value(z), {}
@@ -49,8 +50,11 @@ def measure(
 
 
 def check_finite(figures: Mapping[str, Floats], parameters: Parameters, epoch: int) -> None:
-    """Raise DivergedError for a loss, or for a weight: the training loss was taken before the last step moved it."""
-    losses = [(figures[name], what) for name, what in LOSSES.items() if name in figures]
+    """Raise DivergedError if a loss or a weight is not finite.
+
+    Weights are checked too, since the training loss was taken before the last step changed them.
+    """
+    losses = [(figures[name], what) for name, what in LOSS_NAMES_IN_ERRORS.items() if name in figures]
     # a sum is finite only if every term is
     if math.isfinite(sum(mean(loss) for loss, _ in losses) + float(np.add.reduce(parameters.flat, axis=None))):
         return

@@ -1,9 +1,9 @@
-"""The figures that are recorded each epoch beside the loss. The tests compare them with scikit-learn's.
+"""The metrics: figures that are recorded each epoch beside the loss. The tests compare them with scikit-learn's.
 
 A metric takes the outputs a, (units, rows), and the targets y: labels, integers (rows,), or numbers (rows, outputs),
 each 0 or 1 if they are labels that each apply or not. A metric that `takes_z` gets z instead: where a is rounded to 0
-or 1, z still says how far off it is, and which of two is the larger. A figure that does not exist for these rows is
-NaN.
+or 1, z still says how far off it is, and which of two is the larger. A metric that does not exist for the given rows is
+NaN, as roc_auc is if all rows have the same class.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +19,14 @@ from worker.backprop.losses.objective import Kind
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure, and what must be known of it.
+    """A metric, and when it can be used.
 
-    kinds: the targets that have it. takes_z: it is computed from z, not from a. needs_probabilities: of a category, the
-    outputs must be probabilities. above_classes: a category has the figure if it has more classes than this.
-    has_units: it is in units of the target, for which its function takes `scales`.
+    function: computes it from the outputs and the targets.
+    kinds: the kinds of target that it is defined for.
+    takes_z: it is computed from z, not from a.
+    needs_probabilities: for a category, the outputs must be probabilities.
+    above_classes: a category must have more classes than this; with fewer the metric is always 1.
+    has_units: it is in units of the target, so its function takes `scales`.
     """
 
     function: Callable[..., float]
@@ -51,7 +54,7 @@ def accuracy(a: Floats, y: Targets) -> float:
 
 
 def top(k: int) -> Metric:
-    """Return the share of rows whose label is among the k largest outputs. It is always 1 of k classes."""
+    """Return the metric: the share of rows whose label is among the k largest outputs. It is always 1 of k classes."""
 
     def share(z: Floats, y: Targets) -> float:
         of_label = np.take_along_axis(z, y[None, :], axis=0)
@@ -62,7 +65,7 @@ def top(k: int) -> Metric:
 
 @partial(Metric, kinds=("classes",), higher_is_better=True)
 def balanced_accuracy(a: Floats, y: Targets) -> float:
-    """Return the mean over the classes of the share of their rows that is right, without classes that have no rows."""
+    """Return the share of a class's rows that are predicted right, averaged over the classes that have rows."""
     right, _, actual = _counts(a, y)
     return float((right[actual > 0] / actual[actual > 0]).mean())
 
@@ -77,18 +80,18 @@ def macro_f1(a: Floats, y: Targets) -> float:
 
 @partial(Metric, kinds=("classes", "labels"), higher_is_better=True, needs_probabilities=True)
 def roc_auc(a: Floats, y: Targets) -> float:
-    """Return the chance that a row of a class is ranked above a row of the rest, averaged over the classes.
+    """Return the chance that a row of a class is ranked above a row of another class, averaged over the classes.
 
     NaN unless every class has rows and none has all rows. Source: Hanley and McNeil (1982).
     """
-    truth = _one_row_a_class(_labels(y), max(2, len(a)) if y.ndim == 1 else None)
+    truth = _one_row_per_class(_labels(y), max(2, len(a)) if y.ndim == 1 else None)
     scores = np.stack([1 - a[0], a[0]]) if len(a) == 1 and y.ndim == 1 else a
     return float(np.mean([_ranked_above(score, wanted) for score, wanted in zip(scores, truth, strict=True)]))
 
 
 @partial(Metric, kinds=("classes", "labels"), higher_is_better=False, takes_z=True, needs_probabilities=True)
 def log_loss(z: Floats, y: Targets) -> float:
-    """Return the cross-entropy in nats, without smoothing and weights."""
+    """Return the cross-entropy in nats, without smoothing or weights."""
     objective = SoftmaxCrossEntropy() if y.ndim == 1 and len(z) > 1 else BinaryCrossEntropy()
     # plus 0: the mean of a perfect answer is -0.0
     return float(objective.losses(z, y).mean(dtype=np.float64)) + 0.0
@@ -134,14 +137,14 @@ def _labels(y: Targets) -> Integers:
 
 
 def _counts(a: Floats, y: Targets) -> tuple[Integers, Integers, Integers]:
-    """Return how many rows are rightly predicted, predicted, and truly of each class or label."""
+    """Return, for each class or label, how many rows are predicted right, are predicted, and truly have it."""
     classes = max(2, len(a)) if y.ndim == 1 else None
-    predicted = _one_row_a_class(_predicted(a, y), classes)
-    truth = _one_row_a_class(_labels(y), classes)
+    predicted = _one_row_per_class(_predicted(a, y), classes)
+    truth = _one_row_per_class(_labels(y), classes)
     return (predicted & truth).sum(axis=1), predicted.sum(axis=1), truth.sum(axis=1)
 
 
-def _one_row_a_class(labels: Integers, classes: int | None) -> Integers:
+def _one_row_per_class(labels: Integers, classes: int | None) -> Integers:
     return labels == 1 if classes is None else labels[None, :] == np.arange(classes)[:, None]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import DTypeLike
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.array_names import layer_name
 from worker.backprop.arrays import Floats, transposed
 from worker.backprop.batches import Batch
@@ -43,8 +43,8 @@ class Network:
     def trace(self, parameters: Parameters, x: Floats) -> list[Activity]:
         """Return z and a of every layer, each (rows, units). x: (rows, inputs).
 
-        For a stack they are (members, rows, units), but without the first axis in the layers before the first that has
-        weights: the members do not differ there.
+        For a stack they are (members, rows, units). Layers before the first one with weights lack the first axis, since
+        the members do not differ there.
         """
         return [Activity(transposed(z), transposed(a)) for z, a in self.activities(parameters, x)]
 
@@ -53,7 +53,7 @@ class Network:
         return transposed(self.output.activation.value(self.last_z(parameters, x)))
 
     def activities(self, parameters: Parameters, x: Floats) -> list[Activity]:
-        """Return z and a of every layer as the engine has them, each (units, rows). x: (rows, inputs)."""
+        """Return z and a of every layer in the engine's layout, each (units, rows). x: (rows, inputs)."""
         a, found = self._columns(x), []
         for layer, views in zip(self.layers, parameters.views, strict=True):
             found.append(layer.forward(views, a))
@@ -86,7 +86,7 @@ class TrainingPass:
         *,
         frozen: int = 0,
     ) -> None:
-        """frozen: how many of the first layers compute as at prediction and have no gradient."""
+        """frozen: how many of the first layers keep their weights; they compute as at prediction."""
         self.objective = objective
         # nothing before the first layer with trained weights needs a gradient
         trained = next(n for n, layer in enumerate(network.layers) if layer.shapes and n >= frozen)
@@ -122,9 +122,9 @@ class TrainingPass:
             grad_a = layer.backward(grad_a)
 
     def replay(self, batch: Batch, generator: np.random.Generator, kept: dict[str, Floats]) -> None:
-        """Do what a call does, to the bit, and keep a copy of what each line made. For a single network.
+        """Do exactly what a call does, and keep a copy of what each line made. For a single network.
 
-        kept: gains `x`, `targets` and `row_weights`, and each layer's tensors by names such as `grad_a.layers.1`.
+        kept: receives `x`, `targets` and `row_weights`, and each layer's tensors under names like `grad_a.layers.1`.
         """
         x, targets, weights, z = batch
         kept |= {"x": transposed(x[:-1]).copy(), "targets": transposed(targets).copy()}
@@ -149,11 +149,10 @@ class TrainingPass:
 
 
 class FrozenPass:
-    """A layer whose weights training leaves alone: it computes as at prediction.
+    """Runs a layer whose weights training does not change. It computes as at prediction.
 
-    batch_norm uses its running figures, which stay, and dropout does nothing.
-    A frozen normalisation that still looked at its batch, or moved its figures, would not be the layer that was frozen.
-    Nothing before a frozen layer is trained, so it has no backward pass.
+    batch_norm uses its running figures and does not update them, and dropout does nothing: otherwise the layer would
+    not be the one that was frozen. Nothing before a frozen layer is trained, so it has no backward pass.
     """
 
     def __init__(self, layer: Layer, views: Views, rows: int) -> None:

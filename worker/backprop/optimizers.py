@@ -1,4 +1,4 @@
-"""The optimizers, each with the step that the engine makes and the lines of its paper."""
+"""The optimizers, each with the step that the engine takes and the formulas that display it."""
 
 from collections.abc import Callable, Iterator
 from math import sqrt
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from worker.backprop.arrays import Floats
-from worker.backprop.optimizer import Line, Number, Optimizer, column, scaled_by_root
+from worker.backprop.optimizer_base import Line, Number, Optimizer, column, scaled_by_root
 
 
 class Sgd(Optimizer):
@@ -25,7 +25,7 @@ class Sgd(Optimizer):
 class Momentum(Optimizer):
     """velocity <- momentum velocity + dL/dw; w <- w - learning_rate velocity, as in PyTorch and Optax.
 
-    Sutskever et al. (2013) put the rate into the velocity, which is the same for a constant rate.
+    Sutskever et al. (2013) include the rate in the velocity, which is the same if the rate is constant.
     nesterov: look ahead along the velocity: w <- w - learning_rate (dL/dw + momentum velocity).
     """
 
@@ -240,9 +240,9 @@ class Lion(Optimizer):
 
 
 class OptimizerKind(NamedTuple):
-    """What a name in a specification means.
+    """An optimizer as a specification names it.
 
-    make: builds the optimizer of flat weights and their gradient, with the specification's own numbers as keywords.
+    make: builds it from flat weights and their gradient, with the parameters of the specification as keywords.
     slot_names: the arrays that it keeps, each as large as the weights.
     """
 
@@ -251,7 +251,7 @@ class OptimizerKind(NamedTuple):
 
 
 def _sgd(weights: Floats, gradient: Floats, *, momentum: float, nesterov: bool) -> Optimizer:
-    """Build plain descent, without a slot, unless there is momentum."""
+    """Build plain descent, which has no slot, or descent with momentum if that is not 0."""
     return Momentum(weights, gradient, momentum=momentum, nesterov=nesterov) if momentum else Sgd(weights, gradient)
 
 

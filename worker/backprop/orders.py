@@ -7,14 +7,14 @@ import numpy as np
 
 from worker.backprop.arrays import Integers
 
-# each purpose has a generator of its own, so that using one more often does not change another's numbers
+# each purpose has its own generator, so that drawing more numbers for one does not change the numbers of another
 INITIAL_WEIGHTS, SHUFFLE, DROPOUT = range(3)
 
 GeneratorState = dict[str, Any]
 
 
 class Orders:
-    """Draws the order of each epoch, (rows,), or (members, rows) of a stack, by one generator for each seed."""
+    """Draws the order of the rows in each epoch, (rows,), or (members, rows) for a stack. Each seed has a generator."""
 
     def __init__(self, seeds: Sequence[int], rows: int, *, stacked: bool) -> None:
         self._generators = [np.random.default_rng((seed, SHUFFLE)) for seed in seeds]
@@ -34,7 +34,7 @@ class Orders:
         self._current = None
 
     def state(self) -> list[GeneratorState]:
-        """Return the generators' states from which the current order, or the next, is drawn."""
+        """Return the generators' states from which the current order was drawn, or the next one will be."""
         return self._states() if self._current is None else self._drawn_from
 
     def restore(self, states: Sequence[GeneratorState]) -> None:

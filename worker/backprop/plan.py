@@ -1,4 +1,4 @@
-"""What a training run is asked for, and what it yields."""
+"""The input and output of a training run: its plan, the epochs that it yields, and the state to resume it from."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,16 +17,21 @@ class Patience:
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of a run.
+    """The settings of a run.
 
-    seeds: one for each member of a stack, else None. A member trains as a run with its seed would, except for dropout,
-    whose masks are drawn for all members together.
-    learning_rate, l1, l2, decay: numbers, or arrays with one number for each member. l1 and l2 add l1 |w| and
-    l2/2 |w|^2 to what is minimised. decay: each step multiplies the weights by 1 - learning_rate x decay. None of the
-    three acts on biases.
-    clip_norm: the largest norm of a gradient. clip_value: the largest magnitude of its elements.
-    accumulate: how many batches make one step. frozen: how many of the first layers keep their weights.
-    monitor: the figure that decides the best epoch. figures_every: in epochs, how often each layer's figures are taken.
+    learning_rate, l1, l2, decay: numbers, or arrays with one number for each member of a stack.
+    seed: the seed of a single network, and of a stack's dropout.
+    seeds: one seed for each member of a stack; None for a single network. A member trains exactly as a run with its
+        seed would, except for dropout, whose masks are drawn for all members together.
+    l1, l2: add l1 |w| and l2/2 |w|^2 to the loss. They do not act on biases.
+    decay: each step multiplies the weights, but not the biases, by 1 - learning_rate x decay.
+    clip_norm: the largest norm that a gradient may have.
+    clip_value: the largest magnitude that an element of a gradient may have.
+    accumulate: how many batches make one step.
+    frozen: how many of the first layers keep their weights.
+    monitor: the name of the figure that decides the best epoch.
+    patience: when to stop early; None for never.
+    figures_every: the figures of each layer are taken once in this many epochs.
     """
 
     epochs: int
@@ -53,12 +58,15 @@ class Plan:
 
 
 class LayerFigures(NamedTuple):
-    """One layer at the end of an epoch. Of a stack, each figure is the mean over its members.
+    """One layer at the end of an epoch. For a stack, each figure is the mean over its members.
 
-    Norms are Euclidean, over all weights, biases and running figures of the layer. units: how many it has.
-    gradient_norm: the last step's gradient, before clipping. update_norm: how far that step moved the weights.
+    Norms are Euclidean, over all weights, biases and running figures of the layer. A figure that a layer does not have
+    is None.
+    units: how many units it has.
+    weight_norm: the norm of its weights.
+    gradient_norm: the norm of the last step's gradient, before clipping.
+    update_norm: how far that step moved the weights.
     dead_units: how many units have the same output for every row; such a unit carries no information and learns little.
-    A figure that a layer does not have is None.
     """
 
     units: int
@@ -69,13 +77,18 @@ class LayerFigures(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """One point of the curve. Of a stack, each figure is the mean over its members.
+    """One epoch as the engine yields it. For a stack, each figure is the mean over its members.
 
-    train_loss: the mean over the epoch's batches, each at its own step's weights, without penalties.
-    metrics: `train_...` are taken like train_loss, `validation_...` with the weights after the last step.
-    learning_rate: the last step's; a stack's member that is done counts as 0.
-    gradient_norm: the last step's, before clipping. layers: None in epochs without figures of the layers.
-    members: the monitored figure of each member of a stack.
+    `records.points.Point` is the same as it is recorded; a test holds their fields equal.
+    epoch: its number, from 1.
+    train_loss: the mean over the epoch's batches, each with the weights of its own step, without penalties.
+    validation_loss: with the weights after the last step; None without a validation part.
+    metrics: `train_...` are taken like train_loss, `validation_...` like validation_loss.
+    learning_rate: the last step's; a member of a stack that has stopped counts as 0.
+    gradient_norm: the last step's, before clipping.
+    is_best: whether the monitored figure is the best so far.
+    layers: the figures of each layer; None in epochs in which they are not taken.
+    members: the monitored figure of each member of a stack; None for a single network.
     """
 
     epoch: int
@@ -85,12 +98,12 @@ class Epoch(NamedTuple):
     learning_rate: float
     gradient_norm: float
     is_best: bool
-    layers: list[LayerFigures] | None = None
-    members: list[float] | None = None
+    layers: list[LayerFigures] | None
+    members: list[float] | None
 
 
 class State(NamedTuple):
-    """Everything that a run needs to continue: arrays, and values that survive JSON exactly."""
+    """Everything that a run needs to resume: arrays, and values that JSON stores exactly."""
 
     arrays: dict[str, Floats]
     values: dict[str, Any]

@@ -1,6 +1,6 @@
-"""Chosen steps of a run, with every tensor kept: the same operations in the same order, with a copy after each.
+"""Keeps every tensor of chosen steps of a run: the same operations in the same order, with a copy after each.
 
-The training loop asks once for each epoch whether it has a wanted step; an epoch without one runs as ever.
+The training loop asks once for each epoch whether it has a wanted step; an epoch without one runs as usual.
 """
 
 from collections.abc import Callable, Collection
@@ -15,12 +15,17 @@ from worker.backprop.updates import Updates
 
 
 class KeptStep(NamedTuple):
-    """A step with all its tensors. number: of the run's steps, from 1. epoch: the one that it was part of, from 1.
+    """A step with all its tensors.
 
-    arrays: `x`, `targets` and `row_weights` as the loss takes them; for each layer N `z.layers.N`, `a...`, `grad_a...`
-    and `grad_z...`, (rows, units), for dropout `mask...`, for a normalisation `n...`; and in the layout of the weights
-    `before...`, `gradient...`, `update...`, `after...`, and each slot of the optimizer before the step, `slots.m...`.
-    optimizer_steps: how many steps the optimizer had made before.
+    number: its number in the run, from 1.
+    epoch: the epoch that it belongs to, from 1.
+    optimizer_steps: how many steps the optimizer had taken before.
+    arrays: the tensors by name:
+        - `x`, `targets` and `row_weights`, as the loss takes them;
+        - for each layer N, each (rows, units): `z.layers.N`, `a.layers.N`, `grad_a.layers.N` and `grad_z.layers.N`, in
+          dropout `mask.layers.N`, in a normalisation `n.layers.N`;
+        - for each array of the weights, such as `layers.0.w`: `before.layers.0.w`, `gradient...`, `update...`,
+          `after...`, and each of the optimizer's slots before the step, such as `slots.m.layers.0.w`.
     """
 
     number: int
@@ -31,14 +36,14 @@ class KeptStep(NamedTuple):
 
 
 class Replay:
-    """Which steps are wanted, and those that were made since they were last collected. For a single network."""
+    """The numbers of the wanted steps, and the steps taken since the last `collect`. For a single network."""
 
     def __init__(self, numbers: Collection[int]) -> None:
         self.numbers = frozenset(numbers)
         self._taken: list[KeptStep] = []
 
     def collect(self) -> list[KeptStep]:
-        """Return the wanted steps that were made since the last call."""
+        """Return the wanted steps that were taken since the last call."""
         taken, self._taken = self._taken, []
         return taken
 
@@ -47,12 +52,12 @@ class Replay:
         return any(first <= number < first + count for number in self.numbers)
 
     def watch(self, updates: Updates, *, epoch: int, number: int) -> "Watch":
-        """Return a watcher for an epoch whose next step has this number, both counted from 1."""
+        """Return a watcher for this epoch. number: that of its next step. Both are counted from 1."""
         return Watch(self.numbers, self._taken, updates, epoch, number)
 
 
 class Watch:
-    """Replaces the training passes and the updates of one epoch by ones that keep the wanted steps."""
+    """Replaces the training pass and the update in one epoch with versions that keep the wanted steps."""
 
     def __init__(
         self, numbers: frozenset[int], taken: list[KeptStep], updates: Updates, epoch: int, number: int
@@ -62,7 +67,7 @@ class Watch:
         self._kept: dict[str, Floats] | None = None
 
     def passing(self, training_pass: TrainingPass) -> Callable[..., None]:
-        """Return the pass, which for a wanted step also keeps its tensors."""
+        """Return a function that calls the pass, and keeps its tensors if the step is wanted."""
 
         def call(x: Floats, targets: Floats, weights: Floats | None, z: Floats, generator: np.random.Generator) -> None:
             if self._number not in self._numbers:
@@ -91,7 +96,10 @@ class Watch:
 
 
 def _in_layout(prefix: str, parameters: Parameters, flat: Floats, *, frozen: int = 0) -> dict[str, Floats]:
-    """Return a copy of a flat array by names such as `before.layers.0.w`. frozen: how many first layers it lacks."""
+    """Return a copy of a flat array as views with names like `before.layers.0.w`.
+
+    frozen: how many of the first layers the array does not cover.
+    """
     return {
         f"{prefix}.layers.{n}.{name}": view
         for n, views in enumerate(windows(flat.copy(), parameters.shapes[frozen:]), frozen)

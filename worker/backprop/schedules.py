@@ -29,11 +29,11 @@ class Schedule:
         return {}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from a state."""
+        """Continue from a state that `state` returned."""
 
 
-class Step(Schedule):
-    """The rate is multiplied by `factor` once in `every` epochs."""
+class StepDecay(Schedule):
+    """Multiplies the rate by `factor` once in `every` epochs."""
 
     def __init__(self, every: int, factor: float) -> None:
         self.every, self.factor = every, factor
@@ -42,8 +42,8 @@ class Step(Schedule):
         return [self.factor ** (epoch // self.every)] * steps
 
 
-class Exponential(Step):
-    """The rate is multiplied by `factor` every epoch."""
+class ExponentialDecay(StepDecay):
+    """Multiplies the rate by `factor` every epoch."""
 
     def __init__(self, factor: float) -> None:
         super().__init__(1, factor)
@@ -52,7 +52,9 @@ class Exponential(Step):
 class Cosine(Schedule):
     """Rises from `start` in a straight line over the warm-up, then falls along half a cosine towards `end`.
 
-    The step after the last would have `end`. epochs, warmup: in epochs. start, end: as factors.
+    The step after the last would have the factor `end`.
+    epochs, warmup: the length of the run and of the warm-up, in epochs.
+    start, end: factors of the optimizer's rate.
     Source: Loshchilov and Hutter (2017), equation 5; the warm-up: Goyal et al. (2017), section 2.2.
     """
 
@@ -92,7 +94,7 @@ class OneCycle(Schedule):
 
 
 class Plateau(Schedule):
-    """The rate is multiplied by `factor` when the monitored figure has not improved for more than `patience` epochs.
+    """Multiplies the rate by `factor` when the monitored figure has not improved for more than `patience` epochs.
 
     A change counts as an improvement if it is larger than the share `threshold` of the best value.
     floor: the smallest factor.

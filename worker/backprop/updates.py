@@ -1,4 +1,4 @@
-"""From the gradient of a batch to new weights: accumulation, penalties, clipping, decay, and the optimizer's step."""
+"""Turns a batch's gradient into new weights: accumulation, penalties, clipping, decay, and the optimizer's step."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from worker.backprop.arrays import Floats, mean
-from worker.backprop.optimizer import Optimizer
+from worker.backprop.optimizer_base import Optimizer
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Plan
 
@@ -16,8 +16,10 @@ MakeOptimizer = Callable[[Floats, Floats], Optimizer]
 class Updates:
     """Turns gradients into steps of the weights.
 
-    gradient_norm: the norm of the last step's gradient before clipping, if it was computed; one number for each member.
-    layer_norms: the same for each layer's gradient. before: the weights before that step.
+    gradient_norm: the norm of the gradient before clipping, from the last step for which it was computed; one number
+        for each member.
+    layer_norms: the same for each layer's gradient, if layers were asked for.
+    before: the weights before that step, if layers were asked for.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class Updates:
     def apply(self, rows: int, learning_rate: float | Floats, *, last: bool = True, layers: bool = False) -> None:
         """Apply the gradient of a batch: take a step, or add the gradient to others until a step is due.
 
-        rows: how many the batch has. learning_rate: a number, or (members, 1). last: this is the epoch's last batch, so
-        record the gradient norm. layers: also record each layer's norms.
+        rows: how many rows the batch has.
+        learning_rate: a number, or (members, 1).
+        last: this is the epoch's last batch, so record the gradient norm.
+        layers: in the last batch, also record each layer's norms.
         """
         if self._plain and not last:
             self.optimizer.step(learning_rate)
@@ -109,7 +113,7 @@ def norm(flat: Floats) -> Floats:
     """Return the Euclidean norm of each member's flat array, (...)."""
     square = np.dot(flat, flat) if flat.ndim == 1 else np.einsum("kp,kp->k", flat, flat)
     if not math.isfinite(mean(square)) and flat.dtype != np.float64:
-        # the squares are past 3e38, though the norm itself may be finite
+        # the sum of squares overflows float32, though the norm itself may be finite
         return norm(flat.astype(np.float64))
     return np.sqrt(square, dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""The Celery app and its configuration, for workers and for those who ring them."""
+"""The Celery app and its configuration, for workers and for the processes that send them messages."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ CONSUMER_SECONDS = 5.0
 def make_app(settings: Callable[[], Settings], *, answer_seconds: float = CONSUMER_SECONDS) -> Celery:
     """Return the Celery app; it reads the settings when it is first used, not when it is made.
 
-    answer_seconds: how long a call of the broker may take; a consumer's call waits for messages.
+    answer_seconds: how long a call to the broker may take. A consumer's call waits for messages, so it takes longer.
     """
     transport.register()
     app = Celery("gradmill", set_as_current=False)
@@ -32,7 +32,8 @@ def _configuration(settings: Settings, answer_seconds: float) -> dict[str, objec
         "accept_content": ["json"],
         # no result backend: results are in SQL
         "task_ignore_result": True,
-        # early acknowledgement: late ones run a job longer than the visibility timeout twice at once (celery#5935)
+        # acknowledge early: with late acknowledgement, a job that takes longer than the visibility timeout would run
+        # twice at the same time (celery#5935)
         "task_acks_late": False,
         "task_publish_retry": False,
         "worker_prefetch_multiplier": 1,
@@ -48,7 +49,7 @@ def _configuration(settings: Settings, answer_seconds: float) -> dict[str, objec
             "socket_timeout": answer_seconds,
             "socket_connect_timeout": CONNECT_SECONDS,
             "health_check_interval": 25,
-            # of one publish; the worker's own reconnecting is set above
+            # retries of one publish; how the worker reconnects is set above
             "max_retries": 0,
         },
     }

@@ -1,4 +1,7 @@
-"""The doorbell: Redis says `look now`, and what there is to see is in SQL."""
+"""The doorbell: messages through Redis that say "look now". What there is to see is in SQL, so a lost one is harmless.
+
+To ring for a job is to put its id into the workers' queue. To announce a job is to tell the pages that watch it.
+"""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +17,7 @@ from worker.settings import Settings
 log = structlog.get_logger()
 
 CHANNEL = "gradmill:changed"
-# no announcement for this long after one that failed: a broker that is away must not slow training down
+# after an announcement that failed, none is tried for this long: a broker that is away must not slow down training
 SILENCE_SECONDS = 5.0
 RINGING = "gradmill:ringing"
 # a worker that counts and rings again has this long before another may
@@ -22,10 +25,10 @@ RINGING_SECONDS = 30.0
 
 
 class Doorbell:
-    """Rings workers for a job, and tells watchers that a job's record changed. Never raises: both are only hints."""
+    """Rings workers for a job, and announces to watchers that a job's record has changed. Never raises: see above."""
 
     def __init__(self, settings: Settings) -> None:
-        # a client waits for its answer meanwhile, so a broker that takes a message and does not answer counts as away
+        # a client waits for its answer meanwhile, so a broker that does not answer soon counts as away
         self._app = make_app(lambda: settings, answer_seconds=CONNECT_SECONDS)
         self._redis = redis.Redis.from_url(
             settings.redis_url, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS
@@ -56,8 +59,8 @@ class Doorbell:
     def waiting(self) -> int | None:
         """Return how many messages are in the queue; None if the broker is away.
 
-        A key of another kind under the queue's name is deleted: it would kill Celery's consumers, and nothing is lost
-        with it, since the truth is in SQL.
+        If the queue's name belongs to a Redis key that is not a list, that key is deleted: it would kill Celery's
+        consumers. No job is lost with it, since jobs are in SQL.
         """
         try:
             if self._redis.type(QUEUE) not in (b"list", b"none"):

@@ -10,7 +10,8 @@ from celery.concurrency import thread
 class TaskPool(thread.TaskPool):
     """Wakes the worker's event loop when a thread becomes free.
 
-    Celery's own looks only once a second whether it may take the next message: a queue of short jobs would crawl.
+    Celery's own pool checks only once a second whether it may take the next message, so a queue of short jobs would
+    crawl.
     """
 
     def register_with_event_loop(self, loop: Any) -> None:

@@ -13,8 +13,8 @@ UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 class Channel(redis.Channel):
     """A channel whose consumer keeps running when the queue holds something that kombu and Celery did not write.
 
-    kombu's own lets the whole worker fall. The message has left the queue by then; if it meant a job, the job is rung
-    for again.
+    With kombu's own channel the whole worker would crash. The message has already left the queue; if it was meant for a
+    job, the job is rung for again.
     """
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -29,7 +29,7 @@ class Channel(redis.Channel):
             try:
                 callback(message)
             except UNREADABLE as error:
-                # it has been taken: without an answer it would hold one of the worker's places for ever
+                # without an answer, the message would occupy one of the worker's slots for ever
                 log.warning("not_our_message", error=type(error).__name__)
                 message.reject()
 
@@ -41,6 +41,6 @@ class Transport(redis.Transport):
 
 
 def register() -> None:
-    """Have all redis:// and rediss:// URLs use this transport."""
+    """Make kombu use this transport for all redis:// and rediss:// URLs."""
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = "worker.broker.transport:Transport"

@@ -1,4 +1,4 @@
-"""Bytes of an Arrow IPC stream <-> a table of numbers and text. A stream that could grow when it is read is refused."""
+"""Bytes of an Arrow IPC stream <-> a table of numbers and text. Streams that could grow when read are refused."""
 
 import struct
 from collections.abc import Callable, Collection
@@ -19,11 +19,11 @@ HEADER, COMPRESSION = 2, 3
 
 
 def read_arrow_stream(content: bytes, limits: Limits, *, text: Collection[str] = ()) -> pa.Table:
-    """Return the stream's columns as float64, with missing cells and NaN as nulls, or as text. Raises DataError.
+    """Return the stream's columns as text, or as float64 with missing cells and NaN as nulls. Raises DataError.
 
-    text: columns to read as text whatever their type, such as a model's categories. Only flat numbers, truth values and
-    strings are taken. Compression and dictionaries are refused, since a few bytes of them may expand to any number of
-    cells.
+    Only columns of numbers, truth values and strings are accepted. Compression and dictionaries are refused, since a
+    few bytes of them may expand to any number of cells.
+    text: the names of columns to read as text whatever their type, such as a model's categories.
     """
     source = pa.py_buffer(content)
     try:
@@ -53,7 +53,7 @@ def _check_messages(source: pa.Buffer) -> None:
 
 
 def _is_compressed(metadata: bytes) -> bool:
-    """Whether a record batch is compressed. pyarrow would decompress it by itself, without a limit.
+    """Return whether a record batch is compressed. pyarrow would decompress it without asking, and without a limit.
 
     This reads only whether a field is present. A FlatBuffers table begins with the distance back to its vtable, which
     has the offset of each field, 0 for an absent one. Arrow has verified the message before this is called.
@@ -89,7 +89,7 @@ def _plain(column: pa.ChunkedArray, name: str, *, text: bool) -> pa.ChunkedArray
     if column.null_count == len(column):
         return pa.chunked_array([pa.nulls(len(column), pa.string() if text else pa.float64())])
     if text or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        # a truth value becomes true or false, a number its digits: 3.0 is the category 3
+        # a truth value becomes the text true or false, and a number its digits: 3.0 is the category 3
         filled = pa.compute.cast(column, pa.string())
         return pa.compute.if_else(pa.compute.equal(filled, ""), pa.scalar(None, pa.string()), filled)
     numbers = pa.compute.cast(column, pa.float64(), safe=False)

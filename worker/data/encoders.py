@@ -1,7 +1,8 @@
-"""Encoders of columns: what fitting learns about each, and the matrix that they make of a table or of rows to predict.
+"""Encoders: what is learned about each column of the training part, and how a table becomes a matrix with them.
 
-A numeric column is imputed with its median and standardised. A category becomes one indicator for each value, or its
-number if an embedding takes it. Encoders are fitted on the training part only, and kept as JSON beside the weights.
+A numeric column is imputed with its median and standardised. A categorical column becomes one indicator for each
+category, or the category's number if an embedding takes it. Encoders are fitted on the training part only, and stored
+as JSON beside the weights.
 """
 
 from collections.abc import Sequence
@@ -23,9 +24,10 @@ Matrix = NDArray[np.floating[Any]]
 
 
 class NumericCode(Spec):
-    """(value - mean) / scale; a missing cell counts as the median. A constant column has scale 1.
+    """Encodes a number as (value - mean) / scale. A missing cell counts as the median. A constant column has scale 1.
 
-    minimum, maximum: of the values that training saw; None if it saw none, or if the weights are older than this field.
+    minimum, maximum: the smallest and largest value in the training part. None if it had no value, or if the weights
+        are older than these fields.
     """
 
     type: Literal["numeric"] = "numeric"
@@ -38,9 +40,14 @@ class NumericCode(Spec):
 
 
 class CategoricalCode(Spec):
-    """One indicator for each category. A missing cell has its own if training had any, else it is `most_frequent`.
+    """Encodes a category as one indicator for each category.
 
-    embedded: the column is the number of the category instead. The number after the last is a category never seen.
+    categories: the known ones, in the order of their numbers.
+    missing: whether missing cells are a category of their own, the last one. They are if training had any.
+    most_frequent: the category that a missing cell counts as if `missing` is False.
+    unknown: whether a category that training never saw is refused, or encoded as zeros.
+    embedded: the column becomes the category's number instead, for an embedding. The number after the last is for
+        categories that training never saw.
     """
 
     type: Literal["categorical"] = "categorical"
@@ -52,14 +59,14 @@ class CategoricalCode(Spec):
     embedded: bool = False
 
     @property
-    def numbers(self) -> int:
-        """How many categories it distinguishes, missing cells included."""
+    def category_count(self) -> int:
+        """How many categories are known, counting missing cells if they are one."""
         return len(self.categories) + self.missing
 
     @property
     def width(self) -> int:
-        """How many columns of the matrix it takes."""
-        return 1 if self.embedded else self.numbers
+        """How many columns of the matrix this column becomes."""
+        return 1 if self.embedded else self.category_count
 
 
 class ClassTarget(Spec):
@@ -99,7 +106,7 @@ class Encoders(Spec):
         return tuple(
             InputColumn(code.name, 1, None)
             if isinstance(code, NumericCode)
-            else InputColumn(code.name, code.width, code.numbers)
+            else InputColumn(code.name, code.width, code.category_count)
             for code in self.features
         )
 
@@ -109,10 +116,10 @@ class Encoders(Spec):
 
 
 def fit_encoders(table: pa.Table, roles: Roles, kind: str = "numbers", *, standardised: bool = True) -> Encoders:
-    """Fit encoders on these rows, which are the training part.
+    """Fit encoders on these rows, which must be the training part. Raises DataError.
 
-    kind: of a target that is no category, `numbers` or `labels`. standardised: the network learns numbers minus their
-    mean, divided by their standard deviation, not the numbers themselves.
+    kind: what the target columns are if the target is not a category: `numbers` or `labels`.
+    standardised: whether the network learns (number - mean) / standard deviation rather than the number itself.
     """
     return Encoders(
         features=tuple(_fit(table[feature.name], feature) for feature in roles.features),
@@ -164,8 +171,8 @@ def _mean_and_scale(values: NDArray[np.float64], name: str) -> tuple[float, floa
     with np.errstate(over="ignore", invalid="ignore"):
         mean, deviation = float(values.mean()), float(values.std())
     if not np.isfinite(deviation):
-        raise DataError("spreads so far that its variance is no number: use another unit", column=name)
-    # a constant column's deviation is round-off of its mean, not exactly 0
+        raise DataError("spreads so far that its variance is not finite: use another unit", column=name)
+    # a constant column's deviation is not exactly 0 but the round-off of its mean
     return mean, deviation if deviation > 1e-9 * max(1.0, float(np.abs(values).max())) else 1.0
 
 
@@ -181,9 +188,10 @@ def numbers_of(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
 
 
 def encode_targets(table: pa.Table, target: Target) -> NDArray[Any]:
-    """Return a category's class numbers, (rows,) int64; or labels or standardised numbers, (rows, outputs) float64.
+    """Return the encoded targets of a table.
 
-    Raises DataError for a class that is missing or unknown.
+    For a category these are class numbers, (rows,) int64; otherwise labels or standardised numbers, (rows, outputs)
+    float64. Raises DataError for a class that is missing or unknown.
     """
     if isinstance(target, ClassTarget):
         labels = pc.index_in(table[target.name].cast(pa.string()), value_set=pa.array(target.classes))
@@ -200,8 +208,8 @@ def encode_table(
 ) -> Matrix:
     """Encode the features of a table as (rows, width). Columns are found by name. Raises DataError with row and column.
 
-    pool_unknown: accept unknown categories even where the column refuses them. This is for the rows of the same upload
-    that are not in the training part.
+    pool_unknown: accept unknown categories even where the column refuses them. Use it for the table that the job was
+        trained on, whose validation and test parts may have categories that the training part lacks.
     """
     matrix = np.zeros((table.num_rows, encoders.width), dtype)
     start = 0
@@ -239,7 +247,7 @@ def _write_categories(block: Matrix, text: pa.ChunkedArray, code: CategoricalCod
     if unknown.any() and code.unknown == "refuse" and not pool:
         raise DataError("is a category that training never saw", row=int(unknown.argmax()), column=code.name)
     if code.embedded:
-        block[:, 0] = np.where(unknown, code.numbers, positions)
+        block[:, 0] = np.where(unknown, code.category_count, positions)
         return
     rows = np.flatnonzero(~unknown)
     block[rows, positions[rows].astype(np.int64)] = 1

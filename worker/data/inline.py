@@ -1,4 +1,4 @@
-"""Rows from a request -> a table -> the bytes that store it."""
+"""Rows in a request -> a table -> the bytes in which the table is stored."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from worker.specs.dataset import InlineDataset
 
 
 def inline_table(spec: InlineDataset) -> pa.Table:
-    """Return a table of numbers and text. Raises SpecError, which points at a ragged row or a cell of another kind."""
+    """Return a table of numbers and text. Raises SpecError for a row of the wrong length or a cell of another kind."""
     try:
         names = check_names(list(spec.columns))
     except DataError as error:

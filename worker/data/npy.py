@@ -1,4 +1,4 @@
-"""Bytes of an NPY file <-> one array of numbers. The header is compared with the bytes before anything is allocated."""
+"""Bytes of an NPY file <-> one array of numbers. The header is checked before anything is allocated for it."""
 
 import io
 import math
@@ -15,16 +15,16 @@ from worker.settings import Limits
 NPY = "application/x-npy"
 
 DTYPES = {np.dtype(kind) for kind in ("<f2", "<f4", "<f8", "i1", "<i2", "<i4", "<i8", "u1", "<u2", "<u4", "<u8")}
-# what NumPy raises for a bad header: it parses Python literals, and falls back on Python's tokenizer
+# what NumPy may raise for a bad header, which it parses as a Python literal, or with Python's tokenizer
 FAULTS = (ValueError, KeyError, EOFError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError)
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
 def read_npy(content: bytes, limits: Limits) -> NDArray[np.float64]:
-    """Return numbers, (rows, columns), NaN for a missing cell. Raises DataError.
+    """Return the numbers, (rows, columns), with NaN for a missing cell. Raises DataError.
 
-    A header of 128 bytes may claim any size, and np.load would allocate it: so shape and dtype must need exactly the
-    bytes that follow. Pickles, structures and text are refused.
+    A header of 128 bytes may claim any size, and np.load would allocate it. So the claimed size must equal the number
+    of bytes that follow. Pickles, structures and text are refused.
     """
     file = io.BytesIO(content)
     try:

@@ -1,4 +1,4 @@
-"""Profiles of a table's columns: computed once at upload, enough to plan a job without opening the table again."""
+"""Profiles of a table's columns. They are computed once at upload, and are enough to plan a job without the table."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -8,7 +8,14 @@ from worker.specs.base import Spec
 
 
 class ColumnProfile(Spec):
-    """type: `numeric` or `categorical`. categories: the distinct values as text, in order, if there are few enough."""
+    """What is known about one column.
+
+    type: `numeric` or `categorical`.
+    missing: how many cells are missing.
+    minimum, maximum, mean: of the values; None for text, and for a column without values.
+    distinct: how many distinct values there are.
+    categories: the distinct values as text, in order; None if there are too many, or if the column has fractions.
+    """
 
     name: str
     type: str

@@ -25,9 +25,9 @@ NAME_LENGTH_LIMIT = 200
 def read_table(content: bytes, media_type: str, limits: Limits, *, text: Collection[str] = ()) -> pa.Table:
     """Return the table in these bytes. Raises DataError with the row or column at fault.
 
-    A column is numeric if every cell is a number; otherwise it is text, unchanged. text: columns to read as text
-    whatever their cells look like, such as a model's categories: a row must not be read differently because of the rows
-    around it.
+    A column is numeric if every cell is a number; otherwise it is text, unchanged.
+    text: the names of columns to read as text whatever their cells look like, such as a model's categories. Otherwise a
+        row could be read differently because of the rows around it.
     """
     table = READERS[media_type](content, limits)
     if table.num_rows == 0:
@@ -35,7 +35,7 @@ def read_table(content: bytes, media_type: str, limits: Limits, *, text: Collect
     if table.num_rows > limits.rows:
         raise DataError(f"the table has {table.num_rows} rows, more than {limits.rows}")
     columns = zip(table.column_names, table.columns, strict=True)
-    # Parquet has types of its own: text in it was text to whoever wrote it
+    # Parquet stores types: a column that was written as text stays text
     typed = media_type == PARQUET
     return pa.table({name: _plain(column, name, keep=typed or name in text) for name, column in columns})
 
@@ -44,19 +44,19 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
     names, delimiter = _header(content, limits)
     ragged: list[pyarrow.csv.InvalidRow] = []
 
-    def note(row: pyarrow.csv.InvalidRow) -> str:
+    def keep_ragged(row: pyarrow.csv.InvalidRow) -> str:
         ragged.append(row)
         return "error"
 
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
-            # one thread: only then does Arrow give the number of a ragged row; it still reads 200 MB/s
+            # Arrow gives the number of a ragged row only if it uses one thread; it still reads 200 MB/s
             read_options=pyarrow.csv.ReadOptions(
                 use_threads=False, skip_rows=1, column_names=names, block_size=LINE_BYTES_LIMIT
             ),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=note),
-            # all as text: if Arrow guessed types it would rewrite dates and booleans
+            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep_ragged),
+            # read everything as text: if Arrow guessed types, it would rewrite dates and booleans
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), null_values=MISSING, strings_can_be_null=True
             ),
@@ -84,7 +84,7 @@ def _check_quotes(content: bytes, table: pa.Table) -> None:
 
 
 def _header(content: bytes, limits: Limits) -> tuple[list[str], str]:
-    """Return the column names, and which of comma, semicolon and tab separates them."""
+    """Return the column names and their separator: a comma, a semicolon or a tab."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -142,7 +142,7 @@ def _plain(column: pa.ChunkedArray, name: str, *, keep: bool) -> pa.ChunkedArray
 
 
 def _as_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Return the cells as numbers; None if one of them is text, such as 1_000, 1,5, or 007, whose zeros may matter."""
+    """Return the cells as numbers; None if one is not a number, such as 1_000 or 1,5, or 007: its zeros may matter."""
     if pa.compute.any(pa.compute.match_substring_regex(text, r"^[+-]?0[0-9]")).as_py():
         return None
     for kind in (pa.int64(), pa.float64()):
@@ -150,7 +150,7 @@ def _as_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
             numbers = text.cast(kind)
         except pa.ArrowInvalid:
             continue
-        # a column without a single value becomes numeric: it is imputed with 0 and scaled by 1
+        # a column without any value becomes numeric: it is imputed with 0 and scaled by 1
         return numbers.cast(pa.float64()) if numbers.null_count == len(numbers) else numbers
     return None
 

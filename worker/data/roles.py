@@ -1,4 +1,4 @@
-"""The roles of a table's columns in a job: which it learns from, which it predicts, and which weighs the rows."""
+"""The role of each column in a job: feature, target, or weight of the rows."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -16,8 +16,8 @@ ColumnType = Literal["numeric", "categorical"]
 class InputColumn(NamedTuple):
     """A feature as the network takes it.
 
-    width: how many inputs it makes. categories: how many a categorical feature has, with missing cells as one of them;
-    None for numbers.
+    width: how many inputs it becomes.
+    categories: how many categories it has, counting missing cells as one; None for numbers.
     """
 
     name: str
@@ -27,8 +27,10 @@ class InputColumn(NamedTuple):
 
 @dataclass(frozen=True)
 class Feature:
-    """categories: how many a categorical feature has, if the training part has all that are in the table.
+    """A column that the job learns from.
 
+    unknown: what to do at prediction with a category that training never saw.
+    categories: how many categories the whole table has; the training part may have fewer. None for numbers.
     embedded: the network takes the category's number, not one indicator for each category.
     """
 
@@ -45,9 +47,13 @@ class Feature:
 
 @dataclass(frozen=True)
 class Roles:
-    """classes: of a categorical target, in the order of the network's outputs; None if the targets are numbers.
+    """The role of each column.
 
-    bounds: the smallest and largest value of each target. weight: the column of the rows' weights.
+    rows: how many rows the table has.
+    targets: the names of the columns to predict.
+    classes: the classes of a categorical target, in the order of the network's outputs; None if targets are numbers.
+    bounds: the smallest and largest value of each target.
+    weight: the name of the column with the weight of each row; None if there is none.
     """
 
     rows: int
@@ -71,7 +77,7 @@ class Roles:
 
 
 def assign_roles(spec: Job, profile: TableProfile, limits: Limits) -> Roles:
-    """Return the roles of this table's columns in this job. Raises SpecError if the two do not fit each other."""
+    """Return the roles of this table's columns in this job. Raises SpecError if the job does not fit the table."""
     for name in spec.columns:
         if profile.column(name) is None:
             raise SpecError(

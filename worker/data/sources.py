@@ -1,4 +1,4 @@
-"""Tables that need no upload: built-in and generated ones."""
+"""The built-in and generated tables, which need no upload."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +12,7 @@ from worker.specs.dataset import BuiltinDataset, GeneratedDataset
 
 
 def make_table(spec: BuiltinDataset | GeneratedDataset) -> pa.Table:
-    """Return the table of a built-in or generated dataset: the same numbers each time."""
+    """Return the table of a built-in or generated dataset. It has the same numbers each time."""
     return _builtin(spec.name) if isinstance(spec, BuiltinDataset) else _generated(spec)
 
 
@@ -20,7 +20,7 @@ def make_table(spec: BuiltinDataset | GeneratedDataset) -> pa.Table:
 def _builtin(name: str) -> pa.Table:
     if name == "xor":
         return pa.table({"x1": [0, 0, 1, 1], "x2": [0, 1, 0, 1], "label": ["0", "1", "1", "0"]})
-    # imported late: scikit-learn takes a second, and processes that only serve never need it
+    # imported late: importing scikit-learn takes a second, and processes that only serve never need it
     from sklearn import datasets
 
     # the diabetes table in its own units, not standardised
@@ -49,7 +49,7 @@ Points = tuple[NDArray[np.float64], NDArray[Any]]
 
 
 def _moons(generator: np.random.Generator, rows: int) -> Points:
-    """Two interleaved half circles."""
+    """Return points on two interleaved half circles, and which one each is on."""
     label = np.arange(rows) % 2
     angle = generator.uniform(0, np.pi, rows)
     upper = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -58,7 +58,7 @@ def _moons(generator: np.random.Generator, rows: int) -> Points:
 
 
 def _circles(generator: np.random.Generator, rows: int) -> Points:
-    """A circle within a circle of twice its radius."""
+    """Return points on a circle and on another of half its radius, and which one each is on."""
     label = np.arange(rows) % 2
     angle = generator.uniform(0, 2 * np.pi, rows)
     radius = np.where(label == 0, 1.0, 0.5)
@@ -66,7 +66,7 @@ def _circles(generator: np.random.Generator, rows: int) -> Points:
 
 
 def _spirals(generator: np.random.Generator, rows: int) -> Points:
-    """Two arms of one and a half turns each."""
+    """Return points on two spiral arms of one and a half turns each, and which one each is on."""
     label = np.arange(rows) % 2
     along = np.sqrt(generator.uniform(0.02, 1, rows))
     angle = 3 * np.pi * along + np.pi * label
@@ -74,20 +74,20 @@ def _spirals(generator: np.random.Generator, rows: int) -> Points:
 
 
 def _blobs(generator: np.random.Generator, rows: int) -> Points:
-    """Three points on the unit circle, which the noise spreads into blobs."""
+    """Return points at three places on the unit circle, which noise will spread into blobs, and each one's place."""
     label = generator.permutation(np.arange(rows) % 3)
     angle = 2 * np.pi * label / 3
     return np.stack([np.cos(angle), np.sin(angle)], axis=1), label
 
 
 def _linear(generator: np.random.Generator, rows: int) -> Points:
-    """y = 2 x1 - 3 x2 + 1."""
+    """Return x and y = 2 x1 - 3 x2 + 1."""
     x = generator.uniform(-1, 1, (rows, 2))
     return x, 2 * x[:, 0] - 3 * x[:, 1] + 1
 
 
 def _sine(generator: np.random.Generator, rows: int) -> Points:
-    """y = sin(x), one and a half periods on each side of 0."""
+    """Return x and y = sin(x), over one and a half periods on each side of 0."""
     x = generator.uniform(-3 * np.pi, 3 * np.pi, (rows, 1))
     return x, np.sin(x[:, 0])
 

@@ -1,4 +1,4 @@
-"""Which rows are for training, validation and testing: a function of the seed."""
+"""The split of a table's rows into training, validation and test parts. It is a function of settings and seed."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from worker.errors import DataError, SpecError
 from worker.specs.training import Test, Training, Validation
 
-# with fewer rows a validation part says nothing
+# with fewer rows, a validation part is too small to mean anything
 ROWS_FOR_VALIDATION = 20
 
 Rows = NDArray[np.int64]
@@ -23,12 +23,12 @@ class Split(NamedTuple):
 
 
 def part_rows(training: Training, rows: int) -> dict[str, int]:
-    """Return how many rows each part gets. Raises SpecError if none is left to train on."""
+    """Return how many rows each part gets. Raises SpecError if a part that is asked for would have none."""
     test = round(training.test.fraction * rows) if training.test else 0
     validation = round(training.validation.fraction * rows) if rows >= ROWS_FOR_VALIDATION else 0
     for name, size, asked in (("test", test, training.test), ("validation", validation, training.validation)):
         if asked and asked.fraction and not size and (name == "test" or rows >= ROWS_FOR_VALIDATION):
-            raise SpecError(f"/training/{name}/fraction", f"{asked.fraction:g} of {rows} rows is no row")
+            raise SpecError(f"/training/{name}/fraction", f"{asked.fraction:g} of {rows} rows is less than one row")
     train = rows - test - validation
     if train < 1:
         detail = f"with the test part it takes {validation + test} of {rows} rows; none is left to train on"
@@ -45,7 +45,7 @@ def split_rows(rows: int, training: Training, labels: NDArray[np.int64] | None) 
     every = np.arange(rows)
     kept, test = _cut(every, training.test, "test", training.seed, labels)
     wanted = training.validation if rows >= ROWS_FOR_VALIDATION and training.validation.fraction > 0 else None
-    # a fraction of the whole table, like the test part's
+    # the validation fraction is of the whole table, as the test fraction is
     train, validation = _cut(kept, wanted, "validation", training.seed, labels, of=rows)
     return Split(train, validation, test)
 

@@ -1,4 +1,4 @@
-"""Storage of uploaded tables and results, behind one fsspec URL: a folder or a bucket."""
+"""The storage of uploaded tables and of prediction results: a folder or a bucket, given by one fsspec URL."""
 
 import errno
 import io
@@ -14,7 +14,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Storage:
-    """Objects under keys that we choose; a key never contains a client's text.
+    """Stores objects under keys that we choose; a key never contains a client's text.
 
     An object is written before the row that names it is committed, so a half-written object is never visible.
     """
@@ -40,7 +40,7 @@ class Storage:
             raise
 
     def read(self, key: str) -> bytes:
-        """Return the object's bytes. Raises MissingBytesError if there is no such object here."""
+        """Return the object's bytes. Raises MissingBytesError if the object does not exist in this storage."""
         files, path = self._place(key)
         try:
             content: bytes = files.cat_file(path)
@@ -49,7 +49,7 @@ class Storage:
         return content
 
     def has(self, key: str) -> bool:
-        """Return whether there is such an object here."""
+        """Return whether an object with this key exists in this storage."""
         files, path = self._place(key)
         return bool(files.exists(path))
 
@@ -65,6 +65,18 @@ class Storage:
         if not files.exists(root):
             return []
         return [path.rsplit("/", 1)[-1] for path in files.ls(root, detail=False)]
+
+    def open(self, key: str, mode: str = "rb") -> Any:
+        """Open an object as a binary stream, to be read or written a part at a time. Raises FileNotFoundError."""
+        files, path = self._place(key)
+        if "w" in mode:
+            files.makedirs(path.removesuffix(f"/{key}"), exist_ok=True)
+        return files.open(path, mode)
+
+    def rename(self, key: str, new_key: str) -> None:
+        """Give a whole object the key by which rows name it."""
+        files, path = self._place(key)
+        files.mv(path, path.removesuffix(key) + new_key)
 
     def _place(self, key: str) -> tuple[Any, str]:
         # fsspec caches file systems by their arguments: this does not connect each time

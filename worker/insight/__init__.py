@@ -1,1 +1,1 @@
-"""What can be asked of a trained network. May import networks, data, records, backprop and specs; knows no HTTP."""
+"""Answers to questions about a trained network. May import networks, data, records, backprop and specs; no HTTP."""

@@ -1,4 +1,4 @@
-"""Which weight a question means: from its words to a place in a network's parameters."""
+"""Finds the weight that a question names, in a network's parameters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,13 @@ from worker.errors import QuestionError
 
 @dataclass(frozen=True)
 class Address:
-    """The words of the question.
+    """A weight as a question names it.
 
-    layer: the position in the resolved list, the output layer included. inner: the position within a residual block.
-    source: the unit that the weight comes from, or `bias`; of a normalisation `scale` or `shift`; of an embedding the
-    number of a category. to: the unit that it goes to; of an embedding the dimension.
+    layer: the position in the list of resolved layers, which includes the output layer.
+    source: the unit that the weight comes from, or `bias`. In a normalisation: `scale` or `shift`. In an embedding: the
+        number of a category.
+    to: the unit that the weight goes to. In an embedding: the dimension.
+    inner: the position of the layer within a residual block; None outside one.
     """
 
     layer: int
@@ -28,7 +30,11 @@ class Address:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the weight is. key: the name of its array among the views of its top-level layer."""
+    """Where the weight is in the network.
+
+    key: the name of its array among the views of its top-level layer.
+    penalised: whether penalties and weight decay act on it.
+    """
 
     address: Address
     weight: Weight
@@ -50,20 +56,20 @@ class Place:
         return views[self.address.layer][self.key]
 
     def sequence(self, steps: list[Step]) -> tuple[list[Step], int]:
-        """Return the steps among which its own layer's is, and the position of that one."""
+        """Return the sequence of steps that contains the step of the weight's own layer, and its position there."""
         if self.address.inner is None:
             return steps, self.address.layer
         return steps[self.address.layer].inner, self.address.inner
 
 
 def find(network: Network, address: Address) -> Place:
-    """Return the weight's place. Raises QuestionError with a pointer below `/weight` if the network has none there."""
+    """Return the weight's place. Raises QuestionError, with a pointer below `/weight`, if there is no such weight."""
     top = layer = _at(network.layers, address.layer, "/weight/layer", "the network has layers")
     pointer, prefix = "/weight/layer", ""
     if address.inner is not None:
         pointer, prefix = "/weight/inner", name_in_layer(address.inner, "")
         if not layer.layers:
-            raise QuestionError(pointer, f"layer {address.layer} is no residual block")
+            raise QuestionError(pointer, f"layer {address.layer} is not a residual block")
         layer = _at(layer.layers, address.inner, pointer, "the block has layers")
     weight = layer.locate(address.source, address.to, pointer)
     key = prefix + weight.array

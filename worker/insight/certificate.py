@@ -1,9 +1,9 @@
-"""A check of the gradients that a job was trained with: one directional derivative of each layer, in float64.
+"""A numerical check of a job's gradients at the end of training: one directional derivative per layer, in float64.
 
 The training pass, which is the code that trained the network, computes dL/dw in float64 on a few rows of the training
 part. For a random direction d of length 1 in the weights of one layer, dL/dw . d must equal the derivative of
 L(w + t d) at t = 0, which central differences of the loss give without the chain rule. An error in any gradient of the
-layer shows, unless d is at right angles to it by chance. Source: Bishop (2006), section 5.3.3.
+layer is found, unless the error is by chance at right angles to d. Source: Bishop (2006), section 5.3.3.
 """
 
 import math
@@ -15,13 +15,14 @@ from worker.backprop.arrays import Floats
 from worker.backprop.fit import Training
 from worker.backprop.network import TrainingPass
 from worker.backprop.parameters import Parameters, Views
-from worker.insight.difference import STEPS, Difference, Look, central_difference, sides
+from worker.insight.difference import STEPS, Difference, LossAt, central_difference, sides
 
 ROWS, FEWEST_ROWS = 8, 2
 PRODUCTS = 200_000_000
-"The most products of a row with a weight: a fraction of a second, or some 2 million weights in three layers."
-LOOKS = 4 * len(STEPS) + 1
-"The most looks at the loss for one layer."
+"""The most products of a row with a weight that a check may make. They take a fraction of a second; it is enough for
+some 2 million weights in three layers."""
+MEASUREMENTS = 4 * len(STEPS) + 1
+"The most evaluations of the loss for one layer."
 VERDICTS = ("agrees", "kink", "differs")
 "From best to worst."
 
@@ -29,24 +30,25 @@ Certificate = dict[str, Any]
 
 
 def certify(training: Training) -> Certificate:
-    """Check the final weights in training mode: batch_norm by these rows, one draw of dropout. Of a stack, member 0.
+    """Check the gradients at the final weights in training mode: batch_norm by these rows, and one draw of dropout.
 
-    Frozen layers have no gradient and are left out. A check that would take too long, by arithmetic, is skipped with
-    the reason.
+    In a stack only member 0 is checked. Frozen layers have no gradient and are left out. A check that would take too
+    long is skipped, and its certificate gives the reason.
     """
     layers = training.network.layers
     trained = [n for n, layer in enumerate(layers) if layer.shapes and n >= training.plan.frozen]
-    products = training.final.flat.shape[-1] * LOOKS * len(trained)
+    products = training.final.flat.shape[-1] * MEASUREMENTS * len(trained)
     rows = min(ROWS, training.train.rows, PRODUCTS // products)
     if rows < min(FEWEST_ROWS, training.train.rows):
-        return skipped(f"a row would take {products:.2g} products, and two are too few; the limit is {PRODUCTS:.2g}")
+        detail = f"it needs at least {FEWEST_ROWS} rows of {products:.2g} products each; the limit is {PRODUCTS:.2g}"
+        return skipped(detail)
     with np.errstate(all="ignore"):
-        proof = _Proof(training, rows)
-        checked = [proof.of_layer(n) for n in trained]
+        checks = _GradientCheck(training, rows)
+        checked = [checks.of_layer(n) for n in trained]
     if not all(math.isfinite(layer["gradient"] + layer["uncertainty"]) for layer in checked):
-        return skipped("the loss of these rows, or of weights next to these, is out of float64's reach")
+        return skipped("the loss overflows float64, on these rows or with weights next to the final ones")
     verdict = max((layer["verdict"] for layer in checked), key=VERDICTS.index)
-    return {"verdict": verdict, "reason": None, "rows": rows, "loss": proof.loss, "layers": checked}
+    return {"verdict": verdict, "reason": None, "rows": rows, "loss": checks.loss, "layers": checked}
 
 
 def skipped(reason: str) -> Certificate:
@@ -54,7 +56,9 @@ def skipped(reason: str) -> Certificate:
     return {"verdict": "skipped", "reason": reason, "rows": 0, "loss": None, "layers": []}
 
 
-class _Proof:
+class _GradientCheck:
+    """One forward and backward pass at the final weights, and the checks of its gradients."""
+
     def __init__(self, training: Training, rows: int) -> None:
         final = training.final
         self.network, self.objective = training.network, training.objective
@@ -76,18 +80,18 @@ class _Proof:
         self.loss = self._loss()
 
     def of_layer(self, n: int) -> dict[str, Any]:
-        """Return one layer's derivative along a direction, by back-propagation and by differences."""
+        """Return the findings for one layer: its derivative along a direction, by back-propagation and differences."""
         direction = self._direction(n)
         gradient = float(self.gradients.views[n].flat @ direction)
         weights = self.parameters.views[n].flat
         start = weights.copy()
 
-        def look(distance: float) -> Look:
+        def loss_at(distance: float) -> LossAt:
             np.multiply(direction, distance, out=weights)
             np.add(weights, start, out=weights)
-            return self._look()
+            return self._measure()
 
-        difference = central_difference(look, 0.0, size=float(np.abs(start).max()))
+        difference = central_difference(loss_at, 0.0, size=float(np.abs(start).max()))
         weights[...] = start
         return {"layer": n, "numbers": int(np.count_nonzero(direction))} | _findings(difference, gradient)
 
@@ -100,7 +104,7 @@ class _Proof:
                 array[...] = generator.normal(size=array.shape)
         return direction / np.linalg.norm(direction)
 
-    def _look(self) -> Look:
+    def _measure(self) -> LossAt:
         """Return the loss of a forward pass in training mode, and the sides of the kinks."""
         a: Floats = self.x
         generator = _draw()
@@ -110,10 +114,10 @@ class _Proof:
         parts = [part for layer in self.training_pass.hidden for part in layer.activities()]
         last = self.objective.activation.value(self.z.copy())
         parts.append((self.objective.activation, last))
-        return Look(self._loss(), sides(parts, self.objective, last - self.targets))
+        return LossAt(self._loss(), sides(parts, self.objective, last - self.targets))
 
     def _loss(self) -> float:
-        """Return the mean loss of the last z, each row by its weight, of which a training pass gives the gradient."""
+        """Return the weighted mean loss of the last z: the loss whose gradient a training pass computes."""
         return float((self.objective.losses(self.z, self.y) * self.weights).mean())
 
 

@@ -2,8 +2,8 @@
 
     dL/dw_ij = dL/da_j x da_j/dz_j x dz_j/dw_ij        w_new = w_old - eta dL/dw_ij
 
-Everything is computed in float64 from the record, and nothing is trained again. A batch's gradient is the mean of its
-rows' products. It is checked against a central finite difference of the loss, which uses no chain rule.
+Everything is computed in float64 from the recorded weights; nothing is trained again. A batch's gradient is the mean of
+its rows' products. It is checked against a central finite difference of the loss, which uses no chain rule.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ Document = dict[str, Any]
 def chain_rule(
     subject: Subject, address: Address, x: Floats, y: Targets, rows: Sequence[int] | None = None
 ) -> Document:
-    """Return the answer, as JSON values.
+    """Return the answer, as JSON values. Derivatives are in units of the loss, which `loss_units` names.
 
-    x: (rows, inputs), encoded. y: the targets as the objective takes them: labels (rows,), or numbers (rows, outputs),
-    standardised as in training. rows: the numbers by which the answer names the rows of a batch; None for a single row.
-    Derivatives are in units of the loss, which `loss_units` names.
-    Raises QuestionError if there is no such weight, or if the loss is not finite.
+    x: (rows, inputs), encoded.
+    y: the targets as the objective takes them: labels (rows,), or numbers (rows, outputs), standardised as in training.
+    rows: the numbers by which the answer names the rows of a batch; None for a question about a single row.
+    Raises QuestionError if the network has no such weight, or if the loss is not finite.
     """
     place = find(subject.network, address)
     passes = Passes(subject, x, y)
@@ -72,7 +72,7 @@ def _place(place: Place, subject: Subject) -> Document:
 
 
 def _one(factors: Factors, address: Address) -> Document:
-    """Return the factors of a single row, and the layer whose activations they speak of."""
+    """Return the factors of a single row, and the layer that the a in them belongs to."""
     of = (address.layer, address.inner)
     if factors.offset:
         of = (address.layer + 1, None) if address.inner is None else (address.layer, address.inner + 1)
@@ -89,7 +89,7 @@ def _numbers(factors: Factors) -> Document:
 
 
 def _many(factors: Sequence[Factors], passes: Passes, rows: Sequence[int]) -> Document:
-    """Return every row's own factors; its share is what it adds to the mean."""
+    """Return each row's own factors, and its share: what it adds to the mean."""
     each = [
         {"row": row, "loss": float(loss)}
         | _numbers(one)
@@ -114,7 +114,7 @@ def _values(step: Step) -> dict[str, Floats]:
 
 
 def _output(output: Output) -> Document:
-    """Return where the backward pass starts. dL_dz is what training uses; the long product is there to compare."""
+    """Return the start of the backward pass. Training uses dL_dz; the long product is there for comparison."""
     short, long = output.grad_z[:, 0], output.long[:, 0]
     return {
         "y": output.y[:, 0].tolist(),
@@ -138,21 +138,21 @@ def _loss_units(task: Task) -> str:
 
 
 def _notes(subject: Subject, place: Place, *, many: bool) -> list[str]:
-    """Return what a reader might wrongly take for granted."""
+    """Return notes on what a reader might wrongly assume about the answer."""
     training, layers = subject.spec.training, subject.network.layers
-    every = [inner.note for layer in layers for inner in (layer, *layer.layers)]
+    every = [inner.training_note for layer in layers for inner in (layer, *layer.layers)]
     notes = [note for note in dict.fromkeys(every) if note is not None]
     if subject.spec.weight is not None or subject.task.class_weights is not None:
         notes.append("every row counts as 1; in training a row's product is multiplied by its weight")
     if training.l1 or training.l2:
-        notes.append("loss and gradient are without the penalties, whose gradient is a term of its own")
+        notes.append("loss and gradient are without the penalties, whose gradient is shown separately")
     if training.accumulate > 1:
         notes.append(f"in training {training.accumulate} batches make one step")
     has_state = bool(make_optimizer(training.optimizer)(np.zeros(1), np.zeros(1)).slots)
     if subject.moment.kind != "checkpoint" and has_state:
-        notes.append("no optimizer state of this moment is kept: the update is a first step, from moments of zero")
+        notes.append("no optimizer state is stored for these weights: the update is a first step, from zeros")
     if training.ensemble > 1:
-        notes.append(f"of member {subject.member} of {training.ensemble} alone; each has a loss of its own")
+        notes.append(f"this is member {subject.member} of {training.ensemble}; each has a loss of its own")
     layer = subject.layers[place.address.layer]
     if isinstance(layer, ResolvedEmbedding):
         notes.append(_category(subject, layer, place))
@@ -162,7 +162,7 @@ def _notes(subject: Subject, place: Place, *, many: bool) -> list[str]:
 
 
 def _category(subject: Subject, layer: ResolvedEmbedding, place: Place) -> str:
-    """Return which category a row of an embedding belongs to, in words."""
+    """Return a sentence that names the category of an embedding's row."""
     code = next(code for code in subject.encoders.features if code.name == layer.column)
     assert isinstance(code, CategoricalCode)  # noqa: S101 - an embedding is resolved for a category only
     (number, _) = place.index

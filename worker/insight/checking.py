@@ -1,4 +1,4 @@
-"""A gradient checked against the loss itself, by forward passes that use no chain rule."""
+"""Checks one weight's gradient against the loss itself, with forward passes that use no chain rule."""
 
 import math
 from collections.abc import Sequence
@@ -10,20 +10,21 @@ from worker.backprop.arrays import Floats, Targets
 from worker.backprop.layers.layer import Step, forward
 from worker.errors import QuestionError
 from worker.insight.address import Place
-from worker.insight.difference import Difference, Look, central_difference, sides
+from worker.insight.difference import Difference, LossAt, central_difference, sides
 from worker.insight.subject import Subject
 
 
 def check(subject: Subject, place: Place, x: Floats, y: Targets, gradient: float) -> dict[str, Any]:
-    """Return the finite difference of the rows' mean loss in one weight, and whether it agrees with a gradient.
+    """Return the finite difference of the rows' mean loss in one weight, and whether it agrees with the gradient.
 
-    x: (rows, inputs), encoded. y: the targets as the objective takes them: labels (rows,), or numbers (rows, outputs).
-    gradient: dL/dw of the mean loss, in units of the loss per unit of the weight, as is the difference.
+    x: (rows, inputs), encoded.
+    y: the targets as the objective takes them: labels (rows,), or numbers (rows, outputs).
+    gradient: dL/dw of the mean loss. It and the difference are in units of the loss per unit of the weight.
     Raises QuestionError if the loss is not finite next to this weight's value.
     """
     difference = _difference(subject, place, x, y)
     if not (difference.is_known and math.isfinite(gradient)):
-        raise QuestionError("", "the loss overflows so near to this weight's value that no difference can be told")
+        raise QuestionError("", "the loss overflows so near to this weight's value that no difference can be computed")
     verdict = difference.verdict(gradient)
     return {
         "finite_difference": difference.value,
@@ -45,18 +46,18 @@ def _difference(subject: Subject, place: Place, x: Floats, y: Targets) -> Differ
     moved.flat[...] = subject.parameters.flat
     array, layers = place.array(moved.views), list(zip(subject.network.layers, moved.views, strict=True))
 
-    def look(value: float) -> Look:
+    def loss_at(value: float) -> LossAt:
         array[place.index] = value
         steps = forward(layers, x.T)
         z = steps[-1].z
         error = steps[-1].a - subject.objective.encode(y, len(z), np.float64)
         each = [(step.layer.activation, step.a) for step in _all(steps)]
         parts = [(activation, a) for activation, a in each if activation is not None]
-        return Look(float(subject.objective.losses(z, y).mean()), sides(parts, subject.objective, error))
+        return LossAt(float(subject.objective.losses(z, y).mean()), sides(parts, subject.objective, error))
 
-    return central_difference(look, float(array[place.index]))
+    return central_difference(loss_at, float(array[place.index]))
 
 
 def _all(steps: Sequence[Step]) -> list[Step]:
-    """Return every step, those within blocks too."""
+    """Return every step, including those within blocks."""
     return [one for step in steps for one in (*_all(step.inner), step)]

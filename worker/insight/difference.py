@@ -1,11 +1,12 @@
 """The derivative by central finite differences in float64, against which back-propagation is checked.
 
-D(h) = (L(w + h) - L(w - h)) / 2h errs by about h^2 L'''/6, and by round-off of about epsilon L / h. Richardson's
-(4 D(h/2) - D(h)) / 3 cancels the first. Source: Press et al. (2007), Numerical Recipes, section 5.7.
+D(h) = (L(w + h) - L(w - h)) / 2h has a truncation error of about h^2 L'''/6, and a round-off error of about
+epsilon L / h. Richardson's (4 D(h/2) - D(h)) / 3 cancels the truncation error. Source: Press et al. (2007), Numerical
+Recipes, section 5.7.
 
-At a kink of the loss, as where a relu has z = 0, there is no derivative, and the difference depends on the step. So
-each look at the loss also says on which side of every kink it was. A step that changes a side is shortened until it
-does not. If the shortest step still does, w is at the kink itself.
+At a kink of the loss, for example where a relu has z = 0, the derivative does not exist, and the difference depends on
+the step. So each evaluation of the loss also says on which side of every kink it was. If a step crosses a kink, a
+shorter one is tried. If even the shortest step crosses it, w is at the kink itself.
 """
 
 import math
@@ -17,24 +18,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.arrays import Floats
 from worker.backprop.losses.objective import Objective
 
 STEPS = (1e-4, 1e-5, 1e-6, 1e-7)
-"As shares of the larger of 1 and |w|, from long to short."
+"The steps that are tried, from long to short, as shares of the larger of 1 and |w|."
 TOLERANCE = 1e-6
 "The relative error that is allowed."
 GOOD = 1e-7
 "The uncertainty, as a share of the derivative, below which no shorter step is tried."
 ROUNDINGS = 32
-"How many times its last bit the loss may be off: e^z carries the rounding of z. Found on random networks."
+"""The round-off error of the loss that is assumed, in units of its last bit. It is more than 1 since e^z carries the
+rounding of z. The number was found on random networks."""
 
 Signs = NDArray[np.float64]
 
 
-class Look(NamedTuple):
-    """The loss at one value of the weight, and on which side of every kink that is: -1, 0 or 1."""
+class LossAt(NamedTuple):
+    """The loss at one value of the weight, and the side of every kink that this value is on: -1, 0 or 1."""
 
     loss: float
     sides: Signs
@@ -42,10 +44,11 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """A derivative by differences.
+    """A derivative by finite differences.
 
-    uncertainty: how far truncation and round-off may put the value off, estimated from the steps. step: h.
-    left, right: the one-sided derivatives if even the shortest step meets a kink, else None.
+    uncertainty: the estimated error of the value from truncation and round-off.
+    step: h, the step that was used.
+    left, right: the one-sided derivatives if even the shortest step crosses a kink; otherwise None.
     """
 
     value: float
@@ -65,15 +68,21 @@ class Difference:
         return abs(gradient - self.value) / larger if larger else 0.0
 
     def agrees(self, gradient: float) -> bool:
-        """Return whether gradient and value are equal to a millionth, or within the uncertainty."""
+        """Return whether the gradient equals the value to within a millionth of it or the uncertainty.
+
+        This compares numbers only. `verdict` also considers kinks.
+        """
         larger = max(abs(gradient), abs(self.value))
         return abs(gradient - self.value) <= TOLERANCE * larger + self.uncertainty
 
     def verdict(self, gradient: float) -> str:
-        """Return `agrees`, `kink` if there is no derivative to agree with, or `differs`, which is a fault of ours.
+        """Return `agrees`, `kink` or `differs`.
 
+        `kink`: the loss has no derivative at this weight, so there is nothing to agree with. `differs`: the gradient is
+        wrong, which is a fault of ours.
         A unit's kink may not affect the loss, or may be cancelled by another's: then both sides have the same slope.
-        Back-propagation takes every relu's derivative at 0 as 0, so it may still differ, which is a `kink` as well.
+        The gradient may still differ there, since back-propagation takes every relu's derivative at 0 as 0. That is a
+        `kink` as well.
         """
         if self.left is not None and self.right is not None and self._jumps(self.left, self.right):
             return "kink"
@@ -85,15 +94,17 @@ class Difference:
         return abs(right - left) > TOLERANCE * max(abs(left), abs(right)) + self.uncertainty
 
 
-def central_difference(look: Callable[[float], Look], at: float, *, size: float = 0.0) -> Difference:
-    """Return the derivative of the loss in one number at its value.
+def central_difference(loss_at: Callable[[float], LossAt], at: float, *, size: float = 0.0) -> Difference:
+    """Return the derivative of the loss in one number, from the step with the least uncertainty that crosses no kink.
 
-    size: the magnitude of what moves with it, which lengthens the steps if it is larger than 1 and |at|. Of the steps
-    that cross no kink, the one with the least uncertainty counts.
+    loss_at: returns the loss, and the sides of the kinks, at a value of the number.
+    at: the value of the number.
+    size: the largest magnitude among the weights that move with the number. Steps are lengthened in proportion to it if
+        it is larger than 1 and |at|.
     """
-    here, found = look(at), []
+    here, found = loss_at(at), []
     for step in STEPS:
-        one, crossed = _by_step(look, at, here, step * max(1.0, abs(at), size))
+        one, crossed = _by_step(loss_at, at, here, step * max(1.0, abs(at), size))
         if crossed and step != STEPS[-1]:
             continue
         found.append(one)
@@ -102,9 +113,9 @@ def central_difference(look: Callable[[float], Look], at: float, *, size: float 
     return min(found, key=lambda one: (one.left is not None, one.uncertainty))
 
 
-def _by_step(look: Callable[[float], Look], at: float, here: Look, h: float) -> tuple[Difference, bool]:
-    """Return the difference by steps of h and h/2, and whether they crossed a kink or overflowed."""
-    left, right, near_left, near_right = (look(at + share * h) for share in (-1, 1, -0.5, 0.5))
+def _by_step(loss_at: Callable[[float], LossAt], at: float, here: LossAt, h: float) -> tuple[Difference, bool]:
+    """Return the difference from steps of h and h/2, and whether they crossed a kink or overflowed."""
+    left, right, near_left, near_right = (loss_at(at + share * h) for share in (-1, 1, -0.5, 0.5))
     far = (right.loss - left.loss) / (2 * h)
     near = (near_right.loss - near_left.loss) / h
     round_off = ROUNDINGS * sys.float_info.epsilon * max(1.0, abs(here.loss)) / h
@@ -120,7 +131,11 @@ def _by_step(look: Callable[[float], Look], at: float, here: Look, h: float) -> 
 
 
 def sides(parts: Sequence[tuple[Activation, Floats]], objective: Objective, error: Floats) -> Signs:
-    """Return on which side of each kink every a is. parts: activations with their a. error: a - y of the output."""
+    """Return the side of each kink that every a is on.
+
+    parts: activations with their a.
+    error: a - y of the output layer.
+    """
     found = [_signs(a, activation.kinks) for activation, a in parts]
     return np.concatenate([np.empty(0), *found, _signs(error, objective.error_kinks)])
 

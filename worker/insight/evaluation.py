@@ -1,4 +1,4 @@
-"""How well a network does on a part of the table: its metrics, and where it is wrong."""
+"""Evaluates a network's predictions on a part of the table: its metrics, and where it is wrong."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 def logs_of_classes(z: NDArray[Any]) -> NDArray[np.float64]:
     """Return log p of each class, (rows, classes), exact where p itself rounds to 0 or 1.
 
-    z: the last z of one network, (outputs, rows), or of an ensemble, (members, outputs, rows), whose p is the mean of
-    its members' p. A single output belongs to the second of two classes.
+    z: the last z of one network, (outputs, rows), or of an ensemble, (members, outputs, rows). An ensemble's p is the
+        mean of its members' p. A single output belongs to the second of two classes.
     """
     z = z.astype(np.float64)
     if z.shape[-2] == 1:
@@ -23,7 +23,10 @@ def logs_of_classes(z: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def logs_of_labels(z: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return log p that each label applies, and log p that it does not: each (rows, labels). z: as above."""
+    """Return log p that each label applies, and log p that it does not: each (rows, labels).
+
+    z: the last z, as in `logs_of_classes`.
+    """
     z = z.astype(np.float64)
     applies, not_applies = (_mean_of_members(-np.logaddexp(0, sign * z)).T for sign in (-1, 1))
     return applies, not_applies
@@ -40,10 +43,10 @@ def _mean_of_members(logs: NDArray[np.float64]) -> NDArray[np.float64]:
 def evaluate_classes(
     scores: NDArray[Any], labels: NDArray[np.int64], classes: list[str], *, are_logs: bool = True
 ) -> dict[str, Any]:
-    """Return every figure of a category and the confusion matrix: true classes by row, predicted ones by column.
+    """Return every metric for a category, and the confusion matrix: true classes by row, predicted ones by column.
 
-    scores: (rows, classes); the class with the largest score is predicted. are_logs: the scores are from
-    `logs_of_classes`; False for the outputs of a network that are not probabilities.
+    scores: (rows, classes); the class with the largest score is the prediction.
+    are_logs: True if the scores are from `logs_of_classes`; False if they are outputs that are not probabilities.
     """
     # imported late: importing scikit-learn takes a second, and most processes never evaluate
     from sklearn import metrics
@@ -59,7 +62,7 @@ def evaluate_classes(
         "balanced_accuracy": float((confusion.diagonal()[present] / confusion.sum(axis=1)[present]).mean()),
         "macro_f1": float(metrics.f1_score(labels, predicted, labels=every, average="macro", zero_division=0)),
         "roc_auc": _roc_auc(metrics, labels, np.exp(scores), present) if are_logs else None,
-        # from 0: the mean of a perfect answer is -0.0
+        # subtracted from 0: the mean for perfect predictions is -0.0
         "log_loss": 0.0 - float(of_label.mean()) if are_logs else None,
     }
     found |= {f"top_{k}": float((ranks < k).mean()) for k in (2, 3, 5) if k < len(classes)}
@@ -67,7 +70,7 @@ def evaluate_classes(
 
 
 def _roc_auc(metrics: Any, labels: NDArray[np.int64], probabilities: NDArray[Any], present: NDArray[Any]) -> Any:
-    """Return the mean over the classes, one against the rest; None if a class has no rows, and so no such figure."""
+    """Return ROC AUC, one class against the rest, averaged over the classes; None if a class has no rows."""
     if len(present) < probabilities.shape[1]:
         return None
     truth = np.eye(probabilities.shape[1])[labels]
@@ -77,7 +80,7 @@ def _roc_auc(metrics: Any, labels: NDArray[np.int64], probabilities: NDArray[Any
 def evaluate_labels(
     logs: tuple[NDArray[np.float64], NDArray[np.float64]], truth: NDArray[Any], names: list[str]
 ) -> dict[str, Any]:
-    """Return the figures of labels that each apply or not, and the right and wrong predictions of each label.
+    """Return the metrics for labels that each apply or not, and the right and wrong predictions of each label.
 
     logs: from `logs_of_labels`. truth: (rows, labels), 0 or 1.
     """

@@ -1,9 +1,9 @@
 """The factors of the chain rule for one weight and one row: dL/da x da/dz x dz/dw.
 
-If one unit's z moves several activations, dL/dz_j = sum_k dL/da_k x da_k/dz_j, and both factors are vectors over k.
-That is so behind a softmax, and where a dense layer with activation `identity` is followed by a normalisation. The two
-layers are one neuron then: z is the dense layer's and a the normalisation's. In layer_norm every z also moves the
-deviation that all are divided by.
+If one unit's z affects several activations, dL/dz_j = sum_k dL/da_k x da_k/dz_j, and both factors are vectors over k.
+This happens with softmax, and where a dense layer with activation `identity` is followed by layer_norm, in which every
+z affects the deviation that all are divided by. A dense layer with activation `identity` and the normalisation after it
+count as one layer of neurons: z is the dense layer's and a the normalisation's.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,11 @@ from worker.insight.address import Place
 
 @dataclass(frozen=True)
 class Factors:
-    """dL_da, da_dz: numbers, or vectors over k, (units,). offset: 1 if a is the following normalisation's, else 0."""
+    """The factors for one weight and one row.
+
+    dL_da, da_dz: numbers, or vectors over k, (units,).
+    offset: 1 if the a in them is that of the normalisation after the weight's layer; otherwise 0.
+    """
 
     dL_da: float | Floats  # noqa: N815 - the equation's own letters
     da_dz: float | Floats
@@ -34,7 +38,7 @@ class Factors:
 
 
 def factors_of(place: Place, steps: list[Step], row: int) -> Factors:
-    """Return the factors. steps: after their backward pass. row: the position in the batch."""
+    """Return the factors for one row. steps: the network's after a backward pass. row: the row's place in the batch."""
     among, position = place.sequence(steps)
     step, j = among[position], place.weight.unit
     dz_dw = float(place.weight.dz_dw(step)[row])
@@ -48,7 +52,7 @@ def factors_of(place: Place, steps: list[Step], row: int) -> Factors:
 
 
 def _slopes_of_neuron(among: list[Step], position: int, j: int, row: int) -> float | Floats | None:
-    """Return how z_j moves every z_k of the next layer, if that layer finishes the neuron that this one begins."""
+    """Return the derivative in z_j of every z_k of the next layer; None unless it completes this layer's neurons."""
     step, following = among[position], among[position + 1 : position + 2]
     if not following or not isinstance(step.layer, Dense) or not isinstance(step.layer.activation, Identity):
         return None
@@ -56,7 +60,10 @@ def _slopes_of_neuron(among: list[Step], position: int, j: int, row: int) -> flo
 
 
 def _product(step: Step, j: int, row: int, slopes: float | Floats) -> tuple[float | Floats, float | Floats]:
-    """Return dL/da_k and da_k/dz_j, the z_k of the step moving by the slopes: by a number, z_j alone."""
+    """Return dL/da_k and the derivative of a_k along the slopes, as vectors over k or as numbers for k = j.
+
+    slopes: the derivative of each z_k of the step, (units,); a number is that of z_j alone.
+    """
     activation, a = step.layer.activation, step.a[:, row]
     direction = slopes
     if not isinstance(direction, np.ndarray):

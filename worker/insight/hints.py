@@ -1,4 +1,4 @@
-"""Hints from a curve: the run diverged, stalled, over-fits, is not done, or has dead units."""
+"""Hints from a curve: training diverged, stalled or over-fitted, would gain from more epochs, or has dead units."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from worker.records.points import Point
 
 Hint = dict[str, str]
 
-# fewer epochs do not show a trend yet
+# fewer epochs do not show a trend
 EPOCHS_TO_JUDGE = 5
 NEXT_TO_NOTHING = 1e-6
 
@@ -91,5 +91,5 @@ def _hint(code: str, message: str) -> Hint:
 
 
 def _or_huge(value: float | None) -> float:
-    """Return a figure; one that was not finite, which is recorded as None, counts as infinite."""
+    """Return a figure, or infinity for None, which is how a figure that was not finite is recorded."""
     return float("inf") if value is None else value

@@ -1,4 +1,4 @@
-"""How weights, activations and gradients are spread within each layer, which shows whether it saturates or dies."""
+"""Histograms of the weights, activations and gradients of each layer, which show whether it saturates or dies."""
 
 from typing import Any
 
@@ -14,8 +14,10 @@ Histogram = dict[str, list[float] | list[int]]
 def histograms_of(subject: Subject, x: Floats, y: Targets, *, bins: int, layer: int | None = None) -> dict[str, Any]:
     """Return the histograms of every layer, or of one, as JSON values.
 
-    x: a sample of rows, (rows, inputs). y: their targets. Everything is in inference mode, and the gradients are those
-    of the sample's mean loss. Raises QuestionError if the network overflows on a row.
+    Everything is in inference mode, and the gradients are those of the sample's mean loss.
+    x: a sample of rows, (rows, inputs). y: their targets.
+    layer: the position of the only layer to return; None for all.
+    Raises QuestionError if the network overflows on a row.
     """
     passes = Passes(subject, x, y)
     gradients = passes.gradients()
@@ -30,7 +32,7 @@ def histograms_of(subject: Subject, x: Floats, y: Targets, *, bins: int, layer: 
                 "weights": {name: histogram(array, bins) for name, array in weights.items()},
                 "activations": {"z": histogram(step.z, bins), "a": histogram(step.a, bins)},
                 "gradients": {name: histogram(slopes[name], bins) for name in trained},
-                # of each row's own loss: those of the mean loss would shrink as the sample grows
+                # derivatives of each row's own loss: those of the mean loss would shrink as the sample grows
                 "unit_gradients": {"a": histogram(step.grad_a, bins), "z": histogram(step.grad_z, bins)},
             }
         )

@@ -1,6 +1,6 @@
-"""What training would do with a gradient: penalties, clipping, decay and the optimizer's step, a line at a time.
+"""The step that training would take with a gradient: penalties, clipping, decay and the optimizer, line by line.
 
-The engine folds factors into one another to save passes over its arrays; the lines are those of the papers.
+The engine combines factors to save passes over its arrays; these lines are the formulas of the papers.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.backprop.optimizer import Line, Optimizer
+from worker.backprop.optimizer_base import Line, Optimizer
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Plan
 from worker.backprop.updates import norm
@@ -19,7 +19,7 @@ from worker.networks.training import make_optimizer, make_plan
 
 
 def next_step(subject: Subject, place: Place, passes: Passes, gradient: float) -> dict[str, Any]:
-    """Return the penalties, and the step that the job's own optimizer would make of this gradient, as JSON values.
+    """Return the penalties, and the step that the job's own optimizer would take, as JSON values.
 
     gradient: dL/dw of the rows' mean loss, without penalties.
     """
@@ -70,9 +70,12 @@ def update_lines(
 ) -> Sequence[Line]:
     """Return the lines from dL/dw to the new w, which is the last.
 
-    optimizer: of this weight alone. gradient: of the loss. penalty: the gradient of l1 and l2. penalised: whether decay
-    acts on this weight. gradient_norm: of the whole network's gradient with penalties, clipped by value, if clip_norm
-    is set. rate: the learning rate.
+    optimizer: an optimizer of this weight alone.
+    rate: the learning rate.
+    gradient: dL/dw without penalties.
+    penalty: the gradient of l1 and l2.
+    penalised: whether penalties and decay act on this weight.
+    gradient_norm: the norm of the whole network's gradient, with penalties and clipped by value; None if not needed.
     """
     lines = [Line("g", "dL/dw", gradient)]
     if penalised and (plan.l1 or plan.l2):
@@ -91,7 +94,7 @@ def update_lines(
 
 
 def _optimizer_of(subject: Subject, place: Place) -> Optimizer:
-    """Return the job's optimizer with what it remembers of this weight: its slots, and how many steps it made."""
+    """Return the job's optimizer with its state for this weight alone: its slots, and how many steps it has taken."""
     optimizer = make_optimizer(subject.spec.training.optimizer)(np.zeros(1), np.zeros(1))
     optimizer.steps = subject.optimizer_steps
     for name, views in subject.slots.items():
@@ -100,7 +103,8 @@ def _optimizer_of(subject: Subject, place: Place) -> Optimizer:
 
 
 def _gradient_norm(subject: Subject, gradients: Parameters, plan: Plan) -> float:
-    """Return the norm that clip_norm compares: of all trained weights, with penalties, clipped by value."""
+    """Return the norm that clip_norm limits: that of the gradient of all trained weights, with penalties and clipped by
+    value."""
     frozen = subject.spec.frozen
     gradients.flat[: gradients.size_of_first(frozen)] = 0
     each = list(zip(subject.network.layers, subject.parameters.views, gradients.views, strict=True))

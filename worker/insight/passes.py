@@ -1,8 +1,8 @@
-"""Some rows through a network and back, with every factor of the chain rule kept.
+"""A forward and a backward pass of some rows that keep every factor of the chain rule.
 
-Training fuses factors and overwrites arrays, which is fast; here each factor is an array of its own, in float64 and of
-shape (units, rows). Everything is in inference mode, without dropout and with batch_norm's running figures, so rows do
-not affect each other and the dL/dw of a batch is the mean of its rows'.
+Training combines factors and overwrites arrays, which is fast. Here each factor is an array of its own, in float64 and
+of shape (units, rows). Everything is in inference mode, without dropout and with batch_norm's running figures. So rows
+do not affect each other, and the dL/dw of a batch is the mean of its rows' dL/dw.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,15 @@ from worker.insight.subject import Subject
 
 @dataclass(frozen=True)
 class Output:
-    """Where back-propagation starts, for each row as if it were the whole batch. All (outputs, rows).
+    """The start of back-propagation, for each row as if it were the whole batch. All arrays are (outputs, rows).
 
-    y: the target that a is compared with. grad_a: dL/da. grad_z: dL/dz as training computes it. fused: grad_z is a
-    short form such as a - y, in which softmax and cross-entropy (or sigmoid and binary cross-entropy, or exp and
-    Poisson's loss) cancel. long: dL/da x da/dz, factor by factor, summed over k for softmax; it is not finite where a
-    is too near 0 or 1 for float64.
+    y: the target that a is compared with.
+    grad_a: dL/da.
+    long: dL/da x da/dz, factor by factor, summed over k for softmax. It is not finite where a is too near 0 or 1 for
+        float64.
+    grad_z: dL/dz as training computes it.
+    fused: whether grad_z is a short form such as a - y, in which da/dz cancels: softmax with cross-entropy, sigmoid
+        with binary cross-entropy, and exp with Poisson's loss.
     """
 
     y: Floats
@@ -37,7 +40,9 @@ class Output:
 class Passes:
     """A forward and a backward pass of some rows.
 
-    x: (rows, inputs), encoded. y: the targets as the objective takes them. losses: of each row, (rows,).
+    x: (rows, inputs), encoded.
+    y: the targets as the objective takes them.
+    losses: the loss of each row, (rows,).
     Raises QuestionError if a row's loss is not finite.
     """
 
@@ -55,7 +60,7 @@ class Passes:
         self._parameters = parameters
 
     def gradients(self) -> Parameters:
-        """Return dL/dw of the mean loss for every weight, in the layout of the parameters; running figures have 0."""
+        """Return dL/dw of the mean loss for every weight, in the layout of the parameters. Running figures get 0."""
         gradients = self._parameters.like()
         for step, views in zip(self.steps, gradients.views, strict=True):
             step.layer.write_gradients(step, views)

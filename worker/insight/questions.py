@@ -1,4 +1,4 @@
-"""The rows and targets of a question, encoded in float64 as the job's training encoded its own."""
+"""Encodes the rows and targets of a question in float64, as training encoded the job's table."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +19,11 @@ Encoded = tuple[Matrix, Targets]
 
 
 def posted_rows(subject: Subject, rows: Sequence[Any], targets: Sequence[Any], *, many: bool) -> Encoded:
-    """Return rows of raw values, and their targets, as x and y.
+    """Return rows of raw values, and their targets, as x and y. Raises QuestionError.
 
-    rows: as in a prediction. targets: one for each row: a class, or numbers in the user's own units.
-    many: the question calls them `rows` and `targets`, not `row` and `target`. Raises QuestionError.
+    rows: in the form that a prediction takes.
+    targets: one for each row: a class, or numbers in the user's own units.
+    many: whether the question calls them `rows` and `targets` rather than `row` and `target`, for pointers.
     """
     try:
         x = RowEncoder(subject.encoders, np.float64).encode(rows).x
@@ -36,10 +37,11 @@ def posted_rows(subject: Subject, rows: Sequence[Any], targets: Sequence[Any], *
 def table_rows(
     subject: Subject, table: pa.Table, rows: Sequence[int], targets: Sequence[Any] | None, *, many: bool
 ) -> Encoded:
-    """Return rows of the job's own table as x and y.
+    """Return rows of the job's own table as x and y. Raises QuestionError.
 
-    rows: their numbers, from 0. targets: replace the table's own; None to keep those. many: the question calls them
-    `dataset_rows` and `targets`, not `dataset_row` and `target`. Raises QuestionError.
+    rows: their numbers, from 0.
+    targets: targets that replace those of the table; None to keep those.
+    many: whether the question calls them `dataset_rows` and `targets` rather than `dataset_row` and `target`.
     """
     for n, row in enumerate(rows):
         if row >= table.num_rows:
@@ -63,7 +65,7 @@ def _of_table(subject: Subject, table: pa.Table) -> Encoded:
 
 def _targets(subject: Subject, given: Sequence[Any], rows: int, *, many: bool) -> Targets:
     if len(given) != rows:
-        raise QuestionError("/targets", f"must be {rows}, one a row; got {len(given)}")
+        raise QuestionError("/targets", f"must be {rows}, one for each row; got {len(given)}")
     target, bounds = subject.encoders.target, subject.task.objective.bounds
     encoded = [_target(one, target, f"/targets/{n}" if many else "/target", bounds) for n, one in enumerate(given)]
     return np.concatenate(encoded)
@@ -72,18 +74,18 @@ def _targets(subject: Subject, given: Sequence[Any], rows: int, *, many: bool) -
 def _target(given: Any, target: Target, pointer: str, bounds: Bounds | None) -> Targets:
     """Return the target of one row: a label, (1,), or numbers standardised as in training, (1, outputs).
 
-    bounds: the numbers that the loss allows. Raises QuestionError at the pointer.
+    bounds: the range of numbers that the loss allows. Raises QuestionError at the pointer.
     """
     if isinstance(target, ClassTarget):
         text = _text(given)
         if text not in target.classes:
             shown = ", ".join(target.classes[:10])
-            raise QuestionError(pointer, f"must be a class of {target.name!r}; these are: {shown}")
+            raise QuestionError(pointer, f"must be a class of {target.name!r}, such as: {shown}")
         return np.array([target.classes.index(text)])
     values = [_number(value, pointer) for value in _by_column(given, target.names, pointer)]
     if isinstance(target, LabelsTarget):
         if not {0.0, 1.0}.issuperset(values):
-            raise QuestionError(pointer, "must be 0 or 1 of each label")
+            raise QuestionError(pointer, "must be 0 or 1 for each label")
         return np.array([values])
     if bounds is not None and not all(bounds.lowest <= value <= bounds.highest for value in values):
         raise QuestionError(pointer, f"must be {bounds.one}")
@@ -109,7 +111,7 @@ def _number(value: Any, pointer: str) -> float:
 
 
 def _text(given: Any) -> str | None:
-    """Return a class in the form in which tables are read, such as true, 3 and 0.5."""
+    """Return a class as the text that the readers of tables make of it, such as true, 3 and 0.5."""
     if isinstance(given, bool):
         return str(given).lower()
     if isinstance(given, float) and given.is_integer():

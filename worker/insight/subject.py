@@ -1,4 +1,4 @@
-"""What a question is about: one network of a job at one moment of its training, read from the record in float64."""
+"""The subject of a question: one network of a job at one moment of its training, read from the record in float64."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,9 +26,12 @@ from worker.specs.network import ResolvedLayer
 
 @dataclass(frozen=True)
 class Moment:
-    """kind: the final weights, a snapshot's, or those of the checkpoint from which the job would resume.
+    """When the weights were as they are.
 
-    epoch: the last one that was completed. step: how many batches of the next epoch were taken.
+    kind: `final`: the final weights. `snapshot`: weights stored at the end of an epoch. `checkpoint`: the weights in
+        the state from which the job would resume.
+    epoch: the last epoch that was completed.
+    step: how many steps of the next epoch were taken.
     """
 
     kind: Literal["final", "snapshot", "checkpoint"]
@@ -38,10 +41,13 @@ class Moment:
 
 @dataclass(frozen=True)
 class Subject:
-    """trained: one network, in float64. member: its position in the job's ensemble; 0 if the job has one network.
+    """A network with what is known about its training.
 
-    rate: the learning rate that was recorded last before this moment. slots: the optimizer's, and optimizer_steps: how
-    many steps it had made, if the moment is a checkpoint; else no slots, and 0.
+    trained: one network, in float64.
+    member: its position in the job's ensemble; 0 if the job has one network.
+    rate: the last learning rate that was recorded up to this moment.
+    slots: the optimizer's slots if the moment is a checkpoint; otherwise empty.
+    optimizer_steps: how many steps the optimizer had taken if the moment is a checkpoint; otherwise 0.
     """
 
     job_id: str
@@ -73,7 +79,12 @@ class Subject:
 
 
 class _Found(NamedTuple):
-    """The weights of all members at one moment. flat: as `Parameters` has them. slots: of the optimizer, likewise."""
+    """The weights of all members at one moment.
+
+    flat: the weights in the layout of `Parameters`.
+    slots: the optimizer's slots in the same layout, without frozen layers.
+    optimizer_steps: how many steps the optimizer had taken.
+    """
 
     flat: Floats
     moment: Moment
@@ -84,10 +95,13 @@ class _Found(NamedTuple):
 def read_subject(session: Session, job: JobRow, checkpoint: str, *, member: int = 0, rows: int = 1) -> Subject:
     """Read a network of a job.
 
-    checkpoint: `final`, the number of an epoch, or `latest`: the final weights, or else the newest that are stored.
-    member: the network's position in an ensemble. rows: how many rows the question is about. Raises
-    StateError(not_ready), NotFoundError for an epoch that was not kept, and QuestionError for a member that does not
-    exist or a question that costs too much.
+    checkpoint: `final`, the number of an epoch, or `latest`. `latest` means the final weights if the job has them;
+        otherwise the newest of its snapshots and of the state from which it would resume. (Elsewhere, as for
+        predictions, `latest` never means a resume state: see `records.weights.find_weights_id`.)
+    member: the network's position in an ensemble.
+    rows: how many rows the question is about.
+    Raises StateError(not_ready), NotFoundError for an epoch that was not kept, and QuestionError for a member that does
+    not exist or a question that costs too much.
     """
     spec = Job.model_validate(job.spec)
     members = spec.training.ensemble
@@ -119,7 +133,7 @@ def read_subject(session: Session, job: JobRow, checkpoint: str, *, member: int 
 
 
 def _slot_views(slot: Floats, parameters: Parameters, frozen: int) -> list[Views]:
-    """Return an optimizer's slot in the layout of the parameters, with zeros for frozen layers, which have none."""
+    """Return an optimizer's slot in the layout of the parameters, with zeros for frozen layers, which it leaves out."""
     return windows(np.concatenate([np.zeros(parameters.size_of_first(frozen)), slot]), parameters.shapes)
 
 
@@ -129,7 +143,7 @@ def _published(published: Published) -> _Found:
 
 
 def _resumed(session: Session, job: JobRow, published: Published) -> _Found | None:
-    """Return the checkpoint from which the job would resume; None if there is none that is newer."""
+    """Return the state from which the job would resume; None unless it is at least as new as the published weights."""
     found = None if published.kind == "final" else newest_checkpoint(session, job.id)
     if found is None:
         return None
@@ -144,7 +158,7 @@ def _resumed(session: Session, job: JobRow, published: Published) -> _Found | No
 
 
 def describe(subject: Subject) -> dict[str, Any]:
-    """Return which weights an answer is about."""
+    """Return the part of an answer that says which weights it is about."""
     moment = subject.moment
     return {
         "job_id": subject.job_id,

@@ -1,4 +1,4 @@
-"""From a specification to a stored, queued job: its datasets, its design and cost, and the submission.
+"""Turns a specification into a stored, queued job: its dataset, its design and cost, and its submission.
 
 May import insight, networks, data, records, backprop and specs; knows no HTTP and no Celery.
 """

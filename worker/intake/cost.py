@@ -1,4 +1,4 @@
-"""What a job would need, by arithmetic, before anything is allocated."""
+"""The parameters, memory and FLOPs that a job needs, computed by arithmetic before anything is allocated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,18 @@ from worker.specs.network import ResolvedLayer
 from worker.specs.training import Training
 
 REPLAY_BYTES = 32 * 2**20
-"The largest size of all tensors of the steps that are kept."
+"The most bytes that the tensors of all kept steps may take."
 
 
 @dataclass(frozen=True)
 class Cost:
-    """layers: inputs, outputs and parameters of each. parameters: of one member, without running figures."""
+    """What a job needs.
+
+    layers: type, inputs, outputs, activation and parameters of each layer, as the API shows them.
+    parameters: how many numbers are trained in one member, without running figures.
+    memory_bytes: the estimated peak memory of the run.
+    flops: the floating point operations of the whole run.
+    """
 
     layers: list[dict[str, Any]]
     parameters: int
@@ -31,7 +37,12 @@ class Cost:
 
 @dataclass
 class Sums:
-    """Sums over layers: parameters, multiplications of one row's forward pass, and values kept per row in training."""
+    """Sums over layers.
+
+    parameters: the numbers that are trained.
+    products: the multiplications in the forward pass of one row.
+    activations: the numbers that training keeps for one row.
+    """
 
     parameters: int = 0
     products: int = 0
@@ -62,12 +73,9 @@ class Sums:
 
 
 def estimate_cost(training: Training, layers: Sequence[ResolvedLayer], roles: Roles, limits: Limits) -> Cost:
-    """Return shapes, parameters, peak memory in bytes and FLOPs.
-
-    Raises SpecError for a figure past its limit, naming both.
-    """
+    """Return what the job needs. Raises SpecError, with the figure and the limit, if it is past a limit."""
     shapes, sums = _shapes(layers, roles.inputs)
-    # a product costs 2 FLOPs; backward has two of forward's size
+    # a product costs 2 FLOPs; the backward pass has two products for each one of the forward pass
     flops = 6 * sums.products * roles.rows * training.epochs * training.ensemble
     values = _values(training, sums, roles, [shape["outputs"] for shape in shapes])
     cost = Cost(shapes, sums.parameters, values * number_bytes(training), flops)
@@ -104,14 +112,14 @@ def _shapes(layers: Sequence[ResolvedLayer], inputs: int) -> tuple[list[dict[str
 
 
 def _values(training: Training, sums: Sums, roles: Roles, units: Sequence[int]) -> int:
-    """Return how many numbers a run holds at its peak. units: of each layer, the output layer last."""
+    """Return how many numbers a run holds at its peak. units: those of each layer, the output layer last."""
     outputs = units[-1]
     batch = min(training.batch_size, roles.rows)
     slots = len(OPTIMIZERS[training.optimizer.type].slot_names)
-    # a forward pass outside training holds what enters a layer, its z and its a; figures of the layers hold all
+    # a forward pass outside training holds one layer's x, z and a; the figures of the layers need all activations
     measured = max(3 * EVALUATION_ROWS * max(units), DEAD_ROWS * sums.activations)
-    # weights, gradient, a copy for a checkpoint and one where figures of the layers are taken, the best epoch's, the
-    # optimizer's slots
+    # weights, gradient, a copy for a checkpoint, a copy for the figures of the layers, the optimizer's slots, the best
+    # epoch's weights, and the accumulated gradient
     copies = 4 + slots + bool(training.early_stopping) + (training.accumulate > 1)
     of_members = training.ensemble * (
         sums.parameters * copies + batch * sums.activations + measured + roles.rows * outputs
@@ -122,7 +130,8 @@ def _values(training: Training, sums: Sums, roles: Roles, units: Sequence[int]) 
 
 def _kept_values(training: Training, sums: Sums, inputs: int, batch: int, slots: int) -> int:
     """Return how many numbers the kept steps hold. Raises SpecError if they are too many."""
-    # before, after, gradient and update, and slots; of a row x, targets, and at most z, a, dL/da, dL/dz and one more
+    # the weights before and after, gradient, update and slots; for each row x, targets, and at most z, a, dL/da, dL/dz
+    # and one more
     of_step = sums.parameters * (4 + slots) + batch * (inputs + 2 * sums.activations)
     values = of_step * len(training.replay_steps)
     needed = values * number_bytes(training)

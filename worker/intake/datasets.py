@@ -1,4 +1,4 @@
-"""Datasets by the specification that names them: made here, posted inline, or uploaded before."""
+"""Loads, profiles and stores the tables that a specification can name: generated, inline or uploaded ones."""
 
 import hashlib
 from collections.abc import Callable, Collection
@@ -23,7 +23,7 @@ from worker.specs.dataset import Dataset as DatasetSpec
 
 ORPHAN_SECONDS = 3600
 KEYS = ("dst_", "prd_")
-"How the keys of uploads and of prediction results begin; both are ids that were made when the object was written."
+"How the storage keys of uploads and of prediction results begin. Both are ids, which contain the time of writing."
 ASKED_AT_ONCE = 500
 
 
@@ -35,17 +35,18 @@ class InlineRows(NamedTuple):
 
 
 class Datasets:
-    """Load, profile and store the tables of jobs and of predictions."""
+    """Loads, profiles and stores the tables of jobs and of predictions."""
 
     def __init__(self, database: Database, storage: Storage, limits: Limits) -> None:
         self.database, self._storage, self._limits = database, storage, limits
-        # a made table is the same each time, so its profile is too
+        # a built-in or generated table is the same each time, so its profile is too
         self._profile_made = lru_cache(maxsize=64)(lambda spec: profile_table(make_table(spec), limits))
 
     def load(self, project_id: str, spec: DatasetSpec, *, text: Collection[str] = ()) -> pa.Table:
-        """Return the table. Raises SpecError if there is no such upload, DataError if its bytes can't be read.
+        """Return the table. Raises SpecError if the upload does not exist, DataError if its bytes can't be read.
 
-        text: columns of an upload that are text whatever they look like, such as a model's categories.
+        text: the names of columns of an upload to read as text whatever their cells look like, such as a model's
+            categories.
         """
         match spec:
             case InlineDataset():
@@ -56,7 +57,7 @@ class Datasets:
                 return make_table(spec)
 
     def profile(self, project_id: str, spec: StoredDataset | BuiltinDataset | GeneratedDataset) -> TableProfile:
-        """Return the profile without opening the upload. Raises SpecError if there is no such upload."""
+        """Return the profile without opening the upload. Raises SpecError if the upload does not exist."""
         if isinstance(spec, StoredDataset):
             return TableProfile.model_validate(self._stored(project_id, spec).profile)
         return self._profile_made(spec)
@@ -69,7 +70,7 @@ class Datasets:
         return InlineRows(table, profile_table(table, self._limits))
 
     def store(self, project_id: str, name: str, content: bytes, media_type: str) -> tuple[Dataset, bool]:
-        """Store an upload; return its row and whether it is new: the same bytes have the same id. Raises DataError."""
+        """Store an upload. Return its row and whether it is new; the same bytes get the same row. Raises DataError."""
         return self._store(
             project_id,
             name,
@@ -117,7 +118,7 @@ class Datasets:
         return dataset, dataset.id == dataset_id
 
     def sweep(self) -> int:
-        """Delete stored objects that no row names, an hour after they were written; return how many."""
+        """Delete stored objects that no row names and that are older than an hour. Return how many."""
         old = [key for key in self._storage.list_keys() if key.startswith(KEYS) and age_seconds(key) > ORPHAN_SECONDS]
         orphans = []
         for start in range(0, len(old), ASKED_AT_ONCE):

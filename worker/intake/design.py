@@ -1,4 +1,4 @@
-"""A specification -> a design, or a refusal: all that follows from it, before anything is stored or allocated."""
+"""A specification -> a design, which has everything that follows from it, or a SpecError. Nothing is stored."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from worker.networks.layers import resolve_layers
 from worker.networks.task import Task, resolve_task
 from worker.networks.training import check_training
 from worker.networks.warm_start import adopt_roles, check_start
-from worker.records.new_jobs import Plan
+from worker.records.new_jobs import JobColumns
 from worker.settings import Limits
 from worker.specs.dataset import InlineDataset
 from worker.specs.job import Job
@@ -23,10 +23,14 @@ from worker.specs.training import Training
 
 @dataclass(frozen=True)
 class Design:
-    """What a job comes to.
+    """Everything that follows from a job's specification.
 
-    spec: nothing in it is left that could mean something else later. parts: rows of the train, validation and test
-    part. source: the id of the weights that it starts from. rows: the inline rows, if it has any.
+    spec: the specification, in which an alias of a model is replaced by its version, so that it always means the same.
+    roles: the role of each column.
+    layers: the layers as they will be built.
+    parts: how many rows the `train`, `validation` and `test` parts have.
+    source: the id of the weights that the job starts from; None for random weights.
+    rows: the inline rows, if the job has any.
     """
 
     spec: Job
@@ -39,10 +43,10 @@ class Design:
     rows: InlineRows | None = None
 
     @property
-    def plan(self) -> Plan:
-        """What the record keeps of it."""
+    def job_columns(self) -> JobColumns:
+        """What the job's row stores besides the specification."""
         roles = self.roles
-        return Plan(
+        return JobColumns(
             features=[{"name": feature.name, "type": feature.type} for feature in roles.features],
             classes=None if roles.classes is None else list(roles.classes),
             parameters=self.cost.parameters,
@@ -52,7 +56,7 @@ class Design:
 
 
 def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -> Design:
-    """Derive everything from the specification once. Raises SpecError where it, the table and the limits do not fit."""
+    """Return the design. Raises SpecError if the specification does not fit the table, the source or the limits."""
     start = _start(spec, project_id, datasets)
     if start is not None:
         spec = start.spec
@@ -87,7 +91,7 @@ def _profile(spec: Job, project_id: str, datasets: Datasets) -> tuple[InlineRows
 
 
 def _check_steps(training: Training, rows: int) -> None:
-    """Raise SpecError for a step to be kept that this run does not have. rows: of the training part."""
+    """Raise SpecError if a step that should be kept is past the end of the run. rows: those of the training part."""
     steps = training.epochs * -(-rows // min(training.batch_size, rows))
     for n, step in enumerate(training.replay_steps):
         if step > steps:

@@ -27,7 +27,13 @@ from worker.specs.start import StartFrom
 
 
 class Start(NamedTuple):
-    """spec: with an alias as the version that it means now, and the source's layers where it named none."""
+    """The source that a job starts from.
+
+    spec: the job's specification, with an alias replaced by the version that it points at now, and with the source's
+        layers if the client named none.
+    weights_id: the id of the source's weights.
+    source: the source without its arrays.
+    """
 
     spec: Job
     weights_id: str
@@ -35,7 +41,7 @@ class Start(NamedTuple):
 
 
 def find_start(session: Session, project_id: str, spec: Job, start: StartFrom) -> Start:
-    """Raises SpecError if the source is not there, or has no weights."""
+    """Return the source of a job. Raises SpecError if it does not exist, or has no final weights."""
     if start.job is not None:
         weights_id = _weights_of_job(session, project_id, start.job)
     else:
@@ -66,7 +72,7 @@ def _weights_of_version(session: Session, project_id: str, start: StartFrom) -> 
 
 
 def _network(session: Session, row: Weights, source: Architecture) -> Network:
-    """The layers as the source's job asked for them; of imported weights as they are."""
+    """Return the layers that the source's job asked for; for imported weights, those of the file."""
     job = None if row.job_id is None else session.get_one(JobRow, row.job_id)
     if job is not None:
         return Network.model_validate(job.spec["network"])
@@ -74,7 +80,7 @@ def _network(session: Session, row: Weights, source: Architecture) -> Network:
 
 
 def _as_asked_for(layer: ResolvedLayer) -> Layer:
-    """A resolved layer without what building it has added."""
+    """Return the layer that a client would ask for to get this resolved layer."""
     match layer:
         case ResolvedDense():
             return DenseLayer.model_validate(layer.model_dump())
@@ -87,7 +93,7 @@ def _as_asked_for(layer: ResolvedLayer) -> Layer:
 
 
 def read_start(session: Session, job_id: str) -> Trained:
-    """The source of a job that was submitted with one. Raises SpecError if it is gone."""
+    """Return the network that a job starts from. Raises SpecError if its weights were deleted."""
     weights_id = source_of(session, job_id)
     if weights_id is None:
         raise SpecError("/start_from", "its weights were deleted")

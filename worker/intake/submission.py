@@ -1,4 +1,4 @@
-"""Work comes in: a job, or a table to predict, is designed, stored, committed, and only then rung for."""
+"""Accepts a job, or a table to predict: checks and stores it, and rings for a worker after the commit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,11 @@ from worker.specs.prediction import PredictionOptions
 
 
 class ServedWeights(NamedTuple):
-    """Which weights predict, and what they are called. name, version, job_id: None where there is none."""
+    """The weights that predict a table, and their names.
+
+    name, version: those of the model; None if a job was named.
+    job_id: the job that made the weights; None if they were imported.
+    """
 
     weights_id: str
     encoders: Encoders
@@ -32,9 +36,9 @@ class ServedWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class Intake:
-    """Accept work for the workers.
+    """Accepts jobs and table predictions.
 
-    ring: called with the id of what was accepted, after the commit. A broker that is away delays it and loses nothing.
+    ring: called after the commit with the id of the job or prediction. If the broker is away, a worker rings later.
     """
 
     database: Database
@@ -43,7 +47,7 @@ class Intake:
     ring: Callable[[str], object]
 
     def design(self, project_id: str, spec: Job) -> Design:
-        """Return what the job would come to; nothing is stored. Raises SpecError."""
+        """Return the design of a job and store nothing. Raises SpecError."""
         return design_job(spec, project_id, self.datasets, self.limits)
 
     def submit(
@@ -57,7 +61,9 @@ class Intake:
     ) -> Answered:
         """Store and queue a job. Inline rows become a stored dataset, which the job's specification then names.
 
-        request: the client's idempotency key. request_id: for the logs of all that works on the job.
+        request: the client's idempotency key and the request that it came with.
+        request_id: an id for the log lines of every process that works on the job.
+        retry_of: the id of the job that this one repeats.
         Raises SpecError, IdempotencyError, and StateError(queue_full).
         """
         design = self.design(project_id, spec)
@@ -70,7 +76,7 @@ class Intake:
                 session,
                 project_id,
                 spec,
-                design.plan,
+                design.job_columns,
                 queued_limit=self.limits.queued_jobs,
                 request=request,
                 request_id=request_id,
@@ -88,16 +94,16 @@ class Intake:
         request: Request | None = None,
         request_id: str | None = None,
     ) -> Answered:
-        """Store and queue the prediction of a whole table. Raises as `submit` does, and NotFoundError.
+        """Store and queue the prediction of a whole table. Raises the errors of `submit`, and NotFoundError.
 
-        What can be known without opening the table is checked now; the rest is found by the worker.
+        What can be checked without opening the table is checked now; the worker checks the rest.
         """
         profile = self.datasets.profile(project_id, dataset)
         for code in served.encoders.features:
             if profile.column(code.name) is None:
                 raise SpecError("/dataset", f"has no column {code.name!r}, which is a feature of this model")
         if options.top_k is not None and isinstance(served.encoders.target, NumberTarget):
-            raise SpecError("/top_k", "is of classes; this model predicts numbers")
+            raise SpecError("/top_k", "is for classes; this model predicts numbers")
         return self._commit(
             lambda session: submit_prediction(
                 session,

@@ -1,4 +1,4 @@
-"""One trained network: built from a specification, read from the record, predicting, and as a file of each format.
+"""A trained network: building it from a specification, reading it from the record, predicting, and its file formats.
 
 May import data, records, backprop, specs, settings and errors.
 """

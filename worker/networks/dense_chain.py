@@ -1,4 +1,4 @@
-"""Dense layers from another library's file, with what the client says of them -> a trained network."""
+"""Dense layers from another library's file, with the client's description -> a trained network."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,9 +19,12 @@ UNITS_LIMIT = 65_536
 
 
 class DenseFound(NamedTuple):
-    """z = x w + b, a = f(z).
+    """A dense layer that was found in a file: z = x w + b, a = f(z).
 
-    name: what the file calls the layer, for messages. w: (inputs, units). b: (units,). activation: the name of f.
+    name: the file's name for the layer, for messages.
+    w: (inputs, units).
+    b: (units,).
+    activation: the name of f.
     """
 
     name: str
@@ -33,7 +36,7 @@ class DenseFound(NamedTuple):
 def from_chain(found: Sequence[DenseFound], description: Description, limits: Limits) -> Trained:
     """Return the network that passes a row through these layers in order.
 
-    Raises WeightsFileError if the layers do not follow each other, SpecError for a description that does not fit.
+    Raises WeightsFileError if the layers do not fit each other, SpecError if the description does not fit them.
     """
     _check_chain(found)
     activation = _output_activation(found[-1], description)
@@ -68,14 +71,14 @@ def _check_chain(found: Sequence[DenseFound]) -> None:
 
 
 def _output_activation(output: DenseFound, description: Description) -> Activation:
-    """Return the file's activation; the logits of classes get the one that makes probabilities of them."""
+    """Return the activation of the output layer. Logits of classes get the activation that makes them probabilities."""
     if description.classes is None or output.activation != "identity":
         return output.activation
     return "sigmoid" if output.w.shape[1] == 1 else "softmax"
 
 
 def _names(given: Sequence[str] | None, count: int, letter: str, pointer: str, limit: int) -> tuple[str, ...]:
-    """Return the names that the client gave, or else a letter and a number for each."""
+    """Return the client's names; if there are none, a letter and a number for each."""
     if count > limit:
         raise WeightsFileError(f"has {count} columns; the limit is {limit}")
     if given is None:
@@ -88,12 +91,12 @@ def _names(given: Sequence[str] | None, count: int, letter: str, pointer: str, l
 
 
 def _target(activation: Activation, units: int, description: Description) -> Target:
-    """Return what the output layer predicts."""
+    """Return the target that the output layer predicts. Raises SpecError if the description names another kind."""
     of_classes = activation == "softmax" or (activation == "sigmoid" and units == 1)
     if not of_classes and description.classes is not None:
-        raise SpecError("/classes", f"are told apart by softmax, or one sigmoid; the output layer is {activation}")
+        raise SpecError("/classes", f"need softmax, or one sigmoid unit, as output layer; this one is {activation}")
     if of_classes and description.targets is not None:
-        raise SpecError("/targets", f"are labels or numbers; {activation} tells classes apart")
+        raise SpecError("/targets", f"are labels or numbers; a {activation} output layer predicts classes")
     if of_classes:
         count = 2 if units == 1 and activation == "sigmoid" else units
         given = description.classes

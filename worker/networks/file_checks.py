@@ -19,7 +19,7 @@ from worker.specs.network import EmbeddingLayer, ResolvedEmbedding, ResolvedLaye
 
 MEMBERS_LIMIT = 64
 LAYERS_LIMIT = 257
-"As many hidden layers as a job may have, and the output layer."
+"The most hidden layers that a job may have, plus the output layer."
 
 
 def checked(
@@ -27,7 +27,7 @@ def checked(
 ) -> Trained:
     """Return the network if its parts fit each other. Raises WeightsFileError.
 
-    Nothing is allocated because a file claims it: shapes are first compared with arrays that are in memory already.
+    Nothing is allocated on a file's word: shapes are first compared with the arrays, which are already in memory.
     """
     network = check_architecture(layers, encoders, limits)
     _check_shapes(network, arrays, limits)
@@ -73,7 +73,7 @@ def _categories_fit(code: CategoricalCode, limits: Limits) -> bool:
     if not _texts_fit(code.categories):
         return False
     frequent = code.most_frequent is None or code.most_frequent in known
-    return len(known) == len(code.categories) and 1 <= code.numbers <= limits.categories + 1 and frequent
+    return len(known) == len(code.categories) and 1 <= code.category_count <= limits.categories + 1 and frequent
 
 
 def _texts_fit(texts: Sequence[str]) -> bool:
@@ -81,14 +81,17 @@ def _texts_fit(texts: Sequence[str]) -> bool:
 
 
 def _check_embeddings(layers: Sequence[ResolvedLayer], encoders: Encoders) -> None:
-    """Embeddings come first and take the columns they name, so that a category's number is always a row of theirs."""
+    """Raise WeightsFileError unless embeddings come first and take the columns that they name.
+
+    Only then is a category's number always a row of its embedding.
+    """
     first = [layer for layer in layers if isinstance(layer, ResolvedEmbedding)]
     asked = [EmbeddingLayer(type="embedding", column=layer.column, dimensions=layer.dimensions) for layer in first]
     embedded = {code.name for code in encoders.features if isinstance(code, CategoricalCode) and code.embedded}
     if list(layers[: len(first)]) != resolve_embeddings(asked, encoders.columns):
-        raise WeightsFileError("the embeddings are not those of the columns that they name")
+        raise WeightsFileError("the embeddings do not fit the columns that they name")
     if {layer.column for layer in first} != embedded:
-        raise WeightsFileError("the embeddings are not those of the embedded columns")
+        raise WeightsFileError("the embeddings do not name the embedded columns")
 
 
 def _check_target(encoders: Encoders, network: Network) -> None:
@@ -128,7 +131,7 @@ def _check_shapes(network: Network, arrays: Mapping[str, Floats], limits: Limits
 
 
 def _check_numbers(arrays: Mapping[str, Floats]) -> None:
-    """One precision for all arrays, and finite numbers."""
+    """Raise WeightsFileError unless all arrays have the same precision and finite numbers."""
     if len({array.dtype for array in arrays.values()}) != 1:
         raise WeightsFileError("all arrays must be of one precision, float32 or float64")
     for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""The layers that a specification asks for -> the same with nothing left open -> a network."""
+"""The layers that a specification asks for -> resolved layers, with every choice made -> a network."""
 
 from collections.abc import Sequence
 from typing import assert_never

@@ -1,4 +1,4 @@
-"""What a file of ours says of itself, as texts by name: its network and encoders, and where they are from."""
+"""The metadata in the files that we write: texts by name with the network, the encoders, and their origin."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ FORMAT = "gradmill"
 
 
 def write_metadata(published: Published) -> dict[str, str]:
-    """Return the metadata, with the job's id if there is one. Documents among the values are JSON."""
+    """Return the metadata, with the job's id if a job made the weights. Documents are written as JSON."""
     columns = to_columns(published.trained.layers, published.trained.encoders)
     metadata = {
         "format": FORMAT,
@@ -28,7 +28,7 @@ def write_metadata(published: Published) -> dict[str, str]:
 
 
 def is_ours(metadata: Mapping[str, str], description: Description | None) -> bool:
-    """Whether a file is one of ours. Raises SpecError if it is and the client describes it too."""
+    """Return whether we wrote the file. Raises SpecError if we did and the client describes it too."""
     if metadata.get("format") != FORMAT:
         return False
     if description is not None:

@@ -13,11 +13,14 @@ from worker.specs.prediction import PredictionOptions
 
 
 class Prediction(NamedTuple):
-    """predictions: a class or a number for each row, or a list of them if there are several targets.
+    """Predictions as lists.
 
-    classes, probabilities: of a category's classes, or of labels that are 0 or 1; None for numbers. spread: the
-    standard deviation over an ensemble's members, of the probabilities or the numbers; None for a single network.
-    warnings: of values outside the range that training saw.
+    predictions: a class or a number for each row; for several targets, a list of labels or numbers.
+    classes: the names of the classes, or of labels that are 0 or 1; None for numbers.
+    probabilities: for each row, that of each class or label; None for numbers.
+    spread: the standard deviation over an ensemble's members, of the probabilities or the numbers; None for a single
+        network.
+    warnings: warnings about values outside the range that training saw.
     """
 
     predictions: list[Any]
@@ -30,8 +33,10 @@ class Prediction(NamedTuple):
 class Outputs(NamedTuple):
     """What a network predicts for some rows.
 
-    values: probabilities, or numbers in the target's own units, (rows, outputs). spread: their standard deviation over
-    an ensemble's members, of the same shape; None for a single network.
+    values: probabilities, or numbers in the target's own units, (rows, outputs).
+    spread: their standard deviation over an ensemble's members, in the same shape; None for a single network.
+    target: how the values are to be read.
+    warnings: warnings about values outside the range that training saw.
     """
 
     values: NDArray[Any]
@@ -68,16 +73,16 @@ class Outputs(NamedTuple):
     def top(self, k: int) -> tuple[list[list[str]], NDArray[Any]]:
         """Return each row's k most probable classes or labels, and their probabilities, (rows, k).
 
-        Of equally probable ones the first comes first. Raises SpecError if numbers are predicted.
+        If two are equally probable, the one that comes first in `names` comes first. Raises SpecError for numbers.
         """
         names = self.names
         if names is None:
-            raise SpecError("/top_k", "is of classes; this model predicts numbers")
+            raise SpecError("/top_k", "is for classes; this model predicts numbers")
         order = np.argsort(-self.values, axis=1, kind="stable")[:, :k]
         return [[names[n] for n in row] for row in order.tolist()], np.take_along_axis(self.values, order, axis=1)
 
     def table(self, options: PredictionOptions) -> pa.Table:
-        """Return a table with one row for each prediction, and the columns that the options ask for."""
+        """Return a table with one row for each predicted row, and the columns that the options ask for."""
         columns: dict[str, Any] = {}
         if options.top_k is not None:
             called, probable = self.top(options.top_k)
@@ -106,7 +111,7 @@ class Outputs(NamedTuple):
         SpecError for top_k, which gives names.
         """
         if options.top_k is not None:
-            raise SpecError("/top_k", "has no form as an array; ask for another media type")
+            raise SpecError("/top_k", "can't be answered as an array; ask for another media type")
         if self.names is None:
             return self.values[:, 0] if self.values.shape[1] == 1 else self.values
         if options.probabilities:

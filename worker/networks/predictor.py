@@ -15,7 +15,7 @@ from worker.networks.trained import Trained
 
 
 class Predictor:
-    """Predicts with one trained network; predicting changes nothing in it."""
+    """Predicts with one trained network. Predicting changes nothing, so threads can share it."""
 
     def __init__(self, trained: Trained) -> None:
         self.network, self.parameters, self.encoders = trained.network, trained.parameters, trained.encoders
@@ -23,7 +23,7 @@ class Predictor:
 
     @property
     def categories(self) -> frozenset[str]:
-        """The features whose values are text, whatever they look like."""
+        """The names of the features whose values are text, whatever they look like."""
         return frozenset(code.name for code in self.encoders.features if isinstance(code, CategoricalCode))
 
     @property
@@ -40,7 +40,7 @@ class Predictor:
         return self.predict(self.rows.encode_table(table)).prediction()
 
     def predict(self, encoded: Encoded) -> Outputs:
-        """Predict rows that `rows` has encoded. Raises DataError for a row that makes the network overflow."""
+        """Predict rows that `self.rows` has encoded. Raises DataError for a row that makes the network overflow."""
         with np.errstate(over="ignore", invalid="ignore"):
             values, spread = self.outputs(encoded.x)
         finite = np.isfinite(values)
@@ -52,8 +52,8 @@ class Predictor:
     def outputs(self, x: Matrix) -> tuple[NDArray[Any], NDArray[Any] | None]:
         """Return the predictions of encoded rows and their spread over an ensemble's members, each (rows, outputs).
 
-        x: (rows, width). Predictions are numbers in the user's units, or probabilities: those of both classes if the
-        network has one output for two. The spread is a standard deviation; None for a single network.
+        x: (rows, width). Predictions are numbers in the user's units, or probabilities. If the network has one output
+        for two classes, both get a probability. The spread is a standard deviation; None for a single network.
         """
         a, target = self.network.forward(self.parameters, x), self.encoders.target
         if isinstance(target, NumberTarget):

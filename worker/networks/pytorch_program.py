@@ -1,4 +1,4 @@
-"""The text of the PyTorch program without its layers, and of the modules that PyTorch lacks."""
+"""The text of the PyTorch program without its layers, and the text of the modules that PyTorch lacks."""
 
 PROGRAM = '''\
 """The network of the weights {weights_id}, in PyTorch.
@@ -18,7 +18,7 @@ from torch import nn
 
 
 {classes}def build():
-    """The network without its weights: one module a layer, as the file counts them."""
+    """Return the network without its weights: one module per layer, numbered as in the file."""
     return nn.Sequential(
         {layers}
     )
@@ -35,7 +35,7 @@ NAMES = {
 
 
 def load(arrays):
-    """The network with the arrays of a file, by name: `layers.0.w` is the first layer's weights."""
+    """Return the network with the given arrays, by their names in the file: `layers.0.w` is the first layer's w."""
     network = build().to(next(iter(arrays.values())).dtype)
     with torch.no_grad():
         for name, array in arrays.items():
@@ -43,14 +43,14 @@ def load(arrays):
             module = network.get_submodule(path)
             # an activation comes after its layer
             module = module[0] if isinstance(module, nn.Sequential) else module
-            # PyTorch has them as (units, inputs)
+            # PyTorch stores weights as (units, inputs)
             array = array.T if isinstance(module, nn.Linear) and kind == "w" else array
             getattr(module, NAMES[kind]).copy_(array)
     return network.eval()
 
 
 def read(path):
-    """The networks of a file, one or the members of an ensemble, and how its columns are encoded."""
+    """Return the networks in a file, one or the members of an ensemble, and the encoders of its columns."""
     with safe_open(path, "pt") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}
         encoders = json.loads(file.metadata()["encoders"])
@@ -62,7 +62,7 @@ def read(path):
 
 
 def encode(rows, features):
-    """Rows of raw values -> (rows, inputs), as in training: imputed, scaled, and one indicator a category."""
+    """Encode rows of raw values as (rows, inputs), as in training: imputed, scaled, one indicator per category."""
     blocks = []
     for code in features:
         cells = [row[code["name"]] for row in rows]
@@ -77,7 +77,7 @@ def encode(rows, features):
 
 
 def category(cell, code, count):
-    """The category's number; `count` for one that training never saw."""
+    """Return the category's number, or `count` for one that training never saw."""
     if cell is None or cell == "":
         if code["missing"]:
             return count - 1
@@ -91,7 +91,7 @@ def category(cell, code, count):
 
 @torch.no_grad()
 def predict(networks, encoders, rows):
-    """Predictions, probabilities of a category or of labels, and the spread of an ensemble."""
+    """Return predictions, probabilities for a category or labels, and the spread for an ensemble."""
     target = encoders["target"]
     x = encode(rows, encoders["features"]).to(next(networks[0].parameters()).dtype)
     a = torch.stack([network(x) for network in networks])
@@ -121,7 +121,7 @@ if __name__ == "__main__":
 CLASSES = {
     "Embedded": '''\
 class Embedded(nn.Embedding):
-    """One of the inputs is a category's number; its point comes after the other inputs, in place of the number."""
+    """Replaces the input that is a category's number by the category's vector, placed after the other inputs."""
 
     def __init__(self, position, categories, dimensions):
         super().__init__(categories, dimensions)

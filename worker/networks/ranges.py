@@ -1,4 +1,4 @@
-"""Which values lie outside the range that training saw: a network only guesses there, however sure it sounds."""
+"""Warnings about values outside the range that training saw. A network only guesses there, however sure it seems."""
 
 from typing import Any, NamedTuple
 
@@ -9,12 +9,16 @@ from numpy.typing import NDArray
 from worker.data.encoders import Encoders, NumericCode, numbers_of
 
 WARNINGS_LIMIT = 20
-# a share of the larger bound: the float32 copy of a bound is not outside
+# as a share of the larger bound: a bound that was rounded to float32 does not count as outside
 SLACK = 1e-6
 
 
 class Warnings(NamedTuple):
-    """total: how many values lie outside. first: row, column and detail of the first WARNINGS_LIMIT of them."""
+    """The values that lie outside.
+
+    total: how many there are.
+    first: row, column and detail of the first WARNINGS_LIMIT of them.
+    """
 
     total: int = 0
     first: tuple[dict[str, Any], ...] = ()
@@ -24,7 +28,7 @@ NONE = Warnings()
 
 
 class Ranges:
-    """The smallest and largest value of each numeric feature. Old weights do not have them: those warn of nothing."""
+    """The smallest and largest value of each numeric feature. Old weights lack them, and give no warnings."""
 
     def __init__(self, encoders: Encoders) -> None:
         self._codes = [code for code in encoders.features if isinstance(code, NumericCode)]
@@ -36,11 +40,11 @@ class Ranges:
         self._lowest, self._highest = lowest - slack, highest + slack
 
     def of_values(self, values: NDArray[np.float64]) -> Warnings:
-        """Return what lies outside. values: (rows, numeric features), not standardised; NaN is a missing cell."""
+        """Return warnings. values: (rows, numeric features), not standardised, with NaN for a missing cell."""
         if not self._known:
             return NONE
         outside = (values < self._lowest) | (values > self._highest)
-        # every prediction passes here: this takes 0.2 us, any() 1.4
+        # every prediction passes here: count_nonzero takes 0.2 us, any() 1.4
         total = np.count_nonzero(outside)
         if total == 0:
             return NONE
@@ -48,7 +52,7 @@ class Ranges:
         return Warnings(int(total), tuple(self._warning(row, n, values[row, n]) for row, n in places))
 
     def of_table(self, table: pa.Table) -> Warnings:
-        """Return what lies outside in a table that was encoded already: its numeric features exist and are numbers."""
+        """Return warnings about a table that has been encoded, so that its numeric features exist and are numbers."""
         return self.of_values(numbers_of(table, self._names)) if self._known else NONE
 
     def _warning(self, row: int, position: int, value: float) -> dict[str, Any]:

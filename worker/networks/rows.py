@@ -1,4 +1,4 @@
-"""Rows to predict, in each form that a client may send -> the matrix that the network takes."""
+"""Encodes rows to predict, in any form that a client may send, as the matrix that the network takes."""
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -15,14 +15,19 @@ from worker.networks.ranges import NONE, Ranges, Warnings
 Row = Sequence[Any] | dict[str, Any]
 
 BLOCK_ROWS = 32
-"Rows standardised together: 1,000 rows of 784 numbers take 0.6 ms in blocks that fit the cache, 2.7 ms at once."
+"""How many rows are standardised together: 1,000 rows of 784 numbers take 0.6 ms in blocks that fit the cache, and
+2.7 ms at once."""
 
 NUMBERS = {int, float, type(None)}
 "The types of a numeric cell. bool is left out, though Python counts it as an int."
 
 
 class Encoded(NamedTuple):
-    """x: what the network takes, (rows, width). warnings: of values outside the range that training saw."""
+    """Encoded rows.
+
+    x: the input of the network, (rows, width).
+    warnings: warnings about values outside the range that training saw.
+    """
 
     x: Matrix
     warnings: Warnings
@@ -58,7 +63,7 @@ class RowEncoder:
         return self._encode_numbers(self._numbers(cells))
 
     def _are_in_order(self, rows: Sequence[Row]) -> TypeGuard[Sequence[Sequence[Any]]]:
-        """Whether each row is a list with one cell for each feature. All are checked at once, which is faster."""
+        """Return whether each row is a list with one cell for each feature. Rows are checked together for speed."""
         return {list, tuple}.issuperset(map(type, rows)) and {len(self._names)}.issuperset(map(len, rows))
 
     def encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Encoded:
@@ -75,7 +80,7 @@ class RowEncoder:
         return self.encode(list(zip(*ordered, strict=True)))
 
     def encode_array(self, values: NDArray[np.float64]) -> Encoded:
-        """Encode numbers, (rows, features), NaN for a missing cell. Raises DataError, also if a feature is text."""
+        """Encode numbers, (rows, features). NaN is a missing cell. Raises DataError, also if a feature is text."""
         if not self._all_numeric:
             name = next(code.name for code in self._encoders.features if isinstance(code, CategoricalCode))
             raise DataError("is text, and an array has only numbers: send rows, columns or a table", column=name)
@@ -85,7 +90,7 @@ class RowEncoder:
 
     def encode_table(self, table: pa.Table) -> Encoded:
         """Encode a table that has the features' columns; others are ignored. Raises DataError."""
-        # a number that overflows is refused with its column's name
+        # a number that overflows is refused, with its column's name
         with np.errstate(over="ignore"):
             x = encode_table(table, self._encoders, dtype=self._dtype)
         return Encoded(x, self._ranges.of_table(table))
@@ -158,7 +163,7 @@ def _texts(values: Sequence[Any], code: CategoricalCode) -> pa.Array:
 
 
 def _text(value: str | float | bool | None) -> str | None:
-    """Return a category as the readers of tables write it: true, 3, 0.5. An empty cell is missing."""
+    """Return a category as the text that the readers of tables make of it: true, 3, 0.5. An empty cell is missing."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
@@ -177,10 +182,10 @@ def _floats(values: Sequence[Any], code: NumericCode) -> pa.Array:
 
 
 def check_encoded(values: NDArray[Any], encoders: Encoders, dtype: np.dtype[Any]) -> Encoded:
-    """Check rows that a client has encoded itself; they are not copied if they are of the network's dtype.
+    """Check rows that a client has encoded itself. They are not copied if they have the network's dtype.
 
-    values: numbers, (rows, width), in the order of `encoders.columns`. Raises DataError for a number that is not
-    finite, or that is none of an embedded column's categories.
+    values: numbers, (rows, width), in the order of `encoders.columns`.
+    Raises DataError for a number that is not finite, or that is not a category's number in an embedded column.
     """
     with np.errstate(over="ignore"):
         x: Matrix = values.astype(dtype, copy=False)
@@ -197,8 +202,8 @@ def check_encoded(values: NDArray[Any], encoders: Encoders, dtype: np.dtype[Any]
 
 
 def _check_category(column: Matrix, code: CategoricalCode) -> None:
-    """A category's number picks a row of the embedding; another number would pick a wrong row, or none."""
-    wrong = (column < 0) | (column > code.numbers) | (column != np.trunc(column))
+    """Raise DataError for a number that is not a category's: it would select a wrong row of the embedding, or none."""
+    wrong = (column < 0) | (column > code.category_count) | (column != np.trunc(column))
     if wrong.any():
-        detail = f"must be the number of a category, from 0 to {code.numbers}, the last for one never seen"
+        detail = f"must be the number of a category, from 0 to {code.category_count}, the last for one never seen"
         raise DataError(detail, row=int(wrong.argmax()), column=code.name)

@@ -1,4 +1,4 @@
-"""A safetensors file: one of ours, with its network and encoders in the metadata, or a PyTorch state_dict."""
+"""Writes and reads safetensors files: ours, with network and encoders in the metadata, or a PyTorch state_dict."""
 
 import json
 import re
@@ -24,7 +24,7 @@ NAME = re.compile(r"^(?P<stem>.{0,150}?)(?P<number>\d{1,6})\.(?P<kind>weight|bia
 
 
 def to_safetensors(published: Published) -> bytes:
-    """Return the file's bytes: the arrays, and in the metadata all that predicting with them needs."""
+    """Return the file's bytes: the arrays, with everything else that predicting needs in the metadata."""
     metadata = write_metadata(published)
     if published.spec is not None:
         metadata["spec"] = json.dumps(published.spec)
@@ -36,7 +36,7 @@ def from_safetensors(content: bytes, description: Description | None, limits: Li
     try:
         arrays: dict[str, Any] = safetensors_numpy.load(content)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise WeightsFileError("is no safetensors file of numbers that NumPy has") from error
+        raise WeightsFileError("is not a safetensors file of numbers that NumPy has") from error
     for name, array in arrays.items():
         if array.dtype not in (np.float16, np.float32, np.float64):
             raise WeightsFileError(f"{name[:64]} must be float16, float32 or float64, got {array.dtype}")
@@ -65,7 +65,7 @@ def _layers(arrays: Mapping[str, Floats], description: Description) -> list[Dens
         stems.add(match["stem"])
         parts.setdefault(int(match["number"]), {})[match["kind"]] = array
     if len(stems) > 1 or len(arrays) != sum(map(len, parts.values())):
-        raise WeightsFileError("its layers must be named alike but for their numbers, which give their order")
+        raise WeightsFileError("its layers must have the same name except for their numbers, which give their order")
     stem = next(iter(stems), "")
     activations = description.activations
     if activations is None or len(activations) != len(parts):
@@ -78,8 +78,8 @@ def _layers(arrays: Mapping[str, Floats], description: Description) -> list[Dens
 
 
 def _layer(name: str, part: Mapping[str, Floats], activation: Activation) -> DenseFound:
-    """PyTorch's weight is (units, inputs), the transpose of w."""
+    """Return the layer of these arrays. PyTorch's weight is (units, inputs), the transpose of w."""
     weight = part.get("weight")
     if weight is None or weight.ndim != 2:
-        raise WeightsFileError(f"{name[:64]}.weight must be a matrix: only linear layers can be taken")
+        raise WeightsFileError(f"{name[:64]}.weight must be a matrix: only linear layers can be imported")
     return DenseFound(f"{name}.weight", weight.T, part.get("bias", np.zeros(len(weight), weight.dtype)), activation)

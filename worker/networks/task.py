@@ -1,4 +1,4 @@
-"""What follows from a job's target and its loss: the kind of answer, the outputs, the activation and the metrics."""
+"""The task of a job, which follows from its target and its loss: kind of target, outputs, activation and metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,8 +27,11 @@ KINDS_IN_WORDS: dict[Kind, str] = {"classes": "a category", "labels": "labels of
 class Task:
     """What a network learns.
 
-    kind: one class of several, labels that each apply or not, or numbers. loss_spec: the loss with all its numbers,
-    defaults included. activation: the name of the output layer's.
+    kind: what the target is: one class of several, labels that each apply or not, or numbers.
+    loss_spec: the loss with all its parameters, including defaults.
+    outputs: the number of units of the output layer.
+    activation: the name of the output layer's activation.
+    classes: the classes of a category; None for labels and numbers.
     """
 
     kind: Kind
@@ -43,12 +46,12 @@ class Task:
 
     @property
     def objective(self) -> type[Objective]:
-        """The loss's class, which says what goes with it."""
+        """The class of the loss, whose attributes say what targets and activations it takes."""
         return LOSSES[self.loss]
 
     @property
     def is_probable(self) -> bool:
-        """Whether the outputs of a category are probabilities; those of a squared error need not be."""
+        """Whether the outputs for a category are probabilities. With a squared error they may not be."""
         return self.objective.probable or ACTIVATIONS[self.activation].probabilities == "classes"
 
     @property
@@ -58,13 +61,13 @@ class Task:
 
     @property
     def class_weights(self) -> ClassWeights | None:
-        """How much a row of each class counts, for the losses that can say so."""
+        """The weight of a row of each class; None if the loss has none."""
         return getattr(self.loss_spec, "class_weights", None)
 
 
 def resolve_task(spec: Job, roles: Roles) -> Task:
     """Return the task of a job. Raises SpecError for a loss, an activation or a metric that the target can't have."""
-    loss_spec = _loss_spec(spec, of_category=roles.classes is not None)
+    loss_spec = _loss_spec(spec, is_category=roles.classes is not None)
     kind, outputs = _kind_and_outputs(loss_spec.type, roles)
     activation = _activation(spec.network.output.activation, loss_spec.type, kind)
     task = Task(kind, loss_spec, outputs, activation, roles.classes)
@@ -74,7 +77,7 @@ def resolve_task(spec: Job, roles: Roles) -> Task:
 
 
 def recorded_task(spec: Job, target: Target, output: ResolvedDense) -> Task:
-    """Return the task of a job whose network is recorded. target, output: as its weights were published with them."""
+    """Return the task of a job whose weights are published. target, output: those that were published with them."""
     kind: Kind
     match target:
         case ClassTarget():
@@ -86,28 +89,28 @@ def recorded_task(spec: Job, target: Target, output: ResolvedDense) -> Task:
         case _:
             assert_never(target)
     classes = target.classes if isinstance(target, ClassTarget) else None
-    return Task(kind, _loss_spec(spec, of_category=classes is not None), output.units, output.activation, classes)
+    return Task(kind, _loss_spec(spec, is_category=classes is not None), output.units, output.activation, classes)
 
 
-def _loss_spec(spec: Job, *, of_category: bool) -> LossWithNumbers:
-    """Return the loss with its numbers; `auto` is resolved by whether the target is a category."""
+def _loss_spec(spec: Job, *, is_category: bool) -> LossWithNumbers:
+    """Return the loss with its parameters. `auto` becomes the default loss for a category or for numbers."""
     given = spec.training.loss
     if not isinstance(given, str):
         return given
     if given == "auto":
-        given = "cross_entropy" if of_category else "mean_squared_error"
+        given = "cross_entropy" if is_category else "mean_squared_error"
     return LOSS.validate_python({"type": given})
 
 
 def _kind_and_outputs(name: str, roles: Roles) -> tuple[Kind, int]:
-    """Return what the target is to this loss, and how many outputs it needs. Raises SpecError if they do not fit."""
+    """Return the kind of target for this loss, and how many outputs it needs. Raises SpecError if they do not fit."""
     loss = LOSSES[name]
     if roles.classes is None:
-        if loss.of_columns is None:
+        if loss.columns_kind is None:
             raise SpecError("/training/loss", f"{name} needs a category as target; this one is a number")
         _check_bounds(name, roles)
-        return loss.of_columns, roles.outputs
-    if not loss.of_category:
+        return loss.columns_kind, roles.outputs
+    if not loss.takes_category:
         raise SpecError("/training/loss", f"{name} needs a number as target; this one is a category")
     if not loss.two_classes:
         return "classes", roles.outputs
@@ -133,12 +136,12 @@ def _activation(given: str, name: str, kind: Kind) -> str:
     if given == "auto":
         return needed or ("softmax" if kind == "classes" else "identity")
     if needed is None:
-        # a squared error makes the outputs estimates of each class's probability, which only these can be
+        # with a squared error each output estimates the probability of its class, so it must be a probability
         if kind == "classes" and ACTIVATIONS[given].probabilities is None:
             able = " or ".join(name for name in reversed(ACTIVATIONS) if ACTIVATIONS[name].probabilities)
             raise SpecError(pointer, f"must be {able} for a category, got {given}")
     elif given != needed:
-        # Poisson's activation is no word of the specification: only `auto` asks for it
+        # the activation of the poisson loss has no name in a specification: only `auto` selects it
         asked = needed if needed in get_args(Activation) else "auto"
         raise SpecError(pointer, f"must be {asked} for {name}, got {given}")
     return given
@@ -182,9 +185,10 @@ def build_objective(task: Task) -> Objective:
 def row_weights(
     task: Task, targets: NDArray[Any], train: NDArray[np.int64], column: NDArray[np.float64] | None
 ) -> NDArray[np.float64] | None:
-    """Return how much each row counts, by the weight column, by its class, or by both; None if all count alike.
+    """Return the weight of each row, from the weight column, its class, or both; None if all rows count the same.
 
-    targets: of all rows, encoded. train: the rows of the training part, by which the frequency of a class is measured.
+    targets: the encoded targets of all rows.
+    train: the rows of the training part, in which the frequency of each class is counted.
     column: the weight column, (rows,), if there is one.
     """
     of_class = _class_weights(task, targets[train])

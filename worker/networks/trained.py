@@ -1,4 +1,4 @@
-"""A trained network as one value, and how the record gives it back."""
+"""A trained network as one value, and reading it from the record."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +22,11 @@ from worker.specs.network import ResolvedDense, ResolvedLayer
 
 @dataclass(frozen=True)
 class Architecture:
-    """All of a trained network but its arrays.
+    """A trained network without its arrays.
 
-    layers: as they were built, the output layer last. members: how many networks an ensemble has; None for one network.
+    layers: the layers as they were built, the output layer last.
+    encoders: how rows of a table become its input.
+    members: how many networks an ensemble has; None for one network.
     """
 
     layers: Sequence[ResolvedLayer]
@@ -47,9 +49,11 @@ class Architecture:
 class Trained:
     """A trained network, or an ensemble of them. Building one raises ShapeError if its parts do not fit together.
 
-    layers: as they were built, the output layer last. arrays: by their names in a weights file; they are copied.
-    parameters: the same numbers by layer, in the precision of the arrays; an ensemble's have its members as their first
-    axis.
+    layers: the layers as they were built, the output layer last.
+    encoders: how rows of a table become its input.
+    arrays: the arrays by their names in a weights file; they are copied.
+    parameters: the same numbers by layer, in the precision of the arrays. Those of an ensemble have its members as
+        their first axis.
     """
 
     layers: Sequence[ResolvedLayer]
@@ -65,7 +69,7 @@ class Trained:
         parameters.load(self.arrays)
         object.__setattr__(self, "architecture", architecture)
         object.__setattr__(self, "parameters", parameters)
-        # windows on the parameters: the numbers are in memory once
+        # views of the parameters, so that the numbers are in memory only once
         object.__setattr__(self, "arrays", parameters.named())
 
     @property
@@ -78,9 +82,9 @@ class Trained:
         return self.architecture.network
 
     def member(self, position: int, dtype: DTypeLike | None = None) -> "Trained":
-        """Return one network of an ensemble by itself. dtype: of its arrays, those it has by default.
+        """Return one network of an ensemble. A single network is its own only member, 0.
 
-        A network that is no ensemble is its own only member, 0.
+        dtype: the dtype of the returned arrays; None for that of these arrays.
         """
         arrays = self.arrays if self.members is None else of_member(self.arrays, position)
         return Trained(self.layers, self.encoders, {name: np.asarray(array, dtype) for name, array in arrays.items()})
@@ -88,7 +92,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Published:
-    """A trained network with what the record knows of it. job_id, spec: None if it was imported."""
+    """A trained network with its origin in the record.
+
+    job_id, spec: the job that made it, and that job's specification; None if it was imported.
+    epoch: the epoch at whose end the weights were taken.
+    kind: final, snapshot or imported.
+    """
 
     trained: Trained
     weights_id: str
@@ -99,7 +108,7 @@ class Published:
 
 
 def read_published(session: Session, weights_id: str) -> Published:
-    """Raises NotFoundError."""
+    """Read a trained network with its origin. Raises NotFoundError."""
     row, arrays = read_weights(session, weights_id)
     job = None if row.job_id is None else session.get_one(Job, row.job_id)
     return Published(
@@ -113,13 +122,13 @@ def read_published(session: Session, weights_id: str) -> Published:
 
 
 def read_trained(session: Session, weights_id: str) -> Trained:
-    """Raises NotFoundError."""
+    """Read a trained network. Raises NotFoundError."""
     row, arrays = read_weights(session, weights_id)
     return Trained(*from_columns(row), arrays)
 
 
 def read_architecture(session: Session, weights_id: str) -> Architecture:
-    """Read all but the arrays: of their file only the header is loaded. Raises NotFoundError."""
+    """Read a network without its arrays: only the header of their file is loaded. Raises NotFoundError."""
     layers, encoders = from_columns(find_weights(session, weights_id))
     return Architecture(layers, encoders, count_members(stored_shapes(session, weights_id)))
 

@@ -1,4 +1,7 @@
-"""From a specification to a training run."""
+"""Builds the engine's side of a run from a specification: plan, optimizer, schedule, and a Training not yet begun.
+
+It sees no table. `running/loading.py` encodes and splits the table, and calls `build_training` with the parts.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +26,7 @@ from worker.specs import schedules as schedule_specs
 from worker.specs.job import Job
 from worker.specs.training import Training as TrainingSpec
 
-# a curve is drawn on some 500 pixels, so figures of each layer in more epochs would only fill the database
+# a curve is drawn on some 500 pixels, so storing the figures of each layer for more epochs would only waste space
 EPOCHS_WITH_FIGURES = 256
 
 
@@ -40,7 +43,8 @@ def build_training(
 ) -> Training:
     """Return a training run that has not begun.
 
-    start: arrays by name that replace the random first weights. frozen: how many first layers keep their weights.
+    start: arrays by name that replace the random first weights.
+    frozen: how many of the first layers keep their weights.
     """
     return Training(
         network,
@@ -57,7 +61,7 @@ def build_training(
 
 
 def check_training(spec: Job) -> None:
-    """Raise SpecError for settings that do not go together."""
+    """Raise SpecError for settings that contradict each other."""
     training, schedule = spec.training, spec.training.schedule
     optimizer = training.optimizer
     if isinstance(optimizer, optimizer_specs.Sgd) and optimizer.nesterov and not optimizer.momentum:
@@ -65,7 +69,7 @@ def check_training(spec: Job) -> None:
     if isinstance(schedule, schedule_specs.CosineSchedule) and schedule.warmup_epochs >= training.epochs:
         raise SpecError("/training/schedule/warmup_epochs", f"must be less than the {training.epochs} epochs")
     if training.replay_steps and (training.ensemble > 1 or training.accumulate > 1):
-        raise SpecError("/training/replay_steps", "are kept of a single network, ensemble 1 and accumulate 1")
+        raise SpecError("/training/replay_steps", "can be kept only with ensemble 1 and accumulate 1")
     for n, layer in enumerate(spec.network.layers):
         inner = layer.layers if isinstance(layer, layer_specs.ResidualLayer) else [layer]
         if training.batch_size == 1 and any(isinstance(one, layer_specs.BatchNormLayer) for one in inner):
@@ -73,7 +77,7 @@ def check_training(spec: Job) -> None:
 
 
 def make_plan(spec: TrainingSpec) -> Plan:
-    """Return the numbers of the run."""
+    """Return the plan of the run, without `frozen`."""
     stopping = spec.early_stopping
     monitor = stopping.monitor if stopping else "validation_loss"
     metric = METRICS.get(monitor.partition("_")[2])
@@ -103,7 +107,7 @@ def member_seeds(spec: TrainingSpec) -> tuple[int, ...] | None:
 
 
 def make_optimizer(spec: optimizer_specs.Optimizer) -> MakeOptimizer:
-    """Return a function from the flat weights and their gradient to the optimizer."""
+    """Return a function that builds the optimizer from the flat weights and their gradient."""
     # the rate and weight decay belong to the plan
     numbers: dict[str, Any] = spec.model_dump(exclude={"type", "learning_rate", "weight_decay"})
     return partial(OPTIMIZERS[spec.type].make, **numbers)
@@ -113,9 +117,9 @@ def make_schedule(spec: schedule_specs.Schedule, epochs: int) -> schedules.Sched
     """Return the schedule of a run. epochs: the length of the run."""
     match spec:
         case schedule_specs.StepSchedule():
-            return schedules.Step(spec.every, spec.factor)
+            return schedules.StepDecay(spec.every, spec.factor)
         case schedule_specs.ExponentialSchedule():
-            return schedules.Exponential(spec.factor)
+            return schedules.ExponentialDecay(spec.factor)
         case schedule_specs.CosineSchedule():
             return schedules.Cosine(epochs, warmup=spec.warmup_epochs, start=spec.start, end=spec.end)
         case schedule_specs.OneCycleSchedule():

@@ -1,4 +1,4 @@
-"""Starting from another network's weights: what a job takes over from its source, and what does not fit."""
+"""Starting from another network's weights: what a job takes over from its source, and what must fit."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ from worker.specs.network import ResolvedLayer
 
 
 def adopted_features(roles: Roles, source: Architecture) -> tuple[Code, ...] | None:
-    """Return the source's codes of these features; None unless they agree in name, type and order.
+    """Return the source's encoders of these features; None unless they agree in name, type and order.
 
     Whether an unknown category is refused at prediction is this job's choice, not the source's.
     """
@@ -37,11 +37,11 @@ def _agree(feature: Feature, code: Code) -> bool:
 
 
 def adopt_roles(roles: Roles, source: Architecture) -> Roles:
-    """Return the roles; where the source's codes are adopted, each feature has as many categories as the source's."""
+    """Return the roles. If the source's encoders are adopted, each feature gets the source's number of categories."""
     codes = adopted_features(roles, source)
     if codes is None:
         return roles
-    counts = [code.numbers if isinstance(code, CategoricalCode) else None for code in codes]
+    counts = [code.category_count if isinstance(code, CategoricalCode) else None for code in codes]
     features = [replace(feature, categories=n) for feature, n in zip(roles.features, counts, strict=True)]
     return replace(roles, features=tuple(features))
 
@@ -63,15 +63,15 @@ def adopted_target(task: Task, roles: Roles, source: Architecture) -> Target | N
 
 
 def adopt_encoders(fitted: Encoders, task: Task, roles: Roles, source: Architecture) -> Encoders:
-    """Return the encoders that were fitted on the training part, with the source's where those are adopted."""
+    """Return the encoders to use: the source's where they are adopted, otherwise those fitted on the training part."""
     features, target = adopted_features(roles, source), adopted_target(task, roles, source)
     return Encoders(features=features or fitted.features, target=target or fitted.target)
 
 
 def start_arrays(source: Trained, *, keep_output: bool) -> dict[str, Floats]:
-    """Return the arrays that training starts with; `check_start` has seen that they fit.
+    """Return the arrays that training starts with; `check_start` has checked that they fit.
 
-    keep_output: take the output layer's too; else it starts from random numbers.
+    keep_output: include the output layer; otherwise it starts from random numbers.
     """
     output = len(source.layers) - 1
     return {name: array for name, array in source.arrays.items() if keep_output or layer_number(name) != output}
@@ -88,7 +88,7 @@ def check_start(spec: Job, layers: Sequence[ResolvedLayer], inputs: int, source:
 
 
 def _check_shapes(layers: Sequence[ResolvedLayer], inputs: int, source: Architecture) -> None:
-    """Name the first hidden layer whose arrays do not have the source's shapes."""
+    """Raise SpecError, which names the first hidden layer whose arrays do not have the source's shapes."""
     if len(layers) != len(source.layers):
         needed, given = len(source.layers) - 1, len(layers) - 1
         raise SpecError("/network/layers", f"must be {needed} layers, as the source has, got {given}")

@@ -1,5 +1,5 @@
-"""Training processes: how they live, and how a worker watches over them.
+"""Training processes: the process itself (child.py), and how a worker watches over it (parent.py).
 
-A SIGTERM travels: `worker.tasks` asks the processes to end, `parent.py` passes the signal on, `child.py` sets the event
-that `running/stopping.py` reads after each step, and `running/run.py` takes a checkpoint and releases the job.
+The path of a SIGTERM: `worker.tasks` asks the processes to end, `parent.py` passes the signal on, `child.py` sets the
+event that `running/stopping.py` reads after each step, and `running/run.py` takes a checkpoint and releases the job.
 """

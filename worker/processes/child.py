@@ -11,7 +11,8 @@ from typing import Any, assert_never
 
 import psutil
 
-# imported by the server that forks these processes, so that they share its memory and a first job does not wait
+# imported here because a server that has imported this module forks these processes: they share its memory, and a first
+# job does not wait for the imports
 import sklearn.datasets
 import sklearn.metrics
 import sklearn.model_selection  # noqa: F401
@@ -65,6 +66,7 @@ class Child:
         limit_memory(settings.job_memory_bytes or machine_memory_bytes() // settings.workers)
 
     def live(self) -> None:
+        """Run jobs and predictions until asked to end."""
         threading.Thread(target=self._listen, name="pulse", daemon=True).start()
         self._set_busy(False)
         while (row_id := self._ids.get()) is not None:
@@ -95,7 +97,7 @@ class Child:
                 assert_never(claim)
 
     def _set_busy(self, busy: bool) -> None:
-        # one lock for the flag and the pipe: no number of steps follows the None that ends a job
+        # the flag and the pipe share a lock, so that no number of steps can follow the None that ends a job
         with self._sending, suppress(OSError):
             self._busy = busy
             if not busy:
@@ -118,7 +120,7 @@ class Child:
 
 
 def main(parent: Connection, owner: str) -> None:
-    """owner: the worker's id, in whose name jobs are claimed."""
+    """Run a training process. owner: the id of the worker, in whose name jobs are claimed."""
     Child(parent, owner).live()
 
 
@@ -133,10 +135,10 @@ def machine_memory_bytes() -> int:
 
 
 def limit_memory(more_bytes: int) -> None:
-    """Let this process allocate this much more than it has now; past that it gets a MemoryError.
+    """Let this process allocate this many bytes more than it has now. An allocation past that raises MemoryError.
 
-    A job then ends with an error of its own before the kernel ends the whole process. Linux only: elsewhere the system
-    does not limit what NumPy allocates.
+    So a job that needs too much fails by itself, before the kernel kills the whole process. Linux only: other systems
+    do not limit what NumPy allocates.
     """
     if sys.platform == "linux":
         import resource

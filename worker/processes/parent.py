@@ -1,4 +1,4 @@
-"""The training processes of a worker, as the worker sees them: replaced when they die, killed when they hang."""
+"""Starts a worker's training processes, replaces them when they die, and kills them when they hang."""
 
 import multiprocessing
 import os
@@ -17,24 +17,24 @@ from worker.processes.child import PULSE_SECONDS, main
 
 log = structlog.get_logger()
 
-# forked from a server that has imported everything and runs no thread: 20 ms a process, and memory is shared. Plain
-# forks of a process with threads may deadlock
+# processes are forked from a server that has imported everything and has no threads. That takes 20 ms per process, and
+# memory is shared. A plain fork of a process with threads may deadlock
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["worker.processes.child"])
 
 
 class Death(NamedTuple):
-    """A process that died before it was ready, or with its job. how: `signal 9 (SIGKILL), at 120 MiB`, for example."""
+    """The death of a process before it was ready, or during a job. how: such as `signal 9 (SIGKILL), at 120 MiB`."""
 
     pid: int
     how: str
 
 
 class TrainingProcess:
-    """One process and the pipe to it. `run` is for one thread at a time.
+    """One process and the pipe to it. Only one thread at a time may call `run`.
 
-    silence_seconds: a job's process that shows no sign of life for this long is killed. stall_seconds: so is one that
-    makes no step, or that is not ready after its start.
+    silence_seconds: a process that runs a job and shows no sign of life for this long is killed.
+    stall_seconds: a process that makes no step for this long, or is not ready this long after its start, is killed.
     """
 
     def __init__(self, owner: str, *, silence_seconds: float, stall_seconds: float) -> None:
@@ -50,14 +50,14 @@ class TrainingProcess:
         return self._starting.locked()
 
     def start(self) -> Death | None:
-        """Start the process unless it runs, and wait until it is ready. Return its death if it does not get there."""
+        """Start the process unless it runs, and wait until it is ready. Return its death if it dies before that."""
         with self._starting:
             if self._process is not None:
                 return None
             self._pipe, other = CONTEXT.Pipe()
             self._process = CONTEXT.Process(target=main, args=(other, self._owner), daemon=True)
             self._process.start()
-            # now only the process holds the other end: when it dies, this end sees it
+            # now only the process holds the other end, so this end is closed when it dies
             other.close()
             return self._watch(self._stall_seconds)
 
@@ -74,14 +74,14 @@ class TrainingProcess:
                 self._pipe.send(job_id)
                 break
             except OSError:
-                # it died while it had nothing to do
+                # the process died while it was idle
                 self._bury()
         return self._watch(self._silence_seconds)
 
     def _watch(self, silence_seconds: float) -> Death | None:
         """Wait until the process is ready for the next job. Return its death if it dies, or is killed, before that.
 
-        Time is counted by the looks that were made: a machine that slept has not been silent.
+        Time is counted in polls of the pipe, so that the time a machine slept does not count as silence.
         """
         assert self._process is not None  # noqa: S101 - it has started
         assert self._pipe is not None  # noqa: S101
@@ -118,7 +118,7 @@ class TrainingProcess:
         return why
 
     def _bury(self) -> str:
-        """Forget the process, which is dead or about to be. Return how it ended."""
+        """Wait for the end of a process that is dead or about to be, and forget it. Return how it ended."""
         process, self._process = self._process, None
         assert process is not None  # noqa: S101 - it has started
         assert self._pipe is not None  # noqa: S101
@@ -135,7 +135,10 @@ class TrainingProcess:
 
 
 class TrainingProcesses:
-    """As many processes as jobs run at once. on_death: called with the death of one."""
+    """The training processes of a worker, one for each job that runs at the same time.
+
+    on_death: called when one of them dies before it is ready, or during a job.
+    """
 
     def __init__(
         self, owner: str, on_death: Callable[[Death], None], *, silence_seconds: float, stall_seconds: float
@@ -148,7 +151,7 @@ class TrainingProcesses:
 
     @property
     def is_starting(self) -> bool:
-        """Whether one of them has been started and is not ready for a job yet."""
+        """Whether a process has been started and is not ready for a job yet."""
         return any(process.is_starting for process in self._all)
 
     def start(self, count: int) -> None:

@@ -1,1 +1,1 @@
-"""Every row of the database. Callers open and commit the session; each file is one use of the record."""
+"""The record: the tables of the database, and the functions that read and write them. Callers commit the session."""

@@ -1,4 +1,4 @@
-"""Aliases: names that point at a version and can be moved, with a history of who moved them, when and where to."""
+"""Aliases: names that point at a version and can be moved, and the history of their moves."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from worker.records.tables import Alias, AliasMove, Model, ModelVersion
 
 
 def move_alias(session: Session, project_id: str, name: str, alias: str, version: int, *, by: str) -> Alias:
-    """Point the alias at a version; to go back, move it again.
+    """Point the alias at a version. To go back, move it again. Raises NotFoundError.
 
-    by: who asked, for the history. A move to the same version is not added to the history. Raises NotFoundError.
+    by: who asked, for the history. A move to the same version is not added to the history.
     """
     model = get_model(session, project_id, name, lock=True)
     if session.get(ModelVersion, (model.id, version)) is None:
@@ -30,7 +30,7 @@ def move_alias(session: Session, project_id: str, name: str, alias: str, version
         row.version = version
         row.updated_at = now()
     if was != version:
-        _note(session, model, alias, was=was, became=version, moved_by=by)
+        _add_move(session, model, alias, was=was, became=version, moved_by=by)
     session.flush()
     session.refresh(row)
     return row
@@ -42,11 +42,11 @@ def remove_alias(session: Session, project_id: str, name: str, alias: str, *, by
     row = session.get(Alias, (model.id, alias)) if can_exist(alias) else None
     if row is None:
         raise NotFoundError("the model has no such alias")
-    _note(session, model, alias, was=row.version, became=None, moved_by=by)
+    _add_move(session, model, alias, was=row.version, became=None, moved_by=by)
     session.execute(delete(Alias).where(Alias.model_id == model.id, Alias.alias == alias))
 
 
-def _note(session: Session, model: Model, alias: str, **move: Any) -> None:
+def _add_move(session: Session, model: Model, alias: str, **move: Any) -> None:
     session.add(AliasMove(id=new_id("mov"), project_id=model.project_id, model_id=model.id, alias=alias, **move))
 
 
@@ -64,7 +64,7 @@ def list_aliases(
 ) -> tuple[list[Alias], bool]:
     """Return a page of a model's aliases, ordered by name, and whether there are more.
 
-    after: an alias; only later ones. Raises NotFoundError.
+    after: an alias; only later ones are returned. Raises NotFoundError.
     """
     found = select(Alias).where(Alias.model_id == get_model(session, project_id, name).id)
     return read_page(session, found, Alias.alias, after=after, ascending=True, limit=limit)
@@ -73,9 +73,9 @@ def list_aliases(
 def alias_history(
     session: Session, project_id: str, name: str, alias: str, *, before: str | None = None, limit: int
 ) -> tuple[list[AliasMove], bool]:
-    """Return a page of an alias's moves, newest first, and whether there are more; also for a deleted alias.
+    """Return a page of an alias's moves, newest first, and whether there are more. The alias may have been deleted.
 
-    before: the id of a move; only older ones. Raises NotFoundError if there never was such an alias.
+    before: the id of a move; only older ones are returned. Raises NotFoundError if the alias never existed.
     """
     model = get_model(session, project_id, name)
     if not can_exist(alias):

@@ -1,4 +1,4 @@
-"""Bytes in chunks: written in small transactions, and published in the one that refers to them."""
+"""Blobs: bytes in chunks. They are written in small transactions, and published by the one that refers to them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SWEPT_AT_ONCE = 100
 
 
 def start_blob(session: Session, project_id: str, content: bytes) -> str:
-    """Add a blob without its chunks and return its id. Unless it is published, it is swept after an hour."""
+    """Add a blob without its chunks and return its id. It is swept after an hour unless it is published."""
     blob_id = new_id("blb")
     sha256 = hashlib.sha256(content).hexdigest()
     session.execute(
@@ -41,7 +41,7 @@ def add_chunk(session: Session, project_id: str, blob_id: str, position: int, co
 def put_blob(session: Session, project_id: str, content: bytes) -> str:
     """Write a whole blob in this transaction and return its id.
 
-    Only for a content of few chunks, since a long transaction holds up other writers.
+    Use it only for content of few chunks, since a long transaction delays other writers.
     """
     blob_id = start_blob(session, project_id, content)
     for position, chunk in chunks_of(content):
@@ -50,7 +50,7 @@ def put_blob(session: Session, project_id: str, content: bytes) -> str:
 
 
 def write_blob(database: Database, project_id: str, content: bytes) -> str:
-    """Write a whole blob of any size in small transactions and return its id; it is not published yet."""
+    """Write a blob of any size in small transactions and return its id. The caller publishes it."""
     blob_id = database.write(lambda session: start_blob(session, project_id, content))
     for position, chunk in chunks_of(content):
         database.write(partial(_add, project_id, blob_id, position, chunk))

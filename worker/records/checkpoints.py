@@ -1,4 +1,8 @@
-"""The states from which a job can resume: the last two of each job, deleted when it ends."""
+"""Checkpoints: the states from which a job can resume. The last two of each job are kept, until it ends.
+
+In the API, `checkpoint` has two more meanings. As a parameter it chooses published weights (`specs.base`). As an event
+it says that a snapshot of the weights was published (`running.recorder`).
+"""
 
 import json
 from typing import Any
@@ -34,7 +38,9 @@ def publish_checkpoint(
 ) -> None:
     """Publish a checkpoint and delete all but the last two. Call this in the transaction of the epochs that it covers.
 
-    step: how many steps of the epoch under way are done. fingerprint: what the run's bits depend on besides the job.
+    epoch: how many epochs are complete.
+    step: how many steps of the next epoch are done.
+    fingerprint: what the run's exact results depend on besides the job: see `running.resuming`.
     """
     session.execute(
         insert(Checkpoint).values(

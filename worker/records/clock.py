@@ -1,4 +1,4 @@
-"""The database's clock, as SQL: leases are decided by no other."""
+"""The database's clock, as SQL. It is the only clock that decides about leases."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Loss curves: every epoch is recorded once."""
+"""Loss curves. Every epoch is recorded once, even if a resumed run trains it again."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from worker.records.lease import Claim, Guarded, guard
 from worker.records.points import Point, point_of
 from worker.records.tables import Epoch
 
-# in points: twice the number of epochs with figures of layers that a job has at most
+# this many points have room for every epoch with figures of layers: a job has at most half as many of these
 ROOM_FOR_LAYERS = 512
 
 FROM_JSON = text("INSERT INTO epochs SELECT * FROM json_populate_recordset(NULL::epochs, CAST(:rows AS json))")
@@ -27,12 +27,12 @@ def record_epochs(
     eta_seconds: float,
     events: int = 0,
 ) -> tuple[Guarded, list[int]]:
-    """Add the points that are new; those up to epoch `recorded` exist already and are only compared.
+    """Add new points, and compare the others with what is recorded. Raises LeaseLostError.
 
+    recorded: the last epoch that is already recorded; points up to it are only compared.
     eta_seconds: how long the rest of the job will take.
-    events: how many more sequence numbers the caller needs; they are the last ones allotted.
-    Returns what the guard returned, and the epochs that differ from their first record, which is kept.
-    Raises LeaseLostError.
+    events: how many sequence numbers the caller needs for events of its own; they are the last ones allotted.
+    Returns the guard's result, and the epochs that differ from their first record, which is kept.
     """
     new = [point for point in points if point.epoch > recorded]
     values: dict[str, Any] = {"eta_seconds": eta_seconds}
@@ -41,7 +41,7 @@ def record_epochs(
         values |= {"epoch": new[-1].epoch, "latest": new[-1].summary, "crashes": 0, "progress_at": now()}
     if best := [point for point in new if point.is_best]:
         values["best"] = best[-1].summary
-    guarded = guard(session, claim, numbers=len(new) + events, **values)
+    guarded = guard(session, claim, sequence_numbers=len(new) + events, **values)
     first = guarded.seq - events - len(new) + 1
     if new:
         owner = {"job_id": claim.job_id, "project_id": claim.project_id, "attempt": claim.attempt}
@@ -50,10 +50,10 @@ def record_epochs(
 
 
 def _insert(session: Session, rows: list[dict[str, Any]]) -> None:
-    """Add epochs. A fast job has hundreds in a flush: PostgreSQL takes them as one JSON value, whose floats are exact.
+    """Add epochs. To PostgreSQL they are sent as one JSON value, which stores floats exactly.
 
-    One statement for each row took 0.2 ms a row there, and one with a parameter for each cell 0.3 ms a row. SQLite has
-    no round trips.
+    A fast job has hundreds of epochs in one flush. On PostgreSQL one statement for each row took 0.2 ms per row, and
+    one statement with a parameter for each cell 0.3 ms per row. SQLite has no round trips.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(FROM_JSON, {"rows": json.dumps(rows)})
@@ -74,8 +74,8 @@ def _differing(session: Session, job_id: str, points: Sequence[Point]) -> list[i
 def read_curve(session: Session, job_id: str, *, after_epoch: int = 0, max_points: int | None = None) -> list[Point]:
     """Return the curve in order of epochs.
 
-    max_points: about how many points to return, evenly spaced, the last always among them. Where there is room, epochs
-    with figures of layers are returned too.
+    max_points: about how many points to return. They are evenly spaced and include the last epoch. If there is room,
+        epochs with figures of layers are included too.
     """
     found = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after_epoch)
     if max_points is not None:

@@ -1,4 +1,4 @@
-"""The rows of uploaded tables; the bytes are in the storage."""
+"""Uploaded tables in the database. Their bytes are in the storage."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +64,7 @@ def newest_storage_keys(session: Session, *, limit: int) -> list[str]:
 
 
 def get_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset:
-    """Return the table. Raises NotFoundError, the same for another project's, a deleted and an unknown id."""
+    """Return the table. Raises NotFoundError."""
     found = select(Dataset).where(Dataset.id == dataset_id, Dataset.project_id == project_id)
     dataset = session.scalar(found)
     if dataset is None:
@@ -75,13 +75,13 @@ def get_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset:
 def list_datasets(
     session: Session, project_id: str, *, before: str | None = None, limit: int
 ) -> tuple[list[Dataset], bool]:
-    """Return a page of datasets, newest first, and whether there are more. before: an id; only older ones."""
+    """Return a page of datasets, newest first, and whether there are more. before: an id; older ones only."""
     found = select(Dataset).where(Dataset.project_id == project_id)
     return read_page(session, found, Dataset.id, before=before, limit=limit)
 
 
 def delete_dataset(session: Session, project_id: str, dataset_id: str) -> str:
-    """Delete the row and return its storage key; the caller deletes the bytes after the commit.
+    """Delete the row and return its storage key. The caller deletes the bytes after the commit.
 
     Raises NotFoundError, and StateError while a job or a prediction needs the table.
     """
@@ -94,6 +94,6 @@ def delete_dataset(session: Session, project_id: str, dataset_id: str) -> str:
         raise StateError(f"job {job_id} was trained on this dataset; delete the job first")
     reading = select(Prediction.dataset).where(Prediction.project_id == project_id, Prediction.status.in_(OPEN))
     if any(dataset.get("id") == dataset_id for dataset in session.scalars(reading)):
-        raise StateError("a prediction that is not over needs this dataset; wait for it, or delete it")
+        raise StateError("a prediction that has not ended needs this dataset; wait for it, or delete it")
     session.execute(delete(Dataset).where(Dataset.id == dataset_id))
     return dataset.storage_key

@@ -1,4 +1,4 @@
-"""The events of a job, numbered with its epochs by one sequence, so that a watcher can go on from where it was."""
+"""The events of a job. Events and epochs share one sequence of numbers, so a watcher can continue where it stopped."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +13,7 @@ Kind = Literal["status", "epoch", "checkpoint", "elsewhere", "nondeterminism", "
 
 
 class Happening(NamedTuple):
-    """An event, or an epoch. payload: what a watcher is sent."""
+    """An event or an epoch. payload: the data that a watcher receives."""
 
     seq: int
     kind: Kind
@@ -21,7 +21,7 @@ class Happening(NamedTuple):
 
 
 def add_event(session: Session, job: Job, kind: Kind) -> None:
-    """Add an event that carries the job as it now is, with the next number. The caller has locked the row."""
+    """Add an event with the next number, whose payload is the job as it is now. The caller has locked the job's row."""
     job.seq += 1
     session.flush()
     payload = brief(job_snapshot(job))
@@ -31,7 +31,7 @@ def add_event(session: Session, job: Job, kind: Kind) -> None:
 def write_event(
     session: Session, *, project_id: str, job_id: str, seq: int, kind: Kind, payload: dict[str, Any]
 ) -> None:
-    """Add an event under a number that this transaction has taken from the job's row."""
+    """Add an event with a number that this transaction has allotted from the job's row."""
     session.execute(insert(Event).values(job_id=job_id, project_id=project_id, seq=seq, kind=kind, payload=payload))
 
 
@@ -46,7 +46,7 @@ def happenings_after(session: Session, job_id: str, seq: int, *, limit: int) -> 
     return sorted(found)[:limit]
 
 
-def notes_since_last_epoch(session: Session, job_id: str, kind: Kind) -> int:
+def events_since_last_epoch(session: Session, job_id: str, kind: Kind) -> int:
     """Return how many events of this kind the job has had since its newest recorded epoch."""
     newest = select(func.coalesce(func.max(Epoch.seq), 0)).where(Epoch.job_id == job_id).scalar_subquery()
     notes = select(func.count()).where(Event.job_id == job_id, Event.kind == kind, Event.seq > newest)
@@ -54,5 +54,5 @@ def notes_since_last_epoch(session: Session, job_id: str, kind: Kind) -> int:
 
 
 def sequence_numbers(session: Session, job_ids: list[str]) -> dict[str, int]:
-    """Return the newest number of each of these jobs that exists."""
+    """Return the newest number of each of these jobs; a job that does not exist is left out."""
     return dict(session.execute(select(Job.id, Job.seq).where(Job.id.in_(job_ids))).all())

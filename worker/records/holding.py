@@ -1,6 +1,6 @@
-"""Rows that one worker at a time works on, both jobs and predictions: claimed, renewed, released and rescued.
+"""The SQL of leases, for jobs and predictions alike: claim a row, renew its lease, release it, and rescue it.
 
-These are the statements. What else a change means for a job or a prediction is in `lease` and `predictions`.
+What else such a change does to a job or to a prediction is in `lease` and in `predictions`.
 """
 
 from collections.abc import Sequence
@@ -39,10 +39,11 @@ def claim_row(
     lease_seconds: float,
     **values: Any,
 ) -> Row | None:
-    """Claim a queued row under the next attempt; return None if there is none.
+    """Claim a queued row for a new attempt, and return it. Return None if there is none.
 
-    row_id: claim this row only, even while it rests; None: the oldest one whose rest is over. On PostgreSQL a row that
-    another transaction has locked is passed over; on SQLite the caller is the only writer.
+    row_id: the only row that may be claimed, even while it rests; None: claim the oldest whose rest is over. On
+    PostgreSQL a row that another transaction has locked is passed over; on SQLite the caller is the only writer.
+    owner: the worker's id. pid: the id of its process. values: other columns to set.
     """
     oldest = oldest_waiting(table).with_for_update(skip_locked=True, key_share=True).scalar_subquery()
     queued = update(table).where(table.id == (oldest if row_id is None else row_id), table.status == "queued")
@@ -65,12 +66,12 @@ def claim_row(
 
 
 def is_held(table: type[Row], row_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
-    """Return the condition of every read and write of an attempt: it still holds the row."""
+    """Return the condition that an attempt still holds the row, for every read and write of the attempt."""
     return table.id == row_id, table.attempt == attempt, table.status.in_(HELD)
 
 
 def renewal(table: type[Row], row_id: str, attempt: int, *, lease_seconds: float) -> Update:
-    """Return the statement that renews a lease that is still held; the caller adds what it sets and returns."""
+    """Return the statement that renews a lease if it is still held. The caller adds other values and what to return."""
     return (
         update(table)
         .where(*is_held(table, row_id, attempt))
@@ -91,7 +92,7 @@ def lease_lost(row_id: str, attempt: int) -> LeaseLostError:
 
 
 def release_row(session: Session, row: Job | Prediction, status: Status, **values: Any) -> None:
-    """Take the row from its owner, with this status and these values. The caller has locked the row."""
+    """End the owner's hold on the row, and set its status and values. The caller has locked the row."""
     row.status = status
     row.owner = row.owner_pid = None
     row.lease_until = None
@@ -106,22 +107,22 @@ def release_row(session: Session, row: Job | Prediction, status: Status, **value
 
 
 def end_leases(session: Session, table: Table, *, owner: str, pid: int, crash: str) -> None:
-    """End the leases of a worker's process that its parent has seen die."""
+    """End the leases of a worker's process that has died. crash: how it ended."""
     held = update(table).where(table.owner == owner, table.owner_pid == pid, table.status.in_(HELD))
     session.execute(held.values(lease_until=seconds_from_now(-1), crash=crash))
 
 
 def expired_rows(session: Session, table: type[Row], *, after: str, limit: int) -> Sequence[tuple[str, int]]:
-    """Return (id, attempt) of the rows whose lease has expired, in order of id. after: an id; only later ones."""
+    """Return (id, attempt) of rows whose lease has expired, in order of id. after: an id; later ones only."""
     found = select(table.id, table.attempt).where(table.status.in_(HELD), table.lease_until < now(), table.id > after)
     return [(row_id, attempt) for row_id, attempt in session.execute(found.order_by(table.id).limit(limit))]
 
 
 def lock_expired(session: Session, table: type[Row], row_id: str, attempt: int) -> Row | None:
-    """Lock and return the row if its lease is still expired; return None if not, or if another has locked it."""
-    # the condition again: since the caller looked, the worker may have renewed its lease
+    """Lock and return the row if its lease is still expired. Return None if not, or if it is already locked."""
+    # check again: the worker may have renewed its lease since the caller looked
     still = (*is_held(table, row_id, attempt), table.lease_until < now())
-    # a worker that froze in the middle of a write has the row locked: the next look tries again, others go on
+    # a worker that froze during a write still has the row locked: skip it now, and the next round tries again
     if session.scalar(select(table.id).where(*still).with_for_update(skip_locked=True)) is None:
         return None
     return session.scalars(update(table).where(*still).values(heartbeat_at=now()).returning(table)).one_or_none()
@@ -130,8 +131,9 @@ def lock_expired(session: Session, table: type[Row], row_id: str, attempt: int) 
 def after_expiry(row: Job | Prediction, *, goal: str, epoch: int | None) -> tuple[Status, dict[str, Any]]:
     """Return the status of a row whose lease has expired, and the values to write with it.
 
-    A row that would wait again counts the crash; at the third it fails. goal: what none of its workers reached.
-    epoch: the last epoch of a job, for the error.
+    A row that would be queued again counts the crash, and fails at the third.
+    goal: what none of the attempts achieved, for the error.
+    epoch: the last epoch of a job, for the error; None for a prediction.
     """
     status = MOVES[row.status].expired
     if status is None:
@@ -147,6 +149,6 @@ def after_expiry(row: Job | Prediction, *, goal: str, epoch: int | None) -> tupl
 
 
 def lock_reference(session: Session, table: type[Weights] | type[Dataset], row_id: str) -> bool:
-    """Return whether a row that a new row will refer to exists. It can't be deleted before the commit."""
+    """Return whether a row exists, and keep it from being deleted before the commit. A new row will refer to it."""
     locked = select(table.id).where(table.id == row_id).with_for_update(read=True, key_share=True)
     return session.scalar(locked) is not None

@@ -1,4 +1,4 @@
-"""Requests that were answered once, and get the same answer when they are sent again."""
+"""Idempotency keys: a request that is sent again with the same key gets the same answer."""
 
 import hmac
 from collections.abc import Callable
@@ -14,14 +14,18 @@ from worker.records.tables import IdempotencyKey
 
 @dataclass(frozen=True)
 class Request:
-    """A client's idempotency key, and the request it came with. sha256: hex, of the method, path and body."""
+    """A client's idempotency key and its request. sha256: the digest of method, path and body, in hex."""
 
     key: str
     sha256: str
 
 
 class Answered(NamedTuple):
-    """An answer. replayed: it was given to an earlier request with the same key. new: it made something."""
+    """An answer.
+
+    replayed: it was stored for an earlier request with the same key.
+    new: whether the request created something.
+    """
 
     answer: Snapshot
     replayed: bool = False
@@ -31,10 +35,11 @@ class Answered(NamedTuple):
 def answer_once(
     session: Session, project_id: str, request: Request | None, make: Callable[[], tuple[Snapshot, str]]
 ) -> Answered:
-    """Return the answer to an earlier request with this key; if there is none, make one and keep it.
+    """Return the answer to an earlier request with this key. If there is none, call `make` and store its answer.
 
-    make: returns the answer and the id of what was made, in the transaction that makes it true. The answer is
-    forgotten with that resource. Raises IdempotencyError if the key came with another request.
+    make: creates a resource in this transaction, and returns the answer and the id of the resource. The stored answer
+        is deleted with the resource.
+    Raises IdempotencyError if the key was used with another request.
     """
     if request is not None and (earlier := find_answer(session, project_id, request)) is not None:
         return Answered(earlier, replayed=True)

@@ -22,5 +22,5 @@ def age_key(known: str) -> str:
 
 
 def age_seconds(known: str) -> float:
-    """Return the seconds since this id was made, by its maker's clock: for housekeeping, not for leases."""
+    """Return the seconds since this id was made, by the clocks of two machines: for housekeeping, not for leases."""
     return time.time() - int(known.partition("_")[2][:12], 16) / 1000

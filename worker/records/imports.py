@@ -1,4 +1,4 @@
-"""Weights that no job made: they are published with a version, and deleted with the last version that serves them."""
+"""Imported weights: they are published with a version, and deleted with the last version that serves them."""
 
 from collections.abc import Sequence
 
@@ -33,17 +33,17 @@ def publish_import(session: Session, project_id: str, columns: NetworkColumns, b
 
 
 def delete_unserved_imports(session: Session, weights_ids: Sequence[str]) -> None:
-    """Delete those of these weights that were imported and that no version serves any more.
+    """Delete those of these weights that were imported and are no longer served by any version.
 
     Raises StateError while an unfinished job or prediction needs them.
     """
     served = select(ModelVersion.version).where(ModelVersion.weights_id == Weights.id).exists()
     found = select(Weights.id, Weights.blob_id).where(Weights.id.in_(weights_ids), Weights.kind == "imported", ~served)
-    # locked, so that no job that starts from them is submitted meanwhile
+    # locked, so that no job that starts from them can be submitted before the commit
     rows = session.execute(found.with_for_update(of=Weights)).all()
     unserved = [row.id for row in rows]
     if are_needed(session, unserved):
-        raise StateError("a job that is not over starts from it")
+        raise StateError("a job that has not ended starts from these weights")
     check_unused(session, unserved)
     session.execute(delete(Weights).where(Weights.id.in_(unserved)))
     delete_blobs(session, [row.blob_id for row in rows])

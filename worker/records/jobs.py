@@ -1,4 +1,4 @@
-"""Jobs as they are read for pages and lists, and their deletion."""
+"""Reads jobs for pages and lists, and deletes them."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,7 @@ from worker.records.tables import Checkpoint, IdempotencyKey, Job, JobSource, Jo
 
 
 def get_job(session: Session, project_id: str, job_id: str, *, lock: bool = False) -> Job:
-    """Return the job. lock: against other writers, until the commit.
-
-    Raises NotFoundError, the same for another project's, a deleted and an unknown id.
-    """
+    """Return the job. Raises NotFoundError. lock: keep other writers from changing it until the commit."""
     found = select(Job).where(Job.id == job_id, Job.project_id == project_id)
     job = session.scalar(found.with_for_update() if lock else found)
     if job is None:
@@ -37,7 +34,8 @@ def list_jobs(
 ) -> tuple[list[Job], bool]:
     """Return a page of jobs, newest first, and whether there are more.
 
-    statuses, name, tag: only jobs that have one of the statuses, this name, this tag. before: an id; only older jobs.
+    statuses, name, tag: if given, only jobs with one of these statuses, this name, this tag.
+    before: an id; only older jobs are returned.
     """
     found = select(Job).where(Job.project_id == project_id)
     if statuses:
@@ -56,7 +54,7 @@ def count_by_status(session: Session, project_id: str) -> dict[Status, int]:
 
 
 def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
-    """Return the place in the queue of each of these jobs that waits: 1 for the next."""
+    """Return the place in the queue of each of these jobs that is queued: 1 for the next one to run."""
     waiting = [job.id for job in jobs if job.status == "queued"]
     before = aliased(Job)
     ahead = select(func.count()).where(before.status == "queued", before.id <= Job.id).scalar_subquery()
@@ -65,12 +63,12 @@ def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
 
 
 def source_of(session: Session, job_id: str) -> str | None:
-    """Return the id of the weights that this job starts from; None if there are none, or they have been deleted."""
+    """Return the id of the weights that this job starts from. None if it starts from none, or they were deleted."""
     return session.scalar(select(JobSource.weights_id).where(JobSource.job_id == job_id))
 
 
 def are_needed(session: Session, weights_ids: Sequence[str]) -> bool:
-    """Return whether a job that has not ended starts from one of these weights: it may still have to read them."""
+    """Return whether a job that has not ended starts from one of these weights, so may still have to read them."""
     waiting = (
         select(JobSource.job_id)
         .join(Job, Job.id == JobSource.job_id)
@@ -105,7 +103,7 @@ def delete_job(session: Session, project_id: str, job_id: str) -> None:
 def _check_weights(session: Session, weights_ids: list[str]) -> None:
     """Raise StateError if anything needs a job's weights."""
     if are_needed(session, weights_ids):
-        raise StateError("a job that is not over starts from this job's weights")
+        raise StateError("a job that has not ended starts from this job's weights")
     in_use = select(ModelVersion.version).where(ModelVersion.weights_id.in_(weights_ids))
     if session.scalar(in_use.limit(1)) is not None:
         raise StateError("a model version has this job's weights; delete that first")

@@ -12,12 +12,12 @@ from worker.records.tables import Blob, KeptStep
 
 
 def is_kept(session: Session, job_id: str, number: int) -> bool:
-    """Return whether an earlier attempt has kept this step; a resumed run makes the same bits again."""
+    """Return whether an earlier attempt has kept this step. A resumed run computes exactly the same step again."""
     return session.get(KeptStep, (job_id, number)) is not None
 
 
 def publish_step(session: Session, claim: Claim, *, number: int, epoch: int, weights_sha256: str, blob_id: str) -> None:
-    """Publish a step that is not kept yet. Call this in the transaction of the epochs that it belongs to."""
+    """Publish a step that is not kept yet. Call this in the transaction that records its epoch."""
     session.execute(
         insert(KeptStep).values(
             job_id=claim.job_id,

@@ -1,4 +1,4 @@
-"""Links that log in to the dashboard once."""
+"""The tokens of links that log in to the dashboard once."""
 
 import hashlib
 import secrets
@@ -14,7 +14,7 @@ LOGIN_SECONDS = 86_400
 
 
 def new_login_token(session: Session) -> str:
-    """Return a token that logs in once, within a day. Only its digest is stored."""
+    """Store a token that logs in once, within a day, and return it. Only its digest is stored."""
     token = secrets.token_urlsafe(24)
     session.execute(
         insert(LoginToken).values(
@@ -25,7 +25,7 @@ def new_login_token(session: Session) -> str:
 
 
 def use_login_token(session: Session, token: str) -> bool:
-    """Use a token up, and return whether it was valid until now."""
+    """Use up a token, and return whether it was valid."""
     unused = update(LoginToken).where(
         LoginToken.sha256 == _digest(token), LoginToken.used_at.is_(None), LoginToken.expires_at > now()
     )

@@ -12,16 +12,13 @@ VERSION_LIMIT = 2**31
 
 
 def can_exist(name: str, version: int | None = None, alias: str | None = None) -> bool:
-    """Return whether these could be stored at all: a path may hold text or numbers that PostgreSQL refuses."""
+    """Return whether these could be stored at all. A URL's path may hold text or numbers that PostgreSQL refuses."""
     names = all(NAME.fullmatch(text) for text in (name, alias) if text is not None)
     return names and (version is None or version < VERSION_LIMIT)
 
 
 def get_model(session: Session, project_id: str, name: str, *, lock: bool = False) -> Model:
-    """Return the model. lock: against other writers, until the commit.
-
-    Raises NotFoundError, the same for another project's and an unknown name.
-    """
+    """Return the model. Raises NotFoundError. lock: keep other writers from changing it until the commit."""
     found = select(Model).where(Model.project_id == project_id, Model.name == name)
     model = session.scalar(found.with_for_update() if lock else found) if can_exist(name) else None
     if model is None:
@@ -32,7 +29,7 @@ def get_model(session: Session, project_id: str, name: str, *, lock: bool = Fals
 def list_models(
     session: Session, project_id: str, *, before: str | None = None, limit: int
 ) -> tuple[list[Model], bool]:
-    """Return a page of models, newest first, and whether there are more. before: an id; only older ones."""
+    """Return a page of models, newest first, and whether there are more. before: an id; older ones only."""
     return read_page(session, select(Model).where(Model.project_id == project_id), Model.id, before=before, limit=limit)
 
 

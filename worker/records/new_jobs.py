@@ -20,41 +20,47 @@ from worker.specs.job import Job as JobSpec
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What follows from the specification, worked out before anything is stored. parameters: how many numbers train."""
+class JobColumns:
+    """The columns of a job's row that follow from its specification, and its source.
+
+    features: name and type of each feature.
+    classes: the classes of a categorical target; None for other targets.
+    parameters: how many numbers are trained in one member.
+    layers: the shape of each layer, as in `intake.cost.Cost`.
+    source: the id of the weights that the job starts from; None for random weights.
+    """
 
     features: list[dict[str, Any]]
     classes: list[str] | None
     parameters: int
     layers: list[dict[str, Any]]
     source: str | None = None
-    "The id of the weights that the job starts from."
 
 
 def submit_job(
     session: Session,
     project_id: str,
     spec: JobSpec,
-    plan: Plan,
+    columns: JobColumns,
     *,
     queued_limit: int,
     request: Request | None = None,
     request_id: str | None = None,
     retry_of: str | None = None,
 ) -> Answered:
-    """Store a job, its key and its first event; return the job as the client is answered.
+    """Store a job, its idempotency key and its first event. Return the answer for the client.
 
     queued_limit: how many jobs of the project may be queued.
-    Raises IdempotencyError; StateError when too many are queued; SpecError if the table or the weights that the job
-    needs have been deleted.
+    Raises IdempotencyError; StateError(queue_full) if too many are queued; SpecError if the table or the weights that
+    the job needs have been deleted.
     """
 
     def make() -> tuple[Snapshot, str]:
         _check_queue(session, project_id, queued_limit)
-        job = _job(project_id, spec, plan, request_id=request_id, retry_of=retry_of)
+        job = _job(project_id, spec, columns, request_id=request_id, retry_of=retry_of)
         session.add(job)
         session.flush()
-        _refer(session, job, spec, plan)
+        _refer(session, job, spec, columns)
         snapshot = job_snapshot(job) | {"queue_position": queue_positions(session, [job]).get(job.id)}
         write_event(session, project_id=project_id, job_id=job.id, seq=job.seq, kind="status", payload=brief(snapshot))
         return snapshot, job.id
@@ -70,17 +76,17 @@ def _check_queue(session: Session, project_id: str, queued_limit: int) -> None:
         raise StateError(f"{waiting} jobs are waiting already; the limit is {queued_limit}", code="queue_full")
 
 
-def _job(project_id: str, spec: JobSpec, plan: Plan, *, request_id: str | None, retry_of: str | None) -> Job:
+def _job(project_id: str, spec: JobSpec, columns: JobColumns, *, request_id: str | None, retry_of: str | None) -> Job:
     return Job(
         id=new_id("job"),
         project_id=project_id,
         name=spec.name,
         status="queued",
         spec=spec.model_dump(mode="json"),
-        features=plan.features,
-        classes=plan.classes,
-        parameters=plan.parameters,
-        layers=plan.layers,
+        features=columns.features,
+        classes=columns.classes,
+        parameters=columns.parameters,
+        layers=columns.layers,
         meta=spec.metadata,
         tags=list(spec.tags),
         epochs=spec.training.epochs,
@@ -96,15 +102,15 @@ def _job(project_id: str, spec: JobSpec, plan: Plan, *, request_id: str | None, 
     )
 
 
-def _refer(session: Session, job: Job, spec: JobSpec, plan: Plan) -> None:
-    """Write the job's tags, and what it needs until its end. Raises SpecError if that is gone."""
+def _refer(session: Session, job: Job, spec: JobSpec, columns: JobColumns) -> None:
+    """Write the job's tags, and references to the table and weights that it needs. Raises SpecError if one is gone."""
     known = {"job_id": job.id, "project_id": job.project_id}
     session.add_all(JobTag(**known, tag=tag) for tag in spec.tags)
     if isinstance(spec.dataset, StoredDataset):
         if not lock_reference(session, Dataset, spec.dataset.id):
             raise SpecError("/dataset/id", "there is no such dataset")
         session.add(JobDataset(**known, dataset_id=spec.dataset.id))
-    if plan.source is not None:
-        if not lock_reference(session, Weights, plan.source):
+    if columns.source is not None:
+        if not lock_reference(session, Weights, columns.source):
             raise SpecError("/start_from", "its weights have been deleted")
-        session.add(JobSource(**known, weights_id=plan.source))
+        session.add(JobSource(**known, weights_id=columns.source))

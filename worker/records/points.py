@@ -1,4 +1,7 @@
-"""One point of a curve: the one list of its columns, which events, the API, CSV and the page iterate."""
+"""One point of a curve. Events, the API, CSV and the page take their columns from its fields.
+
+The engine's Epoch, the table, the API's schema and the page's labels name the columns too; tests hold them equal.
+"""
 
 import math
 from dataclasses import dataclass, fields
@@ -10,10 +13,11 @@ from worker.records.tables import Epoch
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One epoch as it is recorded. Its fields are the columns of the curve, for events, the API, CSV and the page.
+    """One epoch as it is recorded. A figure that is not finite is None.
 
-    A figure that is not finite is None. metrics: by name. layers: the figures of each layer, in some epochs only.
-    seconds: how long the epoch took. is_best: whether its monitored figure is the best so far.
+    The fields are those of `backprop.plan.Epoch`, with two differences: `members` is not recorded, and `seconds` is how
+    long the epoch took.
+    layers: the figures of each layer; None in epochs in which they are not taken.
     """
 
     epoch: int
@@ -25,39 +29,40 @@ class Point:
     layers: list[dict[str, float | None]] | None = None
     seconds: float
     is_best: bool | None
-    "None in epochs that were recorded before this column existed."
+    "Whether the monitored figure is the best so far. None in epochs that were recorded before this column existed."
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a job shows of its latest or best epoch."""
+        """The figures that a job shows for its latest and its best epoch."""
         return {name: getattr(self, name) for name in SUMMARY}
 
     @property
     def bits(self) -> tuple[Any, ...]:
-        """What a resumed run must repeat exactly."""
+        """The figures that a resumed run must repeat exactly."""
         return tuple(getattr(self, name) for name in REPEATED)
 
 
 COLUMNS = tuple(column.name for column in fields(Point))
 "The columns of the curve."
 FIGURES = tuple(name for name in COLUMNS if name not in ("metrics", "layers", "is_best"))
-"Those that are one number an epoch."
+"The columns with one number per epoch."
 SUMMARY = ("epoch", "train_loss", "validation_loss", "metrics")
 REPEATED = tuple(name for name in COLUMNS if name not in ("epoch", "seconds", "is_best"))
 
 
 def point_of(row: Epoch) -> Point:
+    """Return the point that a row records."""
     return Point(**{name: getattr(row, name) for name in COLUMNS})
 
 
 def recorded_point(epoch: plan.Epoch, seconds: float) -> Point:
-    """Return an epoch as it is recorded. seconds: how long it took."""
+    """Return the point that records an epoch of the engine. seconds: how long the epoch took."""
     values = {name: _recordable(getattr(epoch, name)) for name in COLUMNS if name != "seconds"}
     return Point(seconds=round(seconds, 6), **values)
 
 
 def _recordable(value: Any) -> Any:
-    """Return the value as JSON has it: a number that is not finite becomes None."""
+    """Return the value as JSON can store it: a number that is not finite becomes None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, plan.LayerFigures):

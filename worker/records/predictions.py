@@ -30,7 +30,7 @@ from worker.records.tables import Dataset, IdempotencyKey, Prediction, Weights
 
 @dataclass(frozen=True)
 class PredictionClaim:
-    """One attempt at one prediction. weights_id, dataset and options are what its row asks for."""
+    """One attempt at one prediction. weights_id, dataset, options: the row's values."""
 
     prediction_id: str
     project_id: str
@@ -54,12 +54,13 @@ def submit_prediction(
     request: Request | None = None,
     request_id: str | None = None,
 ) -> Answered:
-    """Store a prediction and its key; return it as the client is answered.
+    """Store a prediction and its idempotency key. Return the answer for the client.
 
-    served: the name, version and job_id that the client asked for. dataset: the specification of the table.
+    served: the name, version and job_id that the client asked for.
+    dataset: the specification of the table.
     waiting_limit: how many predictions of the project may be queued.
-    Raises IdempotencyError; StateError when too many are queued; NotFoundError or SpecError if the weights or the table
-    have been deleted.
+    Raises IdempotencyError; StateError(queue_full) if too many are queued; NotFoundError or SpecError if the weights or
+    the table have been deleted.
     """
 
     def make() -> tuple[Snapshot, str]:
@@ -112,7 +113,7 @@ def claim_prediction(
 
 
 def guard_prediction(session: Session, claim: PredictionClaim) -> Status:
-    """Renew the lease and return the status. Raises LeaseLostError if another worker has it, or it was deleted."""
+    """Renew the lease and return the status. Raises LeaseLostError if another worker has the row or it was deleted."""
     renewed = renewal(Prediction, claim.prediction_id, claim.attempt, lease_seconds=claim.lease_seconds)
     status: Status | None = session.scalar(renewed.returning(Prediction.status))
     if status is None:
@@ -126,9 +127,9 @@ def held_prediction(session: Session, claim: PredictionClaim) -> Status:
 
 
 def end_prediction(session: Session, claim: PredictionClaim, status: Status, **values: Any) -> Status:
-    """End a worker's attempt: succeeded, failed, or queued again.
+    """End a worker's attempt: succeeded, failed, or queued again. Raises LeaseLostError.
 
-    values: rows, result_bytes and storage_key of a success; error of a failure. Raises LeaseLostError.
+    values: rows, result_bytes and storage_key of a success; error of a failure.
     """
     status = ended(guard_prediction(session, claim), status)
     row = session.get_one(Prediction, claim.prediction_id, populate_existing=True)
@@ -142,7 +143,7 @@ def expired_predictions(session: Session, *, after: str = "", limit: int = 100) 
 
 
 def rescue_prediction(session: Session, prediction_id: str, attempt: int) -> Status | None:
-    """Free a prediction whose lease has expired; return its new status, or None if the lease is not expired any more.
+    """Free a prediction whose lease has expired, and return its new status; None if its lease is no longer expired.
 
     It is queued again, or fails at the third crash.
     """
@@ -155,7 +156,7 @@ def rescue_prediction(session: Session, prediction_id: str, attempt: int) -> Sta
 
 
 def get_prediction(session: Session, project_id: str, prediction_id: str) -> Prediction:
-    """Return the prediction. Raises NotFoundError, the same for another project's, a deleted and an unknown id."""
+    """Return the prediction. Raises NotFoundError."""
     found = select(Prediction).where(Prediction.id == prediction_id, Prediction.project_id == project_id)
     row = session.scalar(found)
     if row is None:
@@ -166,7 +167,7 @@ def get_prediction(session: Session, project_id: str, prediction_id: str) -> Pre
 def list_predictions(
     session: Session, project_id: str, *, before: str | None = None, limit: int
 ) -> tuple[list[Prediction], bool]:
-    """Return a page of predictions, newest first, and whether there are more. before: an id; only older ones."""
+    """Return a page of predictions, newest first, and whether there are more. before: an id; older ones only."""
     found = select(Prediction).where(Prediction.project_id == project_id)
     return read_page(session, found, Prediction.id, before=before, limit=limit)
 
@@ -181,7 +182,7 @@ def delete_prediction(session: Session, project_id: str, prediction_id: str) -> 
     row = session.execute(gone.returning(Prediction.storage_key)).one_or_none()
     if row is None:
         raise NotFoundError("there is no such prediction")
-    # a repeat of the request that made it must make a new one
+    # if the client repeats the request that made it, a new prediction must be made
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id == prediction_id))
     key: str | None = row.storage_key
     return key

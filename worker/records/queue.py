@@ -22,7 +22,12 @@ CLAIMS: Mapping[Table, Callable[..., Claim | PredictionClaim | None]] = {
 
 @dataclass(frozen=True)
 class QueueFigures:
-    """depth: rows that wait. oldest_seconds: the age of the oldest of them. running: rows that a worker has."""
+    """Figures of jobs and predictions together.
+
+    depth: how many are queued.
+    oldest_seconds: the age of the oldest of these; None if none is queued.
+    running: how many are held by a worker.
+    """
 
     depth: int
     oldest_seconds: float | None
@@ -68,9 +73,10 @@ def undelivered_rows(session: Session, *, older_than_seconds: float) -> int:
 
 
 def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> list[str]:
-    """Return the ids of queued jobs and predictions that the broker was rung for some time ago, the oldest first.
+    """Return the ids of jobs and predictions that are still queued some time after a worker was rung for them.
 
-    older_than_seconds: how long ago at least. No worker has claimed these rows, and none of them rests.
+    They are in the order of their age, the oldest first. None of them rests.
+    older_than_seconds: how long ago the worker was rung for them, at least.
     """
     found: list[str] = []
     for table in LEASED:

@@ -1,4 +1,4 @@
-"""Deletes what is old enough, a few rows at a time: idempotency keys, events, snapshots and predictions."""
+"""Deletes rows that are old enough, a few at a time: idempotency keys, events, snapshots and predictions."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +31,7 @@ def sweeps(retention: Retention) -> list[Sweep]:
 
 
 def sweep_idempotency_keys(session: Session, days: float) -> int:
-    """Delete idempotency keys of requests that were answered longer ago than this."""
+    """Delete idempotency keys of requests that were answered more than this many days ago."""
     old = (
         select(IdempotencyKey.project_id, IdempotencyKey.key)
         .where(IdempotencyKey.created_at < seconds_from_now(-days * DAY))
@@ -45,7 +45,7 @@ def sweep_idempotency_keys(session: Session, days: float) -> int:
 
 
 def sweep_events(session: Session, days: float) -> int:
-    """Delete the events of jobs that have ended, except the end itself, which ends a stream. The curve is kept."""
+    """Delete old events of jobs that have ended, except the last one, `end`, which ends a stream. Curves are kept."""
     old = (
         select(Event.job_id, Event.seq)
         .join(Job, Job.id == Event.job_id)
@@ -60,7 +60,7 @@ def sweep_events(session: Session, days: float) -> int:
 
 
 def sweep_snapshots(session: Session, days: float) -> int:
-    """Delete the snapshots of jobs that have ended, with their bytes, unless a model or a prediction needs them."""
+    """Delete old snapshots of jobs that have ended, with their bytes, unless a version or a prediction needs them."""
     served = select(ModelVersion.weights_id).where(ModelVersion.weights_id == Weights.id)
     needed = select(Prediction.id).where(Prediction.weights_id == Weights.id, Prediction.status.in_(OPEN))
     old = (
@@ -84,7 +84,7 @@ def sweep_snapshots(session: Session, days: float) -> int:
 
 
 def sweep_predictions(session: Session, days: float) -> int:
-    """Delete predictions that have ended. Their stored bytes are swept later, since no row names them any more."""
+    """Delete old predictions that have ended. Their stored bytes are swept later, since no row names them then."""
     old = (
         select(Prediction.id)
         .where(Prediction.created_at < seconds_from_now(-days * DAY), Prediction.status.in_(FINAL))

@@ -1,4 +1,4 @@
-"""The database: one way to read and one way to write, the same on SQLite and PostgreSQL."""
+"""Access to the database: one way to read and one way to write, the same on SQLite and PostgreSQL."""
 
 import random
 import sqlite3
@@ -22,7 +22,7 @@ POSTGRESQL = {
     "connect_timeout": 3,
     # a server without an encoding would make psycopg return bytes
     "client_encoding": "utf8",
-    # a network that drops packets, or a client that froze with a row locked, must not hold up the others
+    # a network that drops packets, or a client that froze with a row locked, must not delay others for long
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
@@ -50,10 +50,10 @@ class Database:
             raise UnavailableError("the database can't be reached, or is busy") from error
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one writing transaction, commit, and return what it returned. There is no other way to write.
+        """Run `work` in one writing transaction, commit, and return its result. This is the only way to write.
 
-        `work` may run more than once: after a lost race, a deadlock or a dropped connection it is run again, at most
-        ATTEMPTS times. Raises UnavailableError after that.
+        `work` may run several times: after a lost race, a deadlock or a dropped connection it is run again, at most
+        ATTEMPTS times in all. Raises UnavailableError after that.
         """
         for attempt in range(ATTEMPTS):
             try:
@@ -70,7 +70,7 @@ class Database:
                     raise
                 if attempt == ATTEMPTS - 1:
                     raise UnavailableError("the database can't be reached, or is busy") from error
-                # full jitter: two transactions that collided do not meet again
+                # a random pause, so that two transactions that collided do not collide again
                 time.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - not a secret
         raise AssertionError
 
@@ -80,7 +80,7 @@ class Database:
 
 def _worth_another_try(error: DBAPIError) -> bool:
     if isinstance(error, IntegrityError):
-        # two writers added the same row: the second run finds it
+        # another writer added the same row first: the second run finds it
         return True
     state = getattr(error.orig, "sqlstate", None)
     return (

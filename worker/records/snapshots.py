@@ -1,4 +1,4 @@
-"""A job as clients see it: plain JSON values, the same in an answer, a list and an event."""
+"""A job as clients see it, in plain JSON values. Answers, lists and events show the same."""
 
 from datetime import datetime
 from typing import Any
@@ -7,8 +7,8 @@ from worker.records.tables import Job
 
 Snapshot = dict[str, Any]
 
-OF_DETAIL = ("spec", "features", "layers", "metadata")
-"Left out of lists and events, which would repeat them many times."
+DETAILS = ("spec", "features", "layers", "metadata")
+"The members that lists and events leave out, since they would repeat them many times."
 
 
 def job_snapshot(job: Job) -> Snapshot:
@@ -47,9 +47,9 @@ def job_snapshot(job: Job) -> Snapshot:
 
 def brief(snapshot: Snapshot) -> Snapshot:
     """Return the part of a snapshot that lists and events have."""
-    return {name: value for name, value in snapshot.items() if name not in OF_DETAIL}
+    return {name: value for name, value in snapshot.items() if name not in DETAILS}
 
 
 def rfc3339(instant: datetime | None) -> str | None:
-    """Write a moment such as 2026-11-23T21:55:00.123Z."""
+    """Return the moment as text, such as 2026-11-23T21:55:00.123Z."""
     return None if instant is None else instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,7 @@
-"""The statuses of jobs and predictions, and the moves between them: one table that everything else reads."""
+"""The statuses of jobs and predictions, and the table of the moves between them.
+
+Every change of status follows the table. Code that acts on a single status, such as `queued`, names it as a literal.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +9,7 @@ from typing import Literal, get_args
 
 Status = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 PredictionStatus = Literal["queued", "running", "succeeded", "failed"]
-"A prediction follows the same table, but a client can't pause or cancel it; it can only delete it."
+"The statuses of a prediction. It follows the same table, but a client can't pause or cancel it, only delete it."
 Change = Literal["cancel", "pause", "resume"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -17,11 +20,11 @@ CHANGES: tuple[Change, ...] = get_args(Change)
 class Moves:
     """The ways out of one status.
 
-    asked: where each change that a client may ask for leads; the same status where there is nothing to do.
+    asked: the status that each change a client may ask for leads to. It is the same status if there is nothing to do.
     claimed: the status after a worker has claimed the row.
-    ended: what the row becomes when its worker ends the attempt, by the status that the worker reports. If a client has
-        asked for a pause or a cancel, a release becomes that.
-    expired: the status after the worker's lease has expired. Exactly the statuses with an owner have one.
+    ended: the status after its worker has ended the attempt, by the status that the worker reports. If a client has
+        asked for a pause or a cancel, a report of `queued` leads there.
+    expired: the status after the worker's lease has expired; None for statuses in which no worker owns the row.
     """
 
     asked: Mapping[Change, Status] = field(default_factory=dict)
@@ -73,15 +76,17 @@ def targets(status: Status) -> frozenset[Status]:
 HELD = tuple(status for status in STATUSES if MOVES[status].expired is not None)
 "The statuses in which a worker owns the row."
 FINAL = tuple(status for status in STATUSES if not targets(status))
-"The statuses that nothing changes any more."
+"The statuses that never change."
 OPEN = tuple(status for status in STATUSES if status not in FINAL)
 "The statuses in which a row may still need the weights and the table that it names."
 
 
 def ended(status: Status, wanted: Status) -> Status:
-    """Return the status that a row gets when its worker ends the attempt. wanted: the end that the worker reports.
+    """Return the status that a row gets when its worker ends the attempt.
 
-    Raises ValueError for an end that the table does not allow from this status.
+    status: the status of the row.
+    wanted: the status that the worker reports.
+    Raises ValueError if the table does not allow it.
     """
     target = MOVES[status].ended.get(wanted)
     if target is None:

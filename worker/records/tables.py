@@ -1,4 +1,4 @@
-"""The tables. Their migrations are in `migrations/`; a test checks that both describe the same schema."""
+"""The tables of the database. Their migrations are in `migrations/`; a test checks that both give the same schema."""
 
 from datetime import datetime
 from typing import Any
@@ -46,7 +46,7 @@ class Base(DeclarativeBase):
 
 
 class OfProject:
-    """A row that belongs to a project. Every row does, except those about our own machines."""
+    """A row that belongs to a project. Every table has such rows, except `workers` and `projects`."""
 
     project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"))
 
@@ -88,9 +88,15 @@ class LoginToken(Base, OfProject):
 class Leased:
     """A row that one worker at a time may work on: a job, or a prediction of a whole table.
 
-    attempt: the fencing number, which each claim raises. owner, owner_pid: the worker that holds the row, and its
-    process. crashes: leases lost since the row last made progress. crash: how the last of these processes ended, if its
-    parent saw it. dispatched_at: when the broker was last rung for the row.
+    attempt: the fencing number; each claim increases it.
+    crashes: how many leases have expired since the row last made progress.
+    owner: the worker that holds the row; None if none does.
+    owner_pid: the process of that worker.
+    crash: how the last process that crashed ended, if its parent saw it.
+    lease_until: when the lease expires.
+    heartbeat_at: when the lease was last renewed.
+    dispatched_at: when a worker was last rung for the row.
+    error: why the row failed: code, message and epoch.
     """
 
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -110,8 +116,20 @@ class Leased:
 
 
 class Job(Base, OfProject, Leased):
-    """A training job. seq: the last number given to one of its epochs or events. model: the newest version that serves
-    its final weights."""
+    """A training job.
+
+    parameters: how many numbers are trained in one member.
+    layers: the shape of each layer.
+    retry_of: the job that this one repeats.
+    progress_at: when a new epoch was last recorded.
+    seq: the last number that was given to one of its epochs or events.
+    epoch: the last recorded epoch.
+    epochs: how many epochs the job asks for.
+    latest, best: a summary of the last epoch, and of the best.
+    test: the loss and metrics of the test part.
+    model: the newest version that serves its final weights.
+    certificate: the check of its gradients, from `insight.certificate`.
+    """
 
     __tablename__ = "jobs"
 
@@ -157,7 +175,11 @@ class JobTag(Base, OfProject):
 
 
 class Epoch(Base, OfProject):
-    """One point of a curve; `points.Point` describes its columns. attempt: the attempt that recorded it."""
+    """One point of a curve. `points.Point` describes its figures.
+
+    seq: its number among the job's epochs and events.
+    attempt: the attempt that recorded it.
+    """
 
     __tablename__ = "epochs"
 
@@ -178,10 +200,17 @@ class Epoch(Base, OfProject):
 
 
 class Event(Base, OfProject):
-    """Something that happened to a job, other than an epoch. kind: see `events.Kind`. payload: what a watcher is sent.
+    """An event of a job. Epochs are watched as events too, but are in a table of their own.
 
-    elsewhere: a job resumed where NumPy, BLAS or the number of threads differ, so its bits may differ too.
-    nondeterminism: epochs whose bits differed when they were trained again; the first record is kept.
+    seq: its number among the job's epochs and events.
+    payload: the data that a watcher receives.
+    kind: one of `events.Kind`:
+        - status: the job's status changed.
+        - end: the job has ended; its last event.
+        - checkpoint: a snapshot of the weights was published.
+        - elsewhere: the job resumed where NumPy, BLAS or the number of threads differ, so its bits may differ too.
+        - nondeterminism: epochs had different bits when they were trained again; the first record is kept.
+        - storage_missing: the bytes of the dataset were not in the worker's storage.
     """
 
     __tablename__ = "events"
@@ -196,7 +225,7 @@ class Event(Base, OfProject):
 
 
 class Blob(Base, OfProject):
-    """safetensors bytes in chunks. published: a row refers to the blob; unpublished ones are swept."""
+    """safetensors bytes, stored in chunks. published: whether a row refers to the blob; if not, it is swept."""
 
     __tablename__ = "blobs"
 
@@ -216,9 +245,12 @@ class Chunk(Base, OfProject):
 
 
 class Weights(Base, OfProject):
-    """A network's weights, never changed once published, so a cache by id is safe.
+    """A network's weights. They never change once published, so a cache by id is safe.
 
-    kind: final, snapshot or imported. network: the resolved layers. encoders: how a table becomes their input.
+    job_id: the job that made them; None if they were imported.
+    kind: final, snapshot or imported.
+    network: the resolved layers.
+    encoders: how rows of a table become their input.
     """
 
     __tablename__ = "weights"
@@ -236,7 +268,12 @@ class Weights(Base, OfProject):
 
 
 class Checkpoint(Base, OfProject):
-    """A state from which a run can resume: the last two of a job are kept until it ends."""
+    """A state from which a run can resume. The last two of a job are kept until it ends.
+
+    epoch: how many epochs are complete.
+    step: how many steps of the next epoch are done.
+    fingerprint: what the run's exact results depend on besides the job: see `running.resuming`.
+    """
 
     __tablename__ = "checkpoints"
 
@@ -251,10 +288,11 @@ class Checkpoint(Base, OfProject):
 
 
 class KeptStep(Base, OfProject):
-    """A training step whose tensors are all kept. number: the step, counted from 1 over the whole run.
+    """A training step whose tensors are all kept.
 
-    epoch: the epoch that the step belongs to. weights_sha256: the digest of the weights after the step, their bytes in
-    the order of the weights file.
+    number: the step, counted from 1 over the whole run.
+    epoch: the epoch that the step belongs to.
+    weights_sha256: the digest of the bytes of the weights after the step, in the order of the weights file.
     """
 
     __tablename__ = "kept_steps"
@@ -268,8 +306,11 @@ class KeptStep(Base, OfProject):
 
 
 class Dataset(Base, OfProject):
-    """An uploaded table. storage_key: where its bytes are, relative to the storage URL. profile: a TableProfile of
-    `worker.data.profiles`."""
+    """An uploaded table.
+
+    profile: a `worker.data.profiles.TableProfile`.
+    storage_key: where its bytes are, relative to the storage URL.
+    """
 
     __tablename__ = "datasets"
 
@@ -287,7 +328,7 @@ class Dataset(Base, OfProject):
 
 
 class JobDataset(Base, OfProject):
-    """Which jobs read which uploaded table: a table that a job names is not deleted."""
+    """Which job reads which uploaded table. A table that a job reads can't be deleted."""
 
     __tablename__ = "job_datasets"
 
@@ -296,7 +337,7 @@ class JobDataset(Base, OfProject):
 
 
 class JobSource(Base, OfProject):
-    """Which job starts from which weights: the weights are not deleted until the job has ended."""
+    """Which job starts from which weights. The weights can't be deleted until the job has ended."""
 
     __tablename__ = "job_sources"
 
@@ -305,7 +346,10 @@ class JobSource(Base, OfProject):
 
 
 class Model(Base, OfProject):
-    """A name for versions. last_version: the highest number given so far; a deleted version's is not given again."""
+    """A model: a name for versions.
+
+    last_version: the highest number given so far. The number of a deleted version is not given again.
+    """
 
     __tablename__ = "models"
 
@@ -343,7 +387,7 @@ class Alias(Base, OfProject):
 
 
 class AliasMove(Base, OfProject):
-    """A change of an alias. was, became: its version before and after; None if the alias did not exist then."""
+    """A move of an alias. was, became: its version before and after; None if the alias did not exist then."""
 
     __tablename__ = "alias_moves"
 
@@ -361,9 +405,11 @@ class AliasMove(Base, OfProject):
 class Prediction(Base, OfProject, Leased):
     """The prediction of a whole table.
 
-    weights_id: no foreign key, since a prediction that has ended is kept when its weights are deleted. served: the
-    name, version and job of the weights. dataset: the specification of the table. rows, result_bytes: the size of the
-    result, once it exists. storage_key: where its bytes are, relative to the storage URL.
+    weights_id: not a foreign key, since a prediction that has ended is kept when its weights are deleted.
+    served: the name, version and job of the weights.
+    dataset: the specification of the table.
+    rows, result_bytes: the size of the result; None until it exists.
+    storage_key: where the result's bytes are, relative to the storage URL; None until it exists.
     """
 
     __tablename__ = "predictions"
@@ -400,7 +446,11 @@ class Worker(Base):
 
 
 class IdempotencyKey(Base, OfProject):
-    """A POST that was answered. request_sha256: the digest of its method, path and body. resource_id: what it made."""
+    """The answer to a POST that had an idempotency key.
+
+    request_sha256: the digest of its method, path and body.
+    resource_id: the id of what it made.
+    """
 
     __tablename__ = "idempotency_keys"
 

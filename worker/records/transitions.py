@@ -1,4 +1,4 @@
-"""The changes of status that a client asks for, and those that a worker makes at the end of its attempt."""
+"""Changes of a job's status: those that a client asks for, and the one at the end of a worker's attempt."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from worker.records.tables import Job
 
 
 def change_status(session: Session, project_id: str, job_id: str, change: Change) -> Job:
-    """Carry out a client's change; asked again, it changes nothing. Raises NotFoundError, StateError."""
+    """Carry out a client's change. A repeated request changes nothing. Raises NotFoundError and StateError."""
     job = get_job(session, project_id, job_id, lock=True)
     status = MOVES[job.status].asked.get(change)
     if status is None:
-        raise StateError(f"a job that is {job.status} can't be asked to {change}")
+        raise StateError(f"a job that is {job.status} can't {change}")
     if status == job.status:
         return job
     if status in HELD:
-        # its worker keeps it, and acts on the new status when it next looks
+        # the worker keeps the job, and acts on the new status when it next reads it
         job.status = status
         add_event(session, job, "status")
     else:
@@ -30,10 +30,12 @@ def change_status(session: Session, project_id: str, job_id: str, change: Change
 
 
 def end_attempt(session: Session, claim: Claim, status: Status, **values: Any) -> Status:
-    """End a worker's attempt with this status and these figures; return the status that the job then has.
+    """End a worker's attempt, and return the status that the job then has.
 
-    If a client has asked for a pause or a cancel, a release becomes that: see `states.MOVES`.
-    Raises LeaseLostError, and ValueError for an end that the table does not allow.
+    status: the status that the worker reports. If a client has asked for a pause or a cancel, `queued` becomes that:
+        see `states.MOVES`.
+    values: figures to store in the row.
+    Raises LeaseLostError, and ValueError if the table of moves does not allow the status.
     """
     job = held_job(session, claim)
     status = ended(job.status, status)

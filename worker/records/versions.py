@@ -1,4 +1,4 @@
-"""Versions of models: registered, found by number or alias, listed, and deleted alone or with their model."""
+"""Versions of models: register them, find them by number or alias, list them, and delete them."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from worker.records.tables import Alias, Dataset, IdempotencyKey, Job, JobDatase
 
 
 class Version(NamedTuple):
-    """What a version serves. job_id: the job that made the weights, or None if they were imported."""
+    """A version and the weights that it serves. job_id: the job that made them; None if they were imported."""
 
     name: str
     version: int
@@ -25,7 +25,11 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True)
 class VersionRecord:
-    """A version with its origin. job: None for imported weights. dataset: None where no uploaded table was read."""
+    """A version with its origin.
+
+    job: the job that made the weights; None if they were imported.
+    dataset: the uploaded table that the job read; None if it read none.
+    """
 
     name: str
     version: ModelVersion
@@ -38,8 +42,8 @@ class VersionRecord:
 def register_version(session: Session, project_id: str, name: str, weights_id: str) -> tuple[Version, bool]:
     """Return the version of this name that serves the weights, and whether it is new.
 
-    A new version gets the next number; the first one makes the model. The model's row is locked until the commit, so
-    two that register at the same time get two numbers. Raises NotFoundError if the project has no such weights.
+    A new version gets the next number; the first version creates the model. The model's row is locked until the commit,
+    so two requests at the same time get different numbers. Raises NotFoundError if the project has no such weights.
     """
     of_project = select(Weights.job_id).where(Weights.id == weights_id, Weights.project_id == project_id)
     found = session.execute(of_project).one_or_none()
@@ -60,19 +64,20 @@ def register_version(session: Session, project_id: str, name: str, weights_id: s
 
 
 def _next_number(session: Session, project_id: str, name: str) -> tuple[str, int]:
-    """Return the model's id and the number after the last that it gave. Its row is locked."""
+    """Return the model's id and its next number, and lock its row. The model is created if it does not exist."""
     locked = select(Model.id, Model.last_version).where(Model.project_id == project_id, Model.name == name)
     row = session.execute(locked.with_for_update()).one_or_none()
     if row is not None:
         return row.id, row.last_version + 1
     model_id = new_id("mdl")
-    # of two that make the model at once the unique name refuses one; Database.write runs it again, and it finds the row
+    # if two requests create the model at once, the unique name makes one of them fail; Database.write runs that one
+    # again, and it finds the row
     session.execute(insert(Model).values(id=model_id, project_id=project_id, name=name, last_version=0))
     return model_id, 1
 
 
 def _name_in_job(session: Session, job_id: str) -> None:
-    """Write into the job's row which version serves its weights: the newest, or none any more."""
+    """Write into the job's row which version serves its weights: the newest, or None if there is none."""
     newest = (
         select(Model.name, ModelVersion.version)
         .join(Model, Model.id == ModelVersion.model_id)
@@ -89,9 +94,9 @@ def _name_in_job(session: Session, job_id: str) -> None:
 def find_version(
     session: Session, project_id: str, name: str, *, version: int | None = None, alias: str | None = None
 ) -> Version:
-    """Return the version with this number, the one that the alias points at, or with neither the newest.
+    """Return the version with this number, or the one that the alias points at, or without either the newest.
 
-    Raises NotFoundError, the same for an unknown name, number and alias.
+    Raises NotFoundError, with the same message for an unknown name, number or alias.
     """
     found = (
         select(Model.name, ModelVersion.version, ModelVersion.weights_id, Weights.job_id)
@@ -126,7 +131,7 @@ def list_versions(
 ) -> tuple[list[VersionRecord], bool]:
     """Return a page of a model's versions, newest first, and whether there are more.
 
-    before: a number; only older ones. Raises NotFoundError.
+    before: a number; only older versions are returned. Raises NotFoundError.
     """
     model = get_model(session, project_id, name)
     numbers = select(ModelVersion.version).where(ModelVersion.model_id == model.id)
@@ -172,9 +177,9 @@ def every_version(session: Session, project_id: str, name: str | None = None) ->
 
 
 def delete_version(session: Session, project_id: str, name: str, version: int) -> None:
-    """Delete a version, whose number is not given again. A job's weights are kept; imported ones go with it.
+    """Delete a version. Its number is not given again. A job's weights are kept; imported weights are deleted.
 
-    Raises NotFoundError; StateError while an alias points at it, or while something needs imported weights.
+    Raises NotFoundError; StateError while an alias points at it, or while a job or a prediction needs imported weights.
     """
     model = get_model(session, project_id, name, lock=True)
     row = session.get(ModelVersion, (model.id, version)) if version < VERSION_LIMIT else None
@@ -201,6 +206,6 @@ def _delete(session: Session, model: Model, rows: list[ModelVersion]) -> None:
     for job_id in jobs:
         if job_id is not None:
             _name_in_job(session, job_id)
-    # a repeat of the request that imported them must import again
+    # if a client repeats the request that imported them, they must be imported again
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id.in_(weights_ids)))
     delete_unserved_imports(session, weights_ids)

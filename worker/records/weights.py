@@ -1,6 +1,7 @@
-"""Published weights: final ones and snapshots, and which of them `final`, `latest` or an epoch's number means.
+"""Published weights: final ones, and snapshots that were taken during training. Their bytes are safetensors.
 
-Their bytes are safetensors, never a pickle.
+Clients choose among a job's weights by a name that the API calls `checkpoint`: `final`, `latest` or an epoch's number.
+That has nothing to do with the states to resume from, which are in `checkpoints`.
 """
 
 import json
@@ -23,7 +24,7 @@ LENGTH_BYTES = 8
 
 
 class NetworkColumns(TypedDict):
-    """What turns a row's arrays into a predictor, as JSON: the resolved layers, and the columns' encoders."""
+    """The columns that turn the stored arrays into a predictor, as JSON: the resolved layers, and the encoders."""
 
     network: list[dict[str, Any]]
     encoders: dict[str, Any]
@@ -41,7 +42,7 @@ def from_bytes(content: bytes) -> dict[str, Floats]:
 def publish_weights(
     session: Session, claim: Claim, columns: NetworkColumns, *, kind: str, epoch: int, blob_id: str
 ) -> str | None:
-    """Publish a set of weights and return its id; None if an earlier attempt has published those of this epoch."""
+    """Publish a set of weights and return its id; None if an earlier attempt has already published it."""
     known = select(Weights.id).where(Weights.job_id == claim.job_id, Weights.kind == kind, Weights.epoch == epoch)
     if session.scalar(known) is not None:
         return None
@@ -64,7 +65,8 @@ def publish_weights(
 def find_weights_id(session: Session, job_id: str, checkpoint: str = "latest") -> str:
     """Return the id of a job's weights.
 
-    checkpoint: `final`, the number of an epoch, or `latest`: the final weights, or else the newest snapshot.
+    checkpoint: `final`, the number of an epoch, or `latest`. `latest` means the final weights if the job has them;
+        otherwise its newest snapshot. It never means a state to resume from.
     Raises StateError(not_ready) if none are published yet, NotFoundError for an epoch that was not kept.
     """
     found, epoch = select(Weights.id).where(Weights.job_id == job_id), epoch_of(checkpoint)
@@ -107,7 +109,7 @@ def stored_shapes(session: Session, weights_id: str) -> dict[str, tuple[int, ...
 
 
 def _first_bytes(session: Session, blob_id: str, count: int) -> bytes:
-    """Raises NotFoundError if fewer are stored."""
+    """Return the first bytes of a blob. Raises NotFoundError if fewer than `count` are stored."""
     before = Chunk.position * CHUNK_BYTES
     parts = select(func.substr(Chunk.content, 1, count - before, type_=LargeBinary)).where(
         Chunk.blob_id == blob_id, before < count

@@ -37,13 +37,13 @@ def any_alive(session: Session, *, lease_seconds: float) -> bool:
 
 
 def list_workers(session: Session) -> list[tuple[Worker, float]]:
-    """Return each worker, and the seconds since its last sign of life."""
+    """Return each worker with the seconds since its last sign of life."""
     rows = session.execute(select(Worker, seconds_since(Worker.heartbeat_at)).order_by(Worker.id))
     return [(worker, seconds) for worker, seconds in rows]
 
 
 def expire_leases(session: Session, *, owner: str, pid: int, crash: str) -> None:
-    """End the leases of a worker's process that its parent has seen die; rescue then frees the rows.
+    """End the leases of a worker's process that has died, so that rescue can free the rows at once.
 
     crash: how the process ended, for the error of a row that crashes too often.
     """
@@ -52,6 +52,6 @@ def expire_leases(session: Session, *, owner: str, pid: int, crash: str) -> None
 
 
 def holds_any(session: Session, owner: str) -> bool:
-    """Return whether a worker has any job or prediction."""
+    """Return whether a worker holds any job or prediction."""
     held = [select(table.id).where(table.owner == owner, table.status.in_(HELD)) for table in LEASED]
     return any(session.scalar(one.limit(1)) is not None for one in held)

@@ -1,1 +1,1 @@
-"""One claimed row, job or table prediction, from claim to end: load, fit or predict, record. No Celery here."""
+"""One attempt at a job or table prediction, from claim to end: load, train or predict, record. No Celery here."""

@@ -1,4 +1,4 @@
-"""One attempt at a queued row: claim it, show signs of life while it is worked on, and end it in exactly one way."""
+"""One attempt at a queued job or prediction: claim its row, renew the lease during the work, and end it once."""
 
 import os
 import threading
@@ -34,13 +34,13 @@ log = structlog.get_logger()
 
 AnyClaim = TypeVar("AnyClaim", bound=Claim | PredictionClaim)
 
-# bytes that are not here are looked for 15 times, after 1, 2, 4 ... 60, 60 s: for ten minutes in all
+# bytes that are not in this storage are looked for 15 times, after 1, 2, 4 ... 60, 60 s: for ten minutes in all
 MISSING_BYTES_ATTEMPTS = 15
 MISSING_BYTES_SECONDS_MOST = 60.0
 
 
 class Host(Protocol):
-    """What a process provides to each attempt. owner: the worker's id, in whose name rows are claimed."""
+    """What a process provides to each attempt. owner: the id of the worker, in whose name rows are claimed."""
 
     @property
     def database(self) -> Database: ...
@@ -55,7 +55,7 @@ class Host(Protocol):
 
 
 class Failure(NamedTuple):
-    """The error of a failed row, as its record shows it. epoch: the epoch at fault, if it is one."""
+    """The error of a failed row, as it is recorded. epoch: the epoch in which it occurred; None outside training."""
 
     code: str
     message: str
@@ -63,9 +63,10 @@ class Failure(NamedTuple):
 
 
 class Attempt(ABC):
-    """One attempt at one claimed row. A subclass says what the work is and how its row is written.
+    """One attempt at one claimed row. A subclass does the work and writes the row.
 
-    learning_rate: of a job, once its specification has been read; a smaller one is the advice if it diverges.
+    learning_rate: that of a job, once its specification has been read; None before, and for a prediction. If the job
+        diverges, its error advises a smaller one.
     """
 
     learning_rate: float | None = None
@@ -77,31 +78,35 @@ class Attempt(ABC):
 
     @abstractmethod
     def work(self) -> Status | None:
-        """Do the work and end the attempt. Return the status that the row is left in; None if the lease was lost."""
+        """Do the work and end the attempt. Return the status that the row then has; None if the lease was lost."""
 
     @abstractmethod
     def renew(self, session: Session) -> Status:
         """Renew the lease and return the row's status. Raises LeaseLostError."""
 
     @abstractmethod
-    def look(self, session: Session) -> Status:
+    def read_status(self, session: Session) -> Status:
         """Return the row's status without writing. Raises LeaseLostError."""
 
     @abstractmethod
     def write_end(self, session: Session, status: Status, **values: Any) -> Status:
-        """Give the row up to this status, with these values. Return the status it got. Raises LeaseLostError."""
+        """Write the end of the attempt, with these values. Return the status that the row then has.
+
+        status: the status that the worker reports; a client's pause or cancel may change it: see `records.states`.
+        Raises LeaseLostError.
+        """
 
     @abstractmethod
     def times_missing(self, session: Session) -> int:
-        """Return how many earlier attempts in a row did not find the bytes of the dataset."""
+        """Return how many attempts just before this one did not find the bytes of the dataset."""
 
     @abstractmethod
-    def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
-        """Tell the row's watchers that the bytes are missing. Raises LeaseLostError."""
+    def report_missing(self, session: Session, payload: dict[str, Any]) -> None:
+        """Report to the row's watchers that the bytes of the dataset are missing. Raises LeaseLostError."""
 
     def run(self) -> Status | None:
-        """Return the status that the row was left in; None if the lease was lost."""
-        heartbeat = Heartbeat(self.database, self.stopping, self.lease, renew=self.renew, look=self.look)
+        """Work until the attempt ends. Return the status that the row then has; None if the lease was lost."""
+        heartbeat = Heartbeat(self.database, self.stopping, self.lease, renew=self.renew, read_status=self.read_status)
         heartbeat.start()
         try:
             return self._work_to_an_end()
@@ -115,16 +120,19 @@ class Attempt(ABC):
             except MissingBytesError as error:
                 return self._put_back(error)
         except (LeaseLostError, UnavailableError) as error:
-            # nothing can be written. If the lease was still ours it runs out, and rescue gives the row to another
+            # nothing can be written. If the lease is still ours, it will expire, and rescue will queue the row again
             log.warning("attempt_lost", error=str(error))
             return None
-        except Exception as error:  # noqa: BLE001 - whatever a row asks for, its attempt ends in the record
+        except Exception as error:  # noqa: BLE001 - whatever the error, it is recorded and ends the attempt
             failure = failure_of(error, self.learning_rate)
-        # after the except clause, which would keep the run's arrays alive: memory may be what was short
+        # outside the except clause, which would keep the run's arrays alive: memory may be what ran out
         return self.fail(failure)
 
     def _put_back(self, error: MissingBytesError) -> Status | None:
-        """Queue the row for a later attempt, perhaps by a worker that has the bytes. Raises the error at the last."""
+        """Queue the row again for a later attempt, perhaps by a worker that has the bytes.
+
+        Raises the error if this was the last attempt.
+        """
         with self.database.reading() as session:
             tried = self.times_missing(session) + 1
         if tried >= MISSING_BYTES_ATTEMPTS:
@@ -134,14 +142,14 @@ class Attempt(ABC):
 
         def work(session: Session) -> Status:
             payload = {"dataset_id": error.key, "tried": tried, "again_in_seconds": wait, "message": str(error)}
-            self.note_missing(session, payload)
-            # workers ring for a row a second after its moment of dispatch: until then it rests
+            self.report_missing(session, payload)
+            # workers ring again for a row a second after its `dispatched_at`, so it waits until then
             return self.write_end(session, "queued", dispatched_at=seconds_from_now(wait))
 
         return self._write_last("queued", work)
 
     def end(self, status: Status, **values: Any) -> Status | None:
-        """Give the row up to this status. Return the status it got; None if that could not be written."""
+        """End the attempt. Return the status that the row then has; None if it could not be written."""
         return self._write_last(status, lambda session: self.write_end(session, status, **values))
 
     def fail(self, failure: Failure) -> Status | None:
@@ -166,9 +174,9 @@ def claim_for(host: Host, claim_row: Callable[..., AnyClaim | None]) -> AnyClaim
 
 
 def attempt_row(claim: Claim | PredictionClaim, row_id: str, attempt: Attempt) -> Status | None:
-    """Make the attempt, with its ids in each line of the log. Return the status that the row was left in.
+    """Make the attempt, with its ids in each line of the log. Return the status that the row then has.
 
-    None if the lease was lost. Never raises for what a row asks for, which ends in its record.
+    None if the lease was lost. An error in the work is recorded in the row and not raised.
     """
     known = {"job_id": row_id, "attempt": claim.attempt, "request_id": claim.request_id}
     with structlog.contextvars.bound_contextvars(**known):
@@ -179,9 +187,9 @@ def attempt_row(claim: Claim | PredictionClaim, row_id: str, attempt: Attempt) -
 
 
 def failure_of(error: Exception, learning_rate: float | None = None) -> Failure:
-    """Translate the error that ended an attempt: the only place where that is done.
+    """Return the recorded form of the error that ended an attempt. This is the only place that translates errors.
 
-    An error of ours is written to the log, and its text is kept out of the record.
+    An unexpected error is written to the log, and its text is kept out of the record.
     """
     match error:
         case DivergedError():
@@ -197,4 +205,4 @@ def failure_of(error: Exception, learning_rate: float | None = None) -> Failure:
             return Failure("out_of_memory", "the worker ran out of memory; use a smaller network, batch or table")
         case _:
             log.error("internal_error", exc_info=error)
-            return Failure("internal", "an error of ours; the worker's log has it under this id")
+            return Failure("internal", "an error in gradmill; the worker's log has it under this id")

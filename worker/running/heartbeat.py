@@ -1,4 +1,4 @@
-"""Signs of life of a running attempt, from a thread with a database connection of its own."""
+"""The heartbeat of a running attempt: a thread with its own database connection that renews the lease."""
 
 import threading
 from collections.abc import Callable
@@ -20,10 +20,11 @@ END_SECONDS = 5.0
 
 
 class Heartbeat(threading.Thread):
-    """Renews the lease in time, and looks twice a second whether a client asked for a cancel or a pause.
+    """Renews the lease in time, and checks twice a second whether a client has asked for a cancel or a pause.
 
-    renew, look: return the row's status or raise LeaseLostError; only `renew` writes. Both are called in a session of
-    this thread.
+    renew: renews the lease and returns the row's status.
+    read_status: returns the row's status without writing.
+    Both are called in a session of this thread, and raise LeaseLostError.
     """
 
     def __init__(
@@ -33,18 +34,18 @@ class Heartbeat(threading.Thread):
         lease: Lease,
         *,
         renew: Callable[[Session], Status],
-        look: Callable[[Session], Status],
+        read_status: Callable[[Session], Status],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._database, self._stopping, self._lease = database, stopping, lease
-        self._renew, self._look = renew, look
+        self._renew, self._read_status = renew, read_status
         self._ended = threading.Event()
         self._looked_at = uptime()
 
     def end(self) -> None:
         """Stop the thread, and wait a few seconds for it."""
         self._ended.set()
-        # it may hang in a call to a database that is gone; the guard refuses whatever it writes after that
+        # it may hang in a call to a database that is away; if it writes later, the guard refuses that
         self.join(END_SECONDS)
 
     def run(self) -> None:
@@ -61,10 +62,10 @@ class Heartbeat(threading.Thread):
         now = uptime()
         if now - self._stopping.renewed_at >= self._lease.beat_seconds:
             status = self._database.write(self._renew)
-            # counted from before the write: the database's clock may have set the lease at any moment since
+            # count from before the write, since the database may have set the lease at any moment after that
             self._stopping.renewed(now)
             self._stopping.status_is(status)
         elif now - max(self._looked_at, self._stopping.renewed_at) >= LOOK_SECONDS:
             with self._database.reading() as session:
-                self._stopping.status_is(self._look(session))
+                self._stopping.status_is(self._read_status(session))
             self._looked_at = uptime()

@@ -1,4 +1,7 @@
-"""From a job's specification and its table to a training run, and from its end to an evaluation."""
+"""Builds a job's training run from its specification and its table, and evaluates the trained network.
+
+It reads the table, splits and encodes it. `networks/training.py` builds the engine's parts, which need no table.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -43,10 +46,13 @@ from worker.specs.network import ResolvedLayer
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that a run needs.
+    """A training run with what is needed to record and evaluate it.
 
-    parts: `train`, `validation` and `test`; each row of the table is copied into one of them. None for a part that the
-    job does not have. is_probable: whether the outputs of a category are probabilities.
+    layers: the resolved layers, the output layer last.
+    encoders: how rows of a table become the network's input.
+    split: the row numbers of each part.
+    parts: `train`, `validation` and `test`, each with copies of its rows; None for a part that the job does not have.
+    is_probable: whether the outputs for a category are probabilities.
     """
 
     training: Training
@@ -60,8 +66,8 @@ class Loaded:
 def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = None) -> Loaded:
     """Encode the table, split it, and build the training run. Raises SpecError and DataError.
 
-    Encoders are fitted on the training part only. source: the trained network that the job starts from; its encoders
-    are kept.
+    Encoders are fitted on the training part only.
+    source: the trained network that the job starts from; its encoders are adopted where they fit.
     """
     roles = assign_roles(spec, profile_table(table, limits), limits)
     if source is not None:
@@ -98,7 +104,7 @@ def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = No
 
 
 def _labels(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
-    """Return the class of each row, whose shares a split keeps; None if the target is not a category."""
+    """Return the class of each row, for a stratified split; None if the target is not a category."""
     if roles.classes is None:
         return None
     return encode_targets(table, ClassTarget(name=roles.targets[0], classes=roles.classes))
@@ -107,11 +113,11 @@ def _labels(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
 def _row_weights(
     table: pa.Table, roles: Roles, task: Task, targets: NDArray[Any], split: Split
 ) -> NDArray[np.float64] | None:
-    """Return the weight of each row, from its column and its class; None if all rows count alike."""
+    """Return the weight of each row, from its column and its class; None if all rows count the same."""
     column = None
     if roles.weight is not None:
         column = numbers_of(table, [roles.weight])[:, 0]
-        # only ratios count, and a huge weight times its class's weight may not be finite
+        # only ratios matter, and a huge weight times the weight of its class may not be finite
         column = column / (column.max() or 1)
     return row_weights(task, targets, split.train, column)
 
@@ -129,7 +135,7 @@ def _parts(
 
 
 def evaluate(loaded: Loaded) -> dict[str, Any]:
-    """Return the evaluation of each part that training did not see; None for a part that the job does not have."""
+    """Return the evaluation of the validation and test parts; None for a part that the job does not have."""
     parts = {name: loaded.parts[name] for name in ("validation", "test")}
     return {name: None if part is None else _evaluate_part(loaded, part) for name, part in parts.items()}
 
@@ -156,6 +162,6 @@ def _evaluate_part(loaded: Loaded, part: Part) -> dict[str, Any]:
 
 
 def _outputs(training: Training, z: Floats) -> Floats:
-    """Return the outputs (rows, outputs) for z; those of an ensemble are the mean of its members'."""
+    """Return the outputs for z, (rows, outputs). For an ensemble this is the mean over its members."""
     a = training.objective.activation.value(z).swapaxes(-1, -2)
     return a if training.final.members is None else a.mean(axis=0)

@@ -1,4 +1,4 @@
-"""Predict a whole table: work through it a batch at a time, store the result, and end the attempt."""
+"""Predicts a whole table: predict it batch by batch, store the result, and end the attempt."""
 
 import threading
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ DATASET: TypeAdapter[Any] = TypeAdapter(Dataset)
 
 @dataclass(frozen=True)
 class TablePredictor:
-    """What a process needs to predict whole tables: as a Runner, and the storage for the results."""
+    """What a process needs to predict whole tables: the parts of a `run.Runner`, and the storage for results."""
 
     database: Database
     datasets: Datasets
@@ -47,17 +47,17 @@ class TablePredictor:
     progress: Progress = field(default_factory=Progress)
 
     def run_claim(self, claim: PredictionClaim) -> Status | None:
-        """Predict the table that was claimed. Return the status that it was left in; None if the lease was lost."""
+        """Predict the table that was claimed. Return the status that it then has; None if the lease was lost."""
         return attempt_row(claim, claim.prediction_id, PredictionAttempt(self, claim))
 
     def run_prediction(self, prediction_id: str) -> Status | None:
-        """Predict this table. Return its status afterwards; None if it is not queued, or the lease was lost."""
+        """Predict this table. Return the status it then has; None if it is not queued, or the lease was lost."""
         claim = claim_for(self, partial(claim_prediction, prediction_id=prediction_id))
         return None if claim is None else self.run_claim(claim)
 
 
 class PredictionAttempt(Attempt):
-    """One attempt at one prediction. It starts from the first row: what an earlier attempt had done is not kept."""
+    """One attempt at one prediction. It starts from the first row, since results of earlier attempts are not kept."""
 
     def __init__(self, predictor: TablePredictor, claim: PredictionClaim) -> None:
         super().__init__(predictor, claim)
@@ -66,28 +66,28 @@ class PredictionAttempt(Attempt):
     def renew(self, session: Session) -> Status:
         return guard_prediction(session, self.claim)
 
-    def look(self, session: Session) -> Status:
+    def read_status(self, session: Session) -> Status:
         return held_prediction(session, self.claim)
 
     def write_end(self, session: Session, status: Status, **values: Any) -> Status:
         return end_prediction(session, self.claim, status, **values)
 
     def times_missing(self, session: Session) -> int:
-        # a prediction has no events to count; it is short, and seldom attempted twice for another reason
+        # a prediction has no events to count. It is short, so another reason for several attempts is rare
         return self.claim.attempt - 1
 
-    def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
-        """A prediction has no watchers: the worker's log says it."""
+    def report_missing(self, session: Session, payload: dict[str, Any]) -> None:
+        """Do nothing: a prediction has no watchers, and the worker's log has a line about it."""
 
     def work(self) -> Status | None:
         result = self._predict()
         if result is not None:
-            # bytes that were stored and that no row names in the end are swept
+            # if this can't be written, no row names the stored bytes, and they are swept
             return self.end("succeeded", **result)
         return None if self.stopping.reason == "lease_lost" else self.end("queued")
 
     def _predict(self) -> dict[str, Any] | None:
-        """Store the result. Return what the row keeps of it; None if there was a reason to stop."""
+        """Predict the table and store the result. Return the row's values; None if there was a reason to stop."""
         with self.database.reading() as session:
             predictor = Predictor(read_trained(session, self.claim.weights_id))
         spec = DATASET.validate_python(self.claim.dataset)
@@ -95,7 +95,7 @@ class PredictionAttempt(Attempt):
         content = predict_table(predictor, table, PredictionOptions.model_validate(self.claim.options), self.stopping)
         if content is None:
             return None
-        # a key of this attempt's own: no attempt overwrites another's bytes
+        # each attempt has its own key, so that none overwrites another's bytes
         key = new_id("prd")
         self.predictor.storage.write(key, content)
         return {"rows": table.num_rows, "result_bytes": len(content), "storage_key": key}

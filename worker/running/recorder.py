@@ -1,4 +1,4 @@
-"""Write what a run yields: epochs, snapshots, kept steps and checkpoints, each flush one transaction."""
+"""Records a run: epochs, snapshots of the weights, kept steps, and checkpoints. Each flush is one transaction."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from worker.records.checkpoints import publish_checkpoint, state_to_bytes
 from worker.records.curves import record_epochs
 from worker.records.events import write_event
 from worker.records.kept_steps import is_kept, publish_step
-from worker.records.lease import Claim, add_note
+from worker.records.lease import Claim, record_event
 from worker.records.points import Point, recorded_point
 from worker.records.sessions import Database
 from worker.records.states import Status
@@ -29,19 +29,19 @@ from worker.runtime import uptime
 log = structlog.get_logger()
 
 FLUSH_SECONDS = 0.25
-# a flush that took t is not followed by another within 25 t: recording stays under 4 % of the time on any disk
+# after a flush that took t, the next one comes at least 25 t later: recording takes less than 4 % of the time
 FLUSH_SHARE = 25
 SNAPSHOT_BYTES_LIMIT = 64 * 2**20
 PENDING_BYTES_LIMIT = 16 * 2**20
-# what the names of a kept step's weights begin with, as they are after the step
+# the prefix of the names of the weights after a kept step
 AFTER = "after."
 
 Staged = bytes | str
-"Small content itself, or the id of the blob that already holds large content."
+"Content that is ready to be published: small content itself, or the id of the blob that holds large content."
 
 
 class StepFile(NamedTuple):
-    """A kept step as it is stored. weights_sha256: over the bytes of every `after.` array, in the order of layers."""
+    """A kept step as it is stored. weights_sha256: the digest of the bytes of all `after.` arrays, in order."""
 
     number: int
     epoch: int
@@ -51,7 +51,7 @@ class StepFile(NamedTuple):
 
 @dataclass
 class Pending:
-    """What the next flush writes. snapshots: (epoch, content)."""
+    """What the next flush writes. snapshots: the epoch and the content of each."""
 
     points: list[Point] = field(default_factory=list)
     snapshots: list[tuple[int, bytes]] = field(default_factory=list)
@@ -63,17 +63,17 @@ class Pending:
 
 
 def snapshot_epochs(epochs: int, count: int, bytes_each: int) -> set[int]:
-    """Return the epochs whose weights are kept: log-spaced, so that the early ones, where most changes, are dense.
+    """Return the epochs whose weights are kept. They are log-spaced, since most changes in the early epochs.
 
-    There are at most `count`, and no more than fit into 64 MiB. They depend on the job alone, so that a resumed run
-    keeps the same.
+    There are at most `count` of them, and no more than fit into 64 MiB. They depend on the job alone, so that a resumed
+    run keeps the same ones.
     """
     count = min(count, SNAPSHOT_BYTES_LIMIT // max(1, bytes_each))
     return {round(epoch) for epoch in np.geomspace(1, epochs, count)} if count else set()
 
 
 class Recorder:
-    """The record of one attempt. Every method may raise LeaseLostError; nothing more may be written after that."""
+    """Writes the record of one attempt. Any method may raise LeaseLostError; after that nothing more may be written."""
 
     def __init__(
         self,
@@ -86,8 +86,11 @@ class Recorder:
         fingerprint: dict[str, Any],
         on_write: Callable[[Status, float], None],
     ) -> None:
-        """epochs: how many the job asks for. snapshots: the epochs whose weights are kept.
+        """Prepare to record.
 
+        epochs: how many epochs the job asks for.
+        snapshots: the epochs whose weights are kept.
+        fingerprint: what the exact results depend on besides the job, which is stored with each checkpoint.
         on_write: called after each write with the job's status, and the moment of `uptime` from which its lease counts.
         """
         self._database, self._claim, self._columns = database, claim, columns
@@ -100,12 +103,12 @@ class Recorder:
         self._epoch_seconds = 0.0
 
     def add(self, epoch: Epoch, parameters: Parameters) -> None:
-        """Take an epoch in, and flush if it is time."""
+        """Add an epoch to the next flush, and flush if it is time."""
         seconds = time.monotonic() - self._epoch_began
         self._epoch_seconds += (seconds - self._epoch_seconds) * (0.2 if self._epoch_seconds else 1)
         point = recorded_point(epoch, seconds)
         self._pending.points.append(point)
-        # an epoch that is recorded already has its snapshot: both were one transaction
+        # an epoch that is already recorded has its snapshot, since both are written in one transaction
         if epoch.epoch in self._snapshots and epoch.epoch > self._recorded:
             self._pending.snapshots.append((epoch.epoch, to_bytes(parameters.named())))
         if time.monotonic() >= self._next_flush or self._pending.content_bytes > PENDING_BYTES_LIMIT:
@@ -113,19 +116,19 @@ class Recorder:
         self._epoch_began = time.monotonic()
 
     def keep(self, taken: Sequence[KeptStep]) -> None:
-        """Take in steps whose every tensor is kept, for the next flush or checkpoint."""
+        """Add steps whose tensors are kept to the next flush."""
         self._pending.steps += [step_file(step, self._columns["network"]) for step in taken]
 
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write the pending epochs, snapshots and steps."""
         if self._pending.points or self._pending.steps:
             self._write(None)
 
     def checkpoint(self, state: State) -> None:
-        """Write what is pending and a checkpoint that covers it, in one transaction."""
+        """Write what is pending, and a checkpoint of the state after it, in one transaction."""
         began = time.monotonic()
         self._write(state)
-        # not counted as time of the epoch under way
+        # the time that the checkpoint took does not count as part of the current epoch
         self._epoch_began += time.monotonic() - began
 
     def _write(self, state: State | None) -> None:
@@ -143,7 +146,7 @@ class Recorder:
                 self._publish_checkpoint(session, *checkpoint)
             if differing:
                 payload = {"epochs": differing, "attempt": self._claim.attempt}
-                add_note(session, self._claim, "nondeterminism", payload)
+                record_event(session, self._claim, "nondeterminism", payload)
             return status, differing
 
         guarded_since = uptime()
@@ -159,7 +162,7 @@ class Recorder:
     def _write_points(
         self, session: Session, pending: Pending, snapshots: list[tuple[int, Staged]]
     ) -> tuple[Status, list[int]]:
-        """Record the epochs with their snapshots. Return the job's status, and the epochs that came out differently."""
+        """Record the epochs and snapshots. Return the job's status, and the epochs that differ from their record."""
         left = self._epochs - (pending.points[-1].epoch if pending.points else self._recorded)
         guarded, differing = record_epochs(
             session,
@@ -201,10 +204,11 @@ class Recorder:
         )
         payload = {"epoch": epoch, "weights_id": weights_id}
         project_id, job_id = self._claim.project_id, self._claim.job_id
+        # the API calls a published snapshot a checkpoint; it is not a state to resume from
         write_event(session, project_id=project_id, job_id=job_id, seq=seq, kind="checkpoint", payload=payload)
 
     def stage_final(self, parameters: Parameters, epoch: int) -> Callable[[Session], None]:
-        """Prepare the final weights. Return what publishes them in the transaction that ends the job."""
+        """Prepare the final weights. Return a function that publishes them in the transaction that ends the job."""
         staged = self._stage(to_bytes(parameters.named()))
 
         def publish(session: Session) -> None:
@@ -215,7 +219,7 @@ class Recorder:
         return publish
 
     def _stage(self, content: bytes) -> Staged:
-        """Write large content ahead, in transactions of a chunk each; small content waits for the one that names it."""
+        """Write large content now, one transaction for each chunk. Small content is written when it is published."""
         if len(content) <= CHUNK_BYTES:
             return content
         project_id = self._claim.project_id
@@ -233,7 +237,7 @@ class Recorder:
 
 
 def step_file(taken: KeptStep, network: list[dict[str, Any]]) -> StepFile:
-    """Return the step as safetensors; its metadata says what the arrays do not. network: the resolved layers."""
+    """Return the step as a safetensors file with its other figures in the metadata. network: the resolved layers."""
     digest = hashlib.sha256()
     after = [name for name in taken.arrays if name.startswith(AFTER)]
     for name in after:

@@ -1,4 +1,4 @@
-"""Go on from a job's newest checkpoint, and say whether this machine can repeat its bits."""
+"""Resumes a job from its newest checkpoint, and records if this machine may compute different bits."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from threadpoolctl import threadpool_info
 
 from worker.backprop.fit import Training
 from worker.records.checkpoints import newest_checkpoint
-from worker.records.lease import Claim, add_note
+from worker.records.lease import Claim, record_event
 from worker.records.sessions import Database
 
 log = structlog.get_logger()
 
 
 def fingerprint(threads: int) -> dict[str, Any]:
-    """Return what the bits of a run depend on besides its job: NumPy, the BLAS kernel, and its number of threads."""
+    """Return what the exact results of a run depend on besides the job: NumPy, the BLAS kernel, and its threads."""
     blas: dict[str, Any] = next((info for info in threadpool_info() if info["user_api"] == "blas"), {})
     return {
         "numpy": np.__version__,
@@ -34,6 +34,6 @@ def resume(training: Training, database: Database, claim: Claim, here: dict[str,
     training.restore(state)
     log.info("resumed", epoch=training.epoch, fingerprint=here)
     if checkpoint.fingerprint != here:
-        # the same bits can't be promised: another kernel may round differently
+        # another kernel may round differently, so the same bits can't be promised
         payload = {"epoch": training.epoch, "attempt": claim.attempt, "was": checkpoint.fingerprint, "is": here}
-        database.write(lambda session: add_note(session, claim, "elsewhere", payload))
+        database.write(lambda session: record_event(session, claim, "elsewhere", payload))

@@ -1,4 +1,4 @@
-"""Run one job: load it, fit it, record it, and end the attempt by what stopped it."""
+"""Runs one job: load it, train it, record it, and end the attempt in the way that fits what stopped it."""
 
 import threading
 import time
@@ -21,8 +21,8 @@ from worker.intake.start import read_start
 from worker.networks.trained import Trained, to_columns
 from worker.records.checkpoints import drop_checkpoints
 from worker.records.curves import read_curve
-from worker.records.events import notes_since_last_epoch
-from worker.records.lease import Claim, add_note, claim_job, guard, held_status
+from worker.records.events import events_since_last_epoch
+from worker.records.lease import Claim, claim_job, guard, held_status, record_event
 from worker.records.sessions import Database
 from worker.records.states import FINAL, Status
 from worker.records.transitions import end_attempt
@@ -39,7 +39,7 @@ from worker.specs.job import Job
 
 log = structlog.get_logger()
 
-# points of the curve that its hints are drawn from
+# how many points of the curve the hints are computed from
 HINT_POINTS = 600
 
 
@@ -47,7 +47,9 @@ HINT_POINTS = 600
 class Runner:
     """What a process needs to run jobs.
 
-    announce: called with a job's id when its record has changed. progress: moved on by every step.
+    owner: the id of the worker, in whose name jobs are claimed.
+    announce: called with a job's id when its record has changed.
+    progress: counts the steps, for the worker that watches this process.
     """
 
     database: Database
@@ -59,11 +61,11 @@ class Runner:
     progress: Progress = field(default_factory=Progress)
 
     def run_claim(self, claim: Claim) -> Status | None:
-        """Run the job that was claimed. Return the status that it was left in; None if the lease was lost."""
+        """Run the job that was claimed. Return the status that it then has; None if the lease was lost."""
         return attempt_row(claim, claim.job_id, JobAttempt(self, claim))
 
     def run_job(self, job_id: str) -> Status | None:
-        """Run this job. Return the status that it was left in; None if it is not queued, or the lease was lost."""
+        """Run this job. Return the status that it then has; None if it is not queued, or the lease was lost."""
         claim = claim_for(self, partial(claim_job, job_id=job_id))
         return None if claim is None else self.run_claim(claim)
 
@@ -84,14 +86,14 @@ class JobAttempt(Attempt):
     def renew(self, session: Session) -> Status:
         return guard(session, self.claim).status
 
-    def look(self, session: Session) -> Status:
+    def read_status(self, session: Session) -> Status:
         return held_status(session, self.claim)
 
     def times_missing(self, session: Session) -> int:
-        return notes_since_last_epoch(session, self.claim.job_id, "storage_missing")
+        return events_since_last_epoch(session, self.claim.job_id, "storage_missing")
 
-    def note_missing(self, session: Session, payload: dict[str, Any]) -> None:
-        add_note(session, self.claim, "storage_missing", payload)
+    def report_missing(self, session: Session, payload: dict[str, Any]) -> None:
+        record_event(session, self.claim, "storage_missing", payload)
 
     def write_end(self, session: Session, status: Status, **values: Any) -> Status:
         left_in = end_attempt(session, self.claim, status, **values)
@@ -147,7 +149,7 @@ class JobAttempt(Attempt):
         )
 
     def _written(self, status: Status, guarded_since: float) -> None:
-        """Take in what a write has learned. guarded_since: the moment of `uptime` from which the lease counts."""
+        """Pass on what a write has found out. guarded_since: the moment of `uptime` from which the lease counts."""
         self.runner.progress.steps += 1
         self.stopping.renewed(guarded_since)
         self.stopping.status_is(status)
@@ -161,7 +163,7 @@ class JobAttempt(Attempt):
                 recorder.add(epoch, training.parameters)
                 if self.stopping():
                     break
-            # an epoch that was stopped half way has steps to keep too
+            # an epoch that was stopped early may have steps to keep too
             keep_steps(training, recorder)
             reason = self.stopping.reason
             if reason == "checkpoint":
@@ -218,7 +220,7 @@ class JobAttempt(Attempt):
         return self.end("paused" if reason == "pausing" else "queued")
 
     def _hints(self) -> list[dict[str, str]]:
-        """Return words about the curve; none if they can't be found, which must not cost the job its end."""
+        """Return hints about the curve. If they can't be computed, return none, so that the job can still end."""
         try:
             with self.database.reading() as session:
                 points = read_curve(session, self.claim.job_id, max_points=HINT_POINTS)
@@ -239,7 +241,7 @@ def read_spec(claim: Claim) -> Job:
 
 
 def certificate_of(training: Training) -> dict[str, Any]:
-    """Return the proof of the gradients, or why there is none; its failure must not cost the job its end."""
+    """Return the numerical check of the gradients. If it fails, return why, so that the job can still end."""
     try:
         return certify(training)
     except Exception as error:
@@ -248,6 +250,6 @@ def certificate_of(training: Training) -> dict[str, Any]:
 
 
 def keep_steps(training: Training, recorder: Recorder) -> None:
-    """Hand over the steps whose every tensor the job asked for."""
+    """Pass the steps whose tensors are kept, as far as they were taken since the last call, to the recorder."""
     if training.replay is not None:
         recorder.keep(training.replay.collect())

@@ -1,4 +1,4 @@
-"""Whether a run should stop, and why; asked after every step."""
+"""Decides whether a run should stop, and why. The run asks after every step."""
 
 import math
 import threading
@@ -10,26 +10,26 @@ from worker.settings import Lease
 
 Reason = Literal["shutdown", "cancelling", "pausing", "lease_lost", "timed_out", "checkpoint"]
 
-# a checkpoint that took t is not followed by another within 40 t: they stay under 3 % of the time on any disk
+# after a checkpoint that took t, the next one comes at least 40 t later: checkpoints take less than 3 % of the time
 CHECKPOINT_SHARE = 40
 
 
 class Progress:
-    """A sign that a training process moves, for the worker that watches it. steps: only ever rises."""
+    """The progress of a training process, for the worker that watches it. steps: a count that only rises."""
 
     def __init__(self) -> None:
         self.steps = 0
 
 
 class Stopping:
-    """The one place that knows whether a run goes on. The heartbeat and the recorder report to it what they learn.
+    """Decides whether a run should stop. The heartbeat and the recorder report to it what they find out.
 
-    It fences the run: a lease that was not renewed in time stops the run before another worker may claim the row, even
-    if the thread that should have renewed it hangs.
+    It fences the run: if the lease is not renewed in time, the run stops before another worker may claim the row, even
+    if the thread that should renew the lease hangs.
     """
 
     def __init__(self, shutdown: threading.Event, progress: Progress, lease: Lease) -> None:
-        """shutdown: set when the process is to end."""
+        """Start without limits. shutdown: an event that is set when the process should end."""
         self._shutdown, self._progress, self._lease = shutdown, progress, lease
         self._began = uptime()
         self._deadline = self._checkpoint_due = math.inf
@@ -44,7 +44,7 @@ class Stopping:
         self.checkpoint_taken(0)
 
     def renewed(self, moment: float) -> None:
-        """Report that the lease was renewed, no earlier than at this moment of `uptime`."""
+        """Report that the lease was renewed at this moment of `uptime` or later."""
         self.renewed_at = moment
         self._fence = moment + self._lease.fence_seconds
 
@@ -53,17 +53,17 @@ class Stopping:
         self._checkpoint_due = uptime() + max(self._checkpoint_seconds, CHECKPOINT_SHARE * seconds)
 
     def status_is(self, status: Status) -> None:
-        """Report the row's status, as a write or a look has just found it."""
+        """Report the row's status, as it has just been read or written."""
         if status in ("cancelling", "pausing"):
             self._asked = "cancelling" if status == "cancelling" else "pausing"
 
     def lease_was_lost(self) -> None:
-        """Report that another attempt has the row, or that it was ended."""
+        """Report that another attempt holds the row, or that the row has ended."""
         self._fence = -math.inf
 
     @property
     def reason(self) -> Reason | None:
-        """Why the run should stop now, the gravest reason first; None if it should go on."""
+        """The most serious reason for the run to stop now; None if it should go on."""
         now = uptime()
         if now >= self._fence:
             return "lease_lost"

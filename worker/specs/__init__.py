@@ -1,5 +1,5 @@
-"""The one vocabulary: frozen models of network, dataset, training and job, with every default.
+"""Specifications: what a client may ask for, in its own words, with every limit and default. All models are frozen.
 
-Each field carries its limits and a sentence. The OpenAPI page and the validator are made from the same models.
-May import errors only.
+Each field has its limits and a sentence. The validator and the OpenAPI document are made from the same models. May
+import errors only.
 """

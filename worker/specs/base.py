@@ -1,4 +1,4 @@
-"""The base of every specification: frozen, without unknown members, and with strict scalars."""
+"""The base of every specification: frozen, strict in its scalars, and without unknown members."""
 
 import re
 import unicodedata
@@ -40,9 +40,9 @@ Name = Annotated[str, Field(pattern=NAME.pattern, description="Letters, digits, 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 CheckpointName = Annotated[str, Field(pattern=r"^(final|latest|[1-9][0-9]{0,6})$")]
-"Which of a job's weights: `final`, `latest`, or those of an epoch."
+"A client's choice among a job's weights: `final`, `latest`, or the number of an epoch. See `records.weights`."
 
 
 def epoch_of(checkpoint: str) -> int | None:
-    """Return the epoch that a checkpoint's name is the number of, or None for `final` and `latest`."""
+    """Return the epoch whose number the name is; None for `final` and `latest`."""
     return int(checkpoint) if checkpoint.isdigit() else None

@@ -1,4 +1,4 @@
-"""Where a job's rows come from."""
+"""Specifications of datasets: where a job's rows come from."""
 
 from typing import Annotated, Literal
 

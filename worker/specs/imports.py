@@ -1,4 +1,4 @@
-"""What a file of weights from elsewhere does not contain."""
+"""The client's description of a file of weights from another library: what the file does not contain."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""A whole job: the document that a client posts."""
+"""The specification of a whole job: the document that a client posts."""
 
 from typing import Annotated, Any
 
@@ -39,19 +39,19 @@ class Job(Spec):
 
     @field_validator("network", mode="before")
     @classmethod
-    def _is_given_or_has_a_source(cls, network: Any, info: ValidationInfo) -> Any:
+    def _check_network(cls, network: Any, info: ValidationInfo) -> Any:
         if network is SAME_AS_SOURCE and info.data.get("start_from", ...) is None:
             raise PydanticCustomError("missing", "Field required")
         return network
 
     @field_validator("tags")
     @classmethod
-    def _tags_are_a_set(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+    def _drop_repeated_tags(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(tags))
 
     @property
     def frozen(self) -> int:
-        """The number of first layers that keep their weights."""
+        """How many of the first layers keep their weights."""
         return 0 if self.start_from is None else self.start_from.freeze
 
     @property

@@ -1,4 +1,4 @@
-"""What is minimised."""
+"""Specifications of losses, with their parameters, limits and defaults."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""The layers of a network, in the order in which a row passes them."""
+"""Specifications of networks: the layers, in the order in which a row passes them, and the same layers resolved."""
 
 from typing import Annotated, Literal
 

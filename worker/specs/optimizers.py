@@ -1,4 +1,4 @@
-"""How each step moves the weights."""
+"""Specifications of optimizers, with their parameters, limits and defaults."""
 
 from typing import Annotated, Literal
 

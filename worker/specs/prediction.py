@@ -1,4 +1,4 @@
-"""What a prediction returns: the options of one request, or of the prediction of a whole table."""
+"""The options of a prediction, for one request or for a whole table."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""How the learning rate changes over a run. Each schedule is a factor on the optimizer's rate."""
+"""Specifications of learning-rate schedules. Each schedule is a factor on the optimizer's rate."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Which trained network a job starts from."""
+"""The specification of the trained network that a job starts from."""
 
 from typing import Annotated
 

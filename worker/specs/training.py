@@ -1,4 +1,4 @@
-"""How a network is trained."""
+"""The specification of training: parts of the data, optimizer, schedule, length, regularisation, and what is kept."""
 
 from typing import Annotated, Literal
 

@@ -260,7 +260,7 @@ BINARY = {"parameters": {"binary_data_size": 8}}
         (changed(datatype="FP8"), "/inputs/0/datatype"),
         (changed(datatype="BYTES"), "must be numbers, got BYTES"),
         (changed(datatype="BOOL"), "must be numbers, got BOOL"),
-        (changed(datatype="INT64"), "element 0 is no INT64"),
+        (changed(datatype="INT64"), "element 0 is not INT64"),
         (changed(datatype="FP16"), "binary"),
         (changed(data=[1e300] * 60), "too large"),
         (without("data"), "neither data nor"),

@@ -313,7 +313,7 @@ def test_a_figure_that_does_not_exist_can_not_tell_the_best_epoch() -> None:
         validation=Part.of(x, y, y == 0),
         metrics={"roc_auc": roc_auc},
     )
-    with pytest.raises(FigureError, match="validation_roc_auc can't be told of these rows"):
+    with pytest.raises(FigureError, match="validation_roc_auc can't be computed for these rows"):
         run(training)
 
 

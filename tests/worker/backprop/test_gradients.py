@@ -1,5 +1,6 @@
 """Every gradient against finite differences, in float64, away from kinks."""
 
+from pkgutil import iter_modules
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.worker.backprop.conftest import assert_is_gradient, dense, gradient_of, network_of
+from worker.backprop import layers
 from worker.backprop.activations import ACTIVATIONS
 from worker.backprop.arrays import Floats, Targets
+from worker.backprop.layers import dropout
+from worker.backprop.layers import layer as layer_file
 from worker.backprop.layers.embedding import Embedding
 from worker.backprop.layers.layer import Layer
 from worker.backprop.layers.normalization import BatchNorm, LayerNorm
@@ -162,6 +166,13 @@ LAYERS: dict[str, list[Layer]] = {
     "embedding": [Embedding(3, 1, 4, 2), dense(4, 3, "tanh"), dense(3, 2)],
     "two embeddings": [Embedding(3, 1, 4, 2), Embedding(4, 0, 3, 3), dense(6, 2)],
 }
+
+
+def test_every_file_of_layers_is_differentiated() -> None:
+    """A kind of layer that is added has its training pass compared with differences; dropout draws, and has none."""
+    files = {f"{layers.__name__}.{module.name}" for module in iter_modules(layers.__path__)}
+    tried = {type(layer).__module__ for network in LAYERS.values() for layer in network}
+    assert files - {layer_file.__name__, dropout.__name__} == tried
 
 
 @pytest.mark.parametrize("name", sorted(LAYERS))

@@ -9,10 +9,10 @@ import optax
 import optax.contrib
 import pytest
 
-from worker.backprop import optimizer as base
+from worker.backprop import optimizer_base as base
 from worker.backprop import optimizers, schedules
 from worker.backprop.arrays import Floats
-from worker.backprop.optimizer import Optimizer
+from worker.backprop.optimizer_base import Optimizer
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Plan
 from worker.backprop.updates import MakeOptimizer, Updates
@@ -208,11 +208,11 @@ TOTAL = EPOCHS * STEPS_OF_EPOCH
 SCHEDULES: dict[str, tuple[schedules.Schedule, Callable[[int], Any]]] = {
     "constant": (schedules.Schedule(), optax.constant_schedule(1.0)),
     "step": (
-        schedules.Step(3, 0.5),
+        schedules.StepDecay(3, 0.5),
         optax.exponential_decay(1.0, 3 * STEPS_OF_EPOCH, 0.5, staircase=True),
     ),
     "exponential": (
-        schedules.Exponential(0.9),
+        schedules.ExponentialDecay(0.9),
         optax.exponential_decay(1.0, STEPS_OF_EPOCH, 0.9, staircase=True),
     ),
     "cosine": (schedules.Cosine(EPOCHS, end=0.1), optax.cosine_decay_schedule(1.0, TOTAL, alpha=0.1)),

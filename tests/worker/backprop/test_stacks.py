@@ -130,7 +130,7 @@ def test_the_figures_of_a_stack_with_members_that_are_done_do_not_depend_on_wher
     layers, stop = [], itertools.cycle([True, False])
     while not stopped.finished:
         layers += [epoch.layers for epoch in stopped.run(lambda: next(stop))]
-    assert stopped.best.over.any()
+    assert stopped.best.stopped.any()
     assert layers == whole
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from tests.conftest import spec_of
 from worker.backprop.arrays import Floats, Targets
 from worker.backprop.layers.embedding import Embedding
+from worker.backprop.losses.table import LOSSES
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, LabelsTarget, NumberTarget, NumericCode
 from worker.insight.address import Address
 from worker.insight.subject import Moment, Subject
@@ -50,8 +51,7 @@ def subject_of(
     encoders = encoders_of(name, outputs, embedded=any(layer["type"] == "embedding" for layer in layers))
     given = "mean_squared_error" if loss == "class_squared_error" else loss
     spec = spec_of(network={"layers": list(layers)}, training={"loss": given, **training})
-    needed = {"cross_entropy": "softmax", "class_squared_error": "softmax", "binary_cross_entropy": "sigmoid"}
-    final = needed.get(name, "exponential" if name == "poisson" else "identity")
+    final = "softmax" if loss == "class_squared_error" else LOSSES[name].output or "identity"
     return build_subject(spec, encoders, outputs, final if activation == "auto" else activation)
 
 

@@ -167,7 +167,7 @@ def test_a_loss_out_of_reach_is_no_fault_and_no_number(share: float) -> None:
     training.final.flat[...] = share * np.sqrt(np.finfo(np.float64).max / squares)
     found = certify(training)
     assert (found["verdict"], found["loss"]) == ("skipped", None)
-    assert "out of float64's reach" in found["reason"]
+    assert "overflows float64" in found["reason"]
 
 
 def test_large_weights_are_moved_by_large_steps() -> None:
@@ -193,17 +193,17 @@ def test_its_cost_is_bounded_by_arithmetic(monkeypatch: pytest.MonkeyPatch) -> N
     """Each layer takes at most LOOKS looks; a network past the bound is skipped with a reason before any look."""
     training = trained()
     looks: list[int] = []
-    look = certificate._Proof._look
+    look = certificate._GradientCheck._measure
 
     def counted(self: Any) -> Any:
         looks.append(1)
         return look(self)
 
-    monkeypatch.setattr(certificate._Proof, "_look", counted)
+    monkeypatch.setattr(certificate._GradientCheck, "_measure", counted)
     certify(training)
-    assert 0 < len(looks) <= certificate.LOOKS * 2
+    assert 0 < len(looks) <= certificate.MEASUREMENTS * 2
     looks.clear()
-    monkeypatch.setattr(certificate, "PRODUCTS", 5 * certificate.LOOKS * 2 * training.final.flat.size)
+    monkeypatch.setattr(certificate, "PRODUCTS", 5 * certificate.MEASUREMENTS * 2 * training.final.flat.size)
     assert certify(training)["rows"] == 5
     looks.clear()
     monkeypatch.setattr(certificate, "PRODUCTS", 1000)

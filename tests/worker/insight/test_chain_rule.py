@@ -309,7 +309,7 @@ def test_a_loss_that_overflows_next_to_a_weight_is_not_called_a_fault() -> None:
     subject = subject_of([], "poisson", 1)
     subject.parameters.flat[...] = 0
     subject.parameters.named()["layers.0.b"][...] = 709
-    with pytest.raises(QuestionError, match="no difference can be told"):
+    with pytest.raises(QuestionError, match="no difference can be computed"):
         chain_rule(subject, Address(0, 0, 0), np.array([[1e12, 0, 0]]), np.ones((1, 1)))
     # a shorter step is enough here
     subject.parameters.named()["layers.0.b"][...] = 690

@@ -58,13 +58,13 @@ def test_a_sample_is_evenly_spaced_and_never_larger_than_the_table() -> None:
 @pytest.mark.parametrize(
     ("loss", "targets", "many", "pointer", "said"),
     [
-        ("mean_squared_error", [[1, 2]], True, "/targets", "must be 2, one a row; got 1"),
+        ("mean_squared_error", [[1, 2]], True, "/targets", "must be 2, one for each row; got 1"),
         ("mean_squared_error", [[1, 2], [1]], True, "/targets/1", "must be 2 numbers, got 1"),
         ("mean_squared_error", [[1, 2], [1, "a"]], True, "/targets/1", "must be a number"),
         ("mean_squared_error", [[1, 2], {"y0": 1}], True, "/targets/1", "must have these members: y0, y1"),
         ("poisson", [[1, 2], [1, -1]], True, "/targets/1", "must be a count, 0 or more"),
-        ("binary_cross_entropy", [[1, 0], [1, 0.5]], True, "/targets/1", "must be 0 or 1 of each label"),
-        ("cross_entropy", ["y0", "y7"], True, "/targets/1", "must be a class of 'label'; these are: y0, y1"),
+        ("binary_cross_entropy", [[1, 0], [1, 0.5]], True, "/targets/1", "must be 0 or 1 for each label"),
+        ("cross_entropy", ["y0", "y7"], True, "/targets/1", "must be a class of 'label', such as: y0, y1"),
         ("poisson", [[-1, 2]], False, "/target", "must be a count"),
     ],
 )

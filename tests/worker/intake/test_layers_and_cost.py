@@ -72,6 +72,7 @@ def test_resolved_layers_build_the_network_again() -> None:
     ],
 )
 def test_layers_that_do_not_fit_are_named_by_their_pointer(layers: list[Any], pointer: str, said: str) -> None:
+    """Layers that do not fit together are refused with a pointer to the layer at fault."""
     with pytest.raises(SpecError, match=said) as caught:
         resolved(layers)
     assert caught.value.pointer == pointer
@@ -104,6 +105,7 @@ def test_cost_counts_what_the_network_has() -> None:
 
 
 def test_an_ensemble_and_float64_take_their_multiples() -> None:
+    """An ensemble multiplies the FLOPs by its members, and float64 doubles the memory."""
     one, eight = job(), job({"ensemble": 8})
     single, stack = (cost_of(spec) for spec in (one, eight))
     assert stack.flops == 8 * single.flops
@@ -131,6 +133,7 @@ def test_an_ensemble_and_float64_take_their_multiples() -> None:
 def test_a_job_past_a_limit_is_refused_with_the_figure(
     layers: list[object], training: dict[str, object], pointer: str, said: str
 ) -> None:
+    """A job that needs more than a limit is refused with the figure and the limit."""
     spec = job(training, layers)
     with pytest.raises(SpecError, match=said) as caught:
         cost_of(spec)
@@ -138,8 +141,9 @@ def test_a_job_past_a_limit_is_refused_with_the_figure(
 
 
 def test_a_part_of_no_rows_is_refused() -> None:
+    """A fraction so small that its part would have no row is refused, except in a table too small to validate."""
     for name in ("validation", "test"):
-        with pytest.raises(SpecError, match=r"0\.001 of 60 rows is no row") as caught:
+        with pytest.raises(SpecError, match=r"0\.001 of 60 rows is less than one row") as caught:
             part_rows(job({name: {"fraction": 0.001}}).training, 60)
         assert caught.value.pointer == f"/training/{name}/fraction"
     assert part_rows(job().training, 4) == {"train": 4, "validation": 0, "test": 0}

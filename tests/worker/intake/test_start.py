@@ -275,6 +275,7 @@ def test_other_features_have_encoders_of_their_own() -> None:
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], pointer: str, said: str) -> None:
+    """What does not fit the source is refused with a pointer to it."""
     source = source_of(spec_of(**SMALL))
     document = {"start_from": {"job": "job_" + "0" * 32}} | SMALL | changes
     with pytest.raises(SpecError, match=said) as refused:
@@ -283,6 +284,7 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], pointer: str, said:
 
 
 def test_a_linear_model_starts_from_one_of_as_many_inputs() -> None:
+    """A linear model can't start from one with another number of inputs."""
     source = source_of(spec_of(**SMALL | {"network": {"layers": []}}))
     with pytest.raises(SpecError, match="must make 5 inputs") as refused:
         loaded(started(features=("size",), network={"layers": []}), source)
@@ -300,6 +302,7 @@ def test_an_ensemble_starts_from_an_ensemble() -> None:
 
 
 def test_a_float64_run_takes_a_float32_source_exactly() -> None:
+    """A float64 run starts from exactly the numbers of a float32 source."""
     source = source_of(spec_of(**SMALL))
     begun = loaded(started(training={"precision": "float64"}), source).training.parameters.named()
     assert all(

@@ -78,8 +78,8 @@ def test_what_it_answers_follows_from_the_output_layer(
         ({"activations": ["relu", "softmax"], "features": ["a"]}, "/features", "must be 3 names"),
         ({"activations": ["relu", "softmax"], "features": ["a", "a", "b"]}, "/features", "twice"),
         ({"activations": ["relu", "softmax"], "classes": ["a", "b", "c"]}, "/classes", "must be 2 names"),
-        ({"activations": ["relu", "softmax"], "targets": ["a", "b"]}, "/targets", "tells classes apart"),
-        ({"activations": ["relu", "tanh"], "classes": ["a", "b"]}, "/classes", "told apart by softmax"),
+        ({"activations": ["relu", "softmax"], "targets": ["a", "b"]}, "/targets", "output layer predicts classes"),
+        ({"activations": ["relu", "tanh"], "classes": ["a", "b"]}, "/classes", "need softmax, or one sigmoid"),
     ],
 )
 def test_a_description_that_does_not_fit_is_named(description: dict[str, Any], pointer: str, said: str) -> None:
@@ -100,8 +100,8 @@ def test_a_description_that_does_not_fit_is_named(description: dict[str, Any], p
         ({"2.weight": np.zeros((2, 5), np.int32)}, "must be float16"),
         ({"2.weight": np.zeros((0, 5), np.float32), "2.bias": np.zeros(0, np.float32)}, "must be a matrix"),
         ({"1.running_mean": B1}, "neither N.weight nor N.bias"),
-        ({"head.0.weight": W1}, "named alike"),
-        ({"00.weight": W1}, "named alike"),
+        ({"head.0.weight": W1}, "same name except"),
+        ({"00.weight": W1}, "same name except"),
     ],
 )
 def test_a_state_dict_that_is_no_chain_is_refused(changes: dict[str, Any], said: str) -> None:

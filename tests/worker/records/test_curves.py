@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import NoneType
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -107,6 +109,14 @@ def test_the_tables_columns_are_those_of_a_point() -> None:
     assert set(Epoch.__table__.columns.keys()) - {"job_id", "project_id", "seq", "attempt"} == set(COLUMNS)
 
 
+def test_a_point_says_which_figures_an_epoch_may_lack() -> None:
+    """A column that the table may leave empty, as in epochs recorded before it existed, may be None in a point."""
+    hints = get_type_hints(Point)
+    assert {name for name in COLUMNS if NoneType in get_args(hints[name])} == {
+        name for name in COLUMNS if Epoch.__table__.columns[name].nullable
+    }
+
+
 def test_every_figure_of_a_trained_epoch_is_recorded() -> None:
     """Only an ensemble's figures of each member are not, and the time is measured where it is recorded."""
     assert set(TrainedEpoch._fields) - {"members"} | {"seconds"} == set(COLUMNS)
@@ -124,6 +134,7 @@ def test_a_figure_that_is_not_finite_is_recorded_as_none() -> None:
         gradient_norm=-math.inf,
         is_best=False,
         layers=[layer],
+        members=None,
     )
     assert recorded_point(epoch, 0.25) == Point(
         epoch=7,

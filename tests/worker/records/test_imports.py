@@ -10,7 +10,7 @@ from worker.errors import StateError
 from worker.records.blobs import CHUNK_BYTES, read_blob, write_blob
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.imports import publish_import
-from worker.records.new_jobs import Plan, submit_job
+from worker.records.new_jobs import JobColumns, submit_job
 from worker.records.predictions import delete_prediction, submit_prediction
 from worker.records.sessions import Database
 from worker.records.tables import Blob, Chunk, Weights
@@ -61,11 +61,11 @@ def test_they_go_with_the_last_version_that_serves_them(database: Database, weig
 
 def test_they_stay_while_a_job_or_a_prediction_needs_them(database: Database, weights_id: str) -> None:
     """A job that is over needs them no more, and its row outlives them."""
-    plan = Plan(features=[], classes=None, parameters=1, layers=[], source=weights_id)
+    plan = JobColumns(features=[], classes=None, parameters=1, layers=[], source=weights_id)
     submitted, *_ = database.write(
         lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), plan, queued_limit=9)
     )
-    with pytest.raises(StateError, match="starts from it"):
+    with pytest.raises(StateError, match="starts from these weights"):
         database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
     with database.reading() as session:
         assert find_version(session, DEFAULT_PROJECT, "a").version == 1

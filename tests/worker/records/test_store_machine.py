@@ -184,7 +184,7 @@ def test_the_store_of_jobs_does_what_its_model_does(database: Database, tmp_path
     """They agree whatever clients, workers, crashes and rescues do, in any order, on both databases."""
     datasets = Datasets(database, Storage(str(tmp_path / "storage")), Limits())
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-    plan = design_job(spec_of(), DEFAULT_PROJECT, datasets, Limits()).plan
+    plan = design_job(spec_of(), DEFAULT_PROJECT, datasets, Limits()).job_columns
     store = type("StoreHere", (Store,), {"database": database, "plan": plan})
     effort = settings(max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=checks)
     run_state_machine_as_test(store, settings=effort)

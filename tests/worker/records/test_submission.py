@@ -11,12 +11,12 @@ from worker.records.idempotency import Answered, Request
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import count_by_status, list_jobs, queue_positions
 from worker.records.lease import Claim
-from worker.records.new_jobs import Plan, submit_job
+from worker.records.new_jobs import JobColumns, submit_job
 from worker.records.queue import queue_figures, undelivered
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 
-PLAN = Plan(features=[], classes=None, parameters=1, layers=[])
+PLAN = JobColumns(features=[], classes=None, parameters=1, layers=[])
 
 
 def submitted(database: Database, request: Request | None, limit: int = 100) -> Answered:

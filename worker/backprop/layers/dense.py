@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.arrays import Floats, dot, transposed
 from worker.backprop.initializers import Initializer
 from worker.backprop.layers.layer import (
@@ -28,7 +28,7 @@ class Dense:
     layers: Sequence[Layer] = ()
     penalised = ("w",)
     running = ()
-    note = None
+    training_note = None
 
     def __init__(self, inputs: int, units: int, activation: Activation, initializer: Initializer) -> None:
         self.inputs = inputs
@@ -78,7 +78,7 @@ class Dense:
         return Weight("w", (i, to), to, lambda step: step.x[i])
 
     def neuron_slopes(self, step: Step, j: int, row: int) -> None:
-        """A weighted sum begins neurons of its own."""
+        """Return None: a weighted sum begins neurons and does not complete those of another layer."""
 
 
 class DensePass:

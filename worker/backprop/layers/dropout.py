@@ -1,10 +1,10 @@
-"""Dropout: noise in training, against over-fitting."""
+"""Dropout: random zeros in training, which reduce over-fitting."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.arrays import Floats
 from worker.backprop.layers.layer import Activity, Keep, Layer, Source, Step, Weight, empty, with_ones
 from worker.backprop.parameters import Shapes, Views
@@ -18,7 +18,7 @@ class Dropout:
     layers: Sequence[Layer] = ()
     penalised = ()
     running = ()
-    note = "dropout is off, as at prediction; in training a mask multiplies these activations"
+    training_note = "dropout is off, as at prediction; in training a mask multiplies these activations"
 
     def __init__(self, inputs: int, rate: float) -> None:
         self.inputs = self.units = inputs
@@ -50,7 +50,7 @@ class Dropout:
         raise QuestionError(pointer, "is dropout, which has no weights")
 
     def neuron_slopes(self, step: Step, j: int, row: int) -> None:
-        """Dropout finishes no neuron."""
+        """Return None: dropout does not complete neurons."""
 
 
 class DropoutPass:

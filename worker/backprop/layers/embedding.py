@@ -1,10 +1,10 @@
-"""A category as a point in space, which training moves."""
+"""The embedding layer: each category becomes a vector, which is learned."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.arrays import Floats
 from worker.backprop.layers.layer import Activity, Keep, Layer, Source, Step, Weight, check_position, empty, with_ones
 from worker.backprop.parameters import Shapes, Views
@@ -12,7 +12,7 @@ from worker.errors import QuestionError
 
 
 class Embedding:
-    """One input is a category's number; that category's row of w replaces it, placed after the other inputs.
+    """Replaces one input, the number of a category, by that category's row of w, placed after the other inputs.
 
     w: (categories + 1, dimensions). The last row is for a category that training never saw, and stays 0.
     Source: Bengio et al. (2003), section 2; for tables: Guo and Berkhahn (2016).
@@ -22,7 +22,7 @@ class Embedding:
     layers: Sequence[Layer] = ()
     penalised = ("w",)
     running = ()
-    note = None
+    training_note = None
 
     def __init__(self, inputs: int, position: int, categories: int, dimensions: int) -> None:
         self.inputs, self.units = inputs, inputs - 1 + dimensions
@@ -34,7 +34,7 @@ class Embedding:
         return {"w": (self.categories + 1, self.dimensions)}
 
     def initialize(self, views: Views, generator: np.random.Generator) -> None:
-        # points about as far from each other as standardised numbers are
+        # vectors about as far from each other as standardised numbers are
         views["w"][...] = generator.normal(0, 1, views["w"].shape) / np.sqrt(self.dimensions)
         views["w"][..., -1, :] = 0
 
@@ -44,13 +44,13 @@ class Embedding:
         return Activity(a, a)
 
     def write(self, w: Floats, x: Floats, a: Floats) -> None:
-        """Write the other inputs, then the points, into a."""
+        """Write the other inputs, then the categories' vectors, into a."""
         a[..., : len(self.kept), :] = x[..., self.kept, :]
         for member in np.ndindex(w.shape[:-2]):
             a[member][len(self.kept) :] = w[member][self.codes(x, member)].T
 
     def codes(self, x: Floats, member: tuple[int, ...]) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-        """Return each row's category. A stack's members share one x at prediction and have one each in training."""
+        """Return each row's category. A stack's members share x at prediction; in training each has its own."""
         return (x[member] if x.ndim > 2 else x)[self.position].astype(np.intp)
 
     def training_pass(self, views: Views, gradients: Views, rows: int, *, first: bool) -> "EmbeddingPass":
@@ -60,7 +60,7 @@ class Embedding:
         return Step(self, views, x, *self.forward(views, x))
 
     def grad_x(self, step: Step) -> Floats:
-        """A category's number has no derivative: 0."""
+        """Return dL/dx; it is 0 for the category's number, which has no derivative."""
         grad_x = np.zeros_like(step.x)
         grad_x[self.kept] = step.grad_z[: len(self.kept)]
         return grad_x
@@ -73,7 +73,7 @@ class Embedding:
         """z is the category's own row of w, so dz/dw is 1 for the rows of that category and 0 for all others."""
         check_position("/weight/to", to, self.dimensions)
         if source == self.categories:
-            detail = "is the point of a category that training never saw, which is not trained and stays 0"
+            detail = "is the vector for categories that training never saw, which is not trained and stays 0"
             raise QuestionError("/weight/from", detail)
         category = check_position("/weight/from", source, self.categories, ", the number of a category")
 
@@ -83,7 +83,7 @@ class Embedding:
         return Weight("w", (category, to), len(self.kept) + to, dz_dw)
 
     def neuron_slopes(self, step: Step, j: int, row: int) -> None:
-        """An embedding finishes no neuron."""
+        """Return None: an embedding does not complete neurons."""
 
 
 class EmbeddingPass:

@@ -1,8 +1,8 @@
 """What a layer is: its parameters, its pure forward pass, its training pass, and its factors of the chain rule.
 
-`forward` changes nothing, so a worker can train with a layer while a threaded web process predicts with it. A training
-pass adds arrays that are allocated once per batch size and used again by every step. `step`, and the methods that take
-a step, are written to be read rather than to be fast: a single network, in inference mode, every factor by itself.
+`forward` changes nothing, so a threaded web process can predict with a layer. A training pass adds arrays that are
+allocated once per batch size and used again by every step. `step`, and the methods that take a step, are written to be
+read rather than to be fast: they compute every factor separately, for a single network in inference mode.
 
 A new kind of layer is a class with every member of `Layer`, whose training pass has every member of `Pass`; mypy names
 the missing ones where `networks/layers.py` builds it. The other closed matches are in `networks/onnx/layers.py`,
@@ -17,17 +17,17 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.arrays import Floats, transposed
 from worker.backprop.parameters import Shapes, Views
 from worker.errors import QuestionError, ShapeError
 
 Source = int | Literal["bias", "scale", "shift"]
-"Where a weight comes from: a unit of the layer before, the number of a category, or one of these words."
+"Where a weight comes from: the number of a unit in the layer before, the number of a category, or one of these words."
 
 
 class Activity(NamedTuple):
-    """What one layer made of a batch, each (..., units, rows): a = f(z), or z and a alike if the layer has no f."""
+    """One layer's output for a batch, each (..., units, rows): a = f(z). If the layer has no f, a is z."""
 
     z: Floats
     a: Floats
@@ -44,12 +44,12 @@ class Keep:
         self._arrays[f"{kind}.{self._layer}"] = transposed(values).copy()
 
     def inner(self, n: int) -> "Keep":
-        """Return the same for one of a block's own layers."""
+        """Return a Keep for one of a block's own layers."""
         return Keep(self._arrays, f"{self._layer}.layers.{n}")
 
 
 class Pass(Protocol):
-    """One layer at work on batches of a fixed number of rows."""
+    """Trains one layer on batches with a fixed number of rows."""
 
     def forward(self, x: Floats, generator: np.random.Generator) -> Floats:
         """Return a, keeping what `backward` needs. x and a have one more row, of ones: see `with_ones`."""
@@ -61,20 +61,22 @@ class Pass(Protocol):
         """
 
     def activities(self) -> Iterator[tuple[Activation, Floats]]:
-        """Yield each activation with the a of the last forward pass, those of a block's own layers too."""
+        """Yield each activation with its a from the last forward pass, including those of a block's own layers."""
 
     def replay_forward(self, x: Floats, generator: np.random.Generator, keep: Keep) -> Floats:
-        """Do what `forward` does, to the bit, and keep a copy of every tensor on the way."""
+        """Do exactly what `forward` does, and keep a copy of every tensor on the way."""
 
     def replay_backward(self, grad_a: Floats, keep: Keep) -> Floats:
-        """Do what `backward` does, to the bit, and keep a copy of every tensor on the way."""
+        """Do exactly what `backward` does, and keep a copy of every tensor on the way."""
 
 
 @dataclass
 class Step:
-    """A layer's forward pass kept whole; `backward` adds the derivatives of the loss.
+    """One layer's forward pass with all its arrays kept; `backward` adds the derivatives of the loss.
 
-    x: (inputs, rows). z, a, grad_a, grad_z: (units, rows). inner: the steps of a block's own layers, in order.
+    x: (inputs, rows).
+    z, a, grad_a, grad_z: (units, rows).
+    inner: the steps of a block's own layers, in order.
     A layer without activation has z = a and dL/dz = dL/da.
     """
 
@@ -92,7 +94,9 @@ class Step:
 class Weight:
     """One trained number of a layer.
 
-    array: the name of the array that it is in. index: its place there. unit: the unit whose z it moves.
+    array: the name of the array that it is in.
+    index: its place in that array.
+    unit: the unit whose z it affects.
     dz_dw: returns the last factor of the chain rule for each row of a step, (rows,).
     """
 
@@ -103,6 +107,11 @@ class Weight:
 
 
 class Layer(Protocol):
+    """What every kind of layer provides.
+
+    inputs, units: how many units enter and leave it.
+    """
+
     inputs: int
     units: int
 
@@ -116,7 +125,7 @@ class Layer(Protocol):
 
     @property
     def shapes(self) -> Shapes:
-        """The layer's arrays by name, those of a block's own layers as `layers.0.w`."""
+        """The shape of each array by name; the arrays of a block's own layers have names like `layers.0.w`."""
 
     @property
     def penalised(self) -> Collection[str]:
@@ -124,11 +133,11 @@ class Layer(Protocol):
 
     @property
     def running(self) -> Collection[str]:
-        """The arrays of running figures, which forward passes move and gradients do not."""
+        """The arrays of running figures, which are updated by forward passes and not by gradients."""
 
     @property
-    def note(self) -> str | None:
-        """What training does otherwise than inference mode, in words; None if there is no difference."""
+    def training_note(self) -> str | None:
+        """A sentence that says how training differs from inference mode; None if it does not."""
 
     def initialize(self, views: Views, generator: np.random.Generator) -> None:
         """Write the first values into the views."""
@@ -143,25 +152,29 @@ class Layer(Protocol):
         """
 
     def step(self, views: Views, x: Floats) -> Step:
-        """Return the forward pass kept whole. x: (inputs, rows)."""
+        """Run a forward pass and return all its arrays. x: (inputs, rows)."""
 
     def grad_x(self, step: Step) -> Floats:
         """Return dL/dx_i = sum_k dL/dz_k x dz_k/dx_i, (inputs, rows), from a step that has its grad_z."""
 
     def write_gradients(self, step: Step, into: Views) -> None:
-        """Write the mean over the rows of each row's dL/dw into zeros in the layer's layout; running figures stay 0."""
+        """Write the layer's dL/dw, averaged over the rows, into `into`.
+
+        into: zeros in the layer's layout; those of running figures stay 0.
+        """
 
     def locate(self, source: Source, to: int, pointer: str) -> Weight:
-        """Return the weight from a source to a unit; of an embedding, to a dimension.
+        """Return the weight from a source to a unit, or in an embedding to a dimension.
 
         pointer: the place in the question that names this layer.
         Raises QuestionError if the layer has no such weight.
         """
 
     def neuron_slopes(self, step: Step, j: int, row: int) -> float | Floats | None:
-        """Return dz_k/dx_j of one row, where this layer finishes the neurons that a weighted sum begins; else None.
+        """Return dz_k/dx_j for one row if this layer completes the neurons of a weighted sum before it; else None.
 
-        A normalisation does. A number is dz_j/dx_j, all others being 0; an array has a number for each k, (units,).
+        Only a normalisation does. A single number is dz_j/dx_j, when all others are 0. An array has a number for each
+        k, (units,).
         """
 
 
@@ -177,8 +190,9 @@ def forward(layers: Sequence[tuple[Layer, Views]], x: Floats) -> list[Step]:
 def backward(steps: Sequence[Step], grad: Floats, *, is_grad_z: bool = False) -> Floats:
     """Write dL/da and dL/dz into every step, the last first, and return dL/dx of the first.
 
-    grad: dL/da of the last step. is_grad_z: it is dL/dz instead, and the step has its dL/da already: a loss fused with
-    its activation has an exact dL/dz even where the product of the two factors would overflow.
+    grad: dL/da of the last step.
+    is_grad_z: `grad` is dL/dz instead, and the last step already has its dL/da. A loss fused with its activation has an
+        exact dL/dz even where the product of the two factors would overflow.
     """
     for step in reversed(steps):
         if is_grad_z:
@@ -193,9 +207,9 @@ def backward(steps: Sequence[Step], grad: Floats, *, is_grad_z: bool = False) ->
 
 
 def check_position(pointer: str, given: Source, count: int, also: str = "") -> int:
-    """Return a position if it is below the count. also: what else the question may say there.
+    """Return the given position if it is an integer below the count. Raises QuestionError otherwise.
 
-    Raises QuestionError for any other.
+    also: words for the error message that name what else is allowed there.
     """
     if not isinstance(given, int) or not 0 <= given < count:
         raise QuestionError(pointer, f"must be from 0 to {count - 1}{also}")
@@ -210,11 +224,11 @@ def check_widths(layers: Sequence[Layer]) -> None:
 
 
 def with_ones(units: int, rows: int, flat: Floats) -> tuple[Floats, Floats]:
-    """Return an array for a layer's output, whose last row is ones, and a window on all other rows.
+    """Return an array for a layer's output whose last row is ones, and a view of all the other rows.
 
-    The ones make the bias one more weight: z = w^T x + b is one product, and so are dL/dw and dL/db together. That
-    saves a quarter of a step of the smallest benchmark network. flat: the layer's parameters, whose members and dtype
-    the output shares.
+    The ones make the bias one more weight: z = w^T x + b is a single product, and so are dL/dw and dL/db together. That
+    saves a quarter of a training step of the smallest benchmark network.
+    flat: the layer's parameters; the output has the same members and dtype.
     """
     out = np.ones((*flat.shape[:-1], units + 1, rows), flat.dtype)
     return out, out[..., :units, :]

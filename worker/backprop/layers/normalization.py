@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.arrays import Floats
 from worker.backprop.layers.layer import (
     Activity,
@@ -36,7 +36,7 @@ class LayerNorm:
     layers: Sequence[Layer] = ()
     penalised = ()
     running: Sequence[str] = ()
-    note: str | None = None
+    training_note: str | None = None
 
     def __init__(self, inputs: int, activation: Activation, epsilon: float = 1e-5) -> None:
         self.inputs = self.units = inputs
@@ -68,20 +68,20 @@ class LayerNorm:
         return z
 
     def observe(self, views: Views, mean: Floats, variance: Floats, rows: int) -> None:
-        """Remember nothing: a row's own units are there at prediction too."""
+        """Do nothing: at prediction a row is normalised over its own units too."""
 
     def training_pass(self, views: Views, gradients: Views, rows: int, *, first: bool) -> "NormPass":
         return NormPass(self, views, gradients, rows)
 
     def deviation(self, step: Step) -> Floats:
-        """Return what x - mean was divided by: (1, rows), or (units, 1) of batch_norm."""
+        """Return the divisor of x - mean: (1, rows), or (units, 1) in batch_norm."""
         return np.sqrt(step.x.var(axis=UNITS, keepdims=True) + self.epsilon)
 
     def step(self, views: Views, x: Floats) -> Step:
         return Step(self, views, x, *self.forward(views, x))
 
     def grad_x(self, step: Step) -> Floats:
-        """Each x moves its own n and, by the mean and the variance of its row, every other n of that row."""
+        """Return dL/dx. Each x affects its own n and, through its row's mean and variance, all others in the row."""
         grad_n, n = step.grad_z * column(step.views["scale"]), self.normalized(step.views, step.x)
         shared = grad_n.mean(axis=UNITS, keepdims=True) + n * (grad_n * n).mean(axis=UNITS, keepdims=True)
         return (grad_n - shared) / self.deviation(step)
@@ -112,7 +112,7 @@ class LayerNorm:
 
 
 class BatchNorm(LayerNorm):
-    """Normalises over the rows of the batch in training, and by running figures of all batches at prediction.
+    """Normalises over the rows of the batch in training, and with a running mean and variance at prediction.
 
     The running variance is the unbiased one, as in PyTorch. The running figures have no gradient, and a batch of one
     row, which has no variance, leaves them as they are. Source: Ioffe and Szegedy (2015), algorithms 1 and 2.
@@ -120,7 +120,7 @@ class BatchNorm(LayerNorm):
 
     axis = ROWS
     running = ("mean", "variance")
-    note = "batch_norm uses its running mean and variance, as at prediction; in training a batch's own"
+    training_note = "batch_norm uses its running mean and variance, as at prediction; in training a batch's own"
 
     def __init__(self, inputs: int, activation: Activation, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
         super().__init__(inputs, activation, epsilon)
@@ -128,8 +128,8 @@ class BatchNorm(LayerNorm):
 
     @property
     def shapes(self) -> Shapes:
-        # the running figures are stored with the weights, so that every copy and file of these has them; their gradient
-        # is always 0, and an optimizer leaves alone what has none
+        # the running figures are stored with the weights, so that every copy and file has them; their gradient is
+        # always 0, so an optimizer leaves them as they are
         return dict.fromkeys(("scale", "shift", *self.running), (self.units,))
 
     def initialize(self, views: Views, generator: np.random.Generator) -> None:
@@ -182,7 +182,7 @@ class NormPass:
     def backward(self, grad_a: Floats) -> Floats:
         """Return dL/dx, through z, n, and the two figures that n depends on.
 
-        Each x moves its own n and, by the mean and the variance, every other n that shares them:
+        Each x affects its own n and, through the mean and the variance, every other n that shares them:
         dL/dx = (dL/dn - mean(dL/dn) - n mean(dL/dn n)) / deviation.
         """
         n, axis = self.n, self.layer.axis

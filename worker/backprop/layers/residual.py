@@ -1,10 +1,10 @@
-"""A block of layers and a path that bypasses it."""
+"""The residual block: layers with a path that bypasses them."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.array_names import name_in_layer
 from worker.backprop.arrays import Floats
 from worker.backprop.layers.layer import (
@@ -31,7 +31,7 @@ class Residual:
     """
 
     activation = None
-    note = None
+    training_note = None
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         check_widths([*layers, layers[0]])
@@ -47,7 +47,7 @@ class Residual:
         }
 
     def parts(self, views: Views) -> list[tuple[Layer, Views]]:
-        """Return each inner layer with its own windows."""
+        """Return each inner layer with its own views of the block's parameters."""
         return list(zip(self.layers, windows(views.flat, [layer.shapes for layer in self.layers]), strict=True))
 
     def initialize(self, views: Views, generator: np.random.Generator) -> None:
@@ -81,7 +81,7 @@ class Residual:
         raise QuestionError("/weight/inner", f"must name one of the {len(self.layers)} layers of the residual block")
 
     def neuron_slopes(self, step: Step, j: int, row: int) -> None:
-        """A block finishes no neuron."""
+        """Return None: a block does not complete neurons."""
 
 
 class ResidualPass:

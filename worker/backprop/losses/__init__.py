@@ -1,1 +1,1 @@
-"""The losses, each joined with the activation before it. May import activations, arrays and worker.errors."""
+"""The losses, each combined with the activation before it. May import activations, arrays and worker.errors."""

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.activations import Sigmoid, Softmax
 from worker.backprop.arrays import Floats, Targets
 from worker.backprop.losses.objective import Bounds, Objective, are_labels, one_hot, over_outputs
@@ -19,8 +19,8 @@ class SoftmaxCrossEntropy(Objective):
     smoothing: the share of each target that is spread over all classes. Source: Szegedy et al. (2016), section 7.
     """
 
-    of_category = True
-    of_columns = None
+    takes_category = True
+    columns_kind = None
     output = "softmax"
     standardises = False
     probable = True
@@ -48,7 +48,7 @@ class SoftmaxCrossEntropy(Objective):
 
     def losses(self, z: Floats, y: Targets) -> Floats:
         shifted = z - z.max(axis=-2, keepdims=True)
-        # one y may do for all members of a stack
+        # the members of a stack may share one y
         labels = np.broadcast_to(y, (*z.shape[:-2], z.shape[-1]))
         of_label = np.take_along_axis(shifted, labels[..., None, :], axis=-2)[..., 0, :]
         of_all = shifted.mean(axis=-2) if self.smoothing else 0
@@ -58,7 +58,7 @@ class SoftmaxCrossEntropy(Objective):
         return losses
 
     def grad_a(self, a: Floats, y: Floats) -> Floats:
-        """-y_k / a_k, from -sum_k y_k log a_k. Source: Bishop (2006), section 4.3.4."""
+        """Return -y_k / a_k, the derivative of -sum_k y_k log a_k. Source: Bishop (2006), section 4.3.4."""
         return np.where(y == 0, 0.0, -y / a)
 
     def grad_z(self, z: Floats, targets: Floats, out: Floats, scale: Floats) -> None:
@@ -71,16 +71,16 @@ class SoftmaxCrossEntropy(Objective):
 
 
 class BinaryCrossEntropy(Objective):
-    """-y log a - (1 - y) log(1 - a) with a = sigmoid(z), in nats, the mean over the outputs.
+    """-y log a - (1 - y) log(1 - a) with a = sigmoid(z), in nats, averaged over the outputs.
 
-    A target of two classes has one output; several labels that each apply or not have one output each. dL/da x da/dz
+    A target with two classes has one output; several labels that each apply or not have one output each. dL/da x da/dz
     collapses to a - y = (tanh(z/2) - (2y - 1)) / 2. Source: Bishop (2006), equation 4.91. tanh is one call that cannot
     overflow; 1 / (1 + e^-z) is three.
     """
 
-    of_category = True
+    takes_category = True
     two_classes = True
-    of_columns = "labels"
+    columns_kind = "labels"
     bounds = Bounds(0, 1, "0 or 1", "columns of 0 and 1")
     output = "sigmoid"
     standardises = False
@@ -122,7 +122,7 @@ class BinaryCrossEntropy(Objective):
         return over_outputs(losses)
 
     def grad_a(self, a: Floats, y: Floats) -> Floats:
-        """(a - y) / (a (1 - a)) over the number of outputs. Source: Bishop (2006), section 4.3.2."""
+        """Return (a - y) / (a (1 - a)), divided by the number of outputs. Source: Bishop (2006), section 4.3.2."""
         return ((1 - y) / (1 - a) - y / a) / len(a)
 
     def grad_z(self, z: Floats, targets: Floats, out: Floats, scale: Floats) -> None:

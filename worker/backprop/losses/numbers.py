@@ -1,4 +1,4 @@
-"""Losses for numbers: different measures of how far the activation is from the target."""
+"""The losses for numbers: different measures of how far the activation is from the target."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -7,17 +7,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.activations import Exponential
 from worker.backprop.arrays import Floats, Targets
 from worker.backprop.losses.objective import Bounds, Objective, over_outputs
 
 
 class Distance(Objective):
-    """Base of the losses of error = a - y, with a = f(z) for any activation f."""
+    """The base of the losses that depend on error = a - y, with a = f(z) for any activation f."""
 
-    of_category = False
-    of_columns = "numbers"
+    takes_category = False
+    columns_kind = "numbers"
     output = None
     standardises = True
     probable = False
@@ -40,7 +40,7 @@ class Distance(Objective):
         return over_outputs(self.of_error(self.activation.value(z) - self.encode(y, z.shape[-2], z.dtype)))
 
     def grad_a(self, a: Floats, y: Floats) -> Floats:
-        """The slope at a - y, over the number of outputs."""
+        """Return the slope at a - y, divided by the number of outputs."""
         slope = a - y
         self.slope(slope, slope)
         return slope * self.scale(1, len(a))
@@ -56,7 +56,7 @@ class Distance(Objective):
 class MeanSquaredError(Distance):
     """(a - y)^2."""
 
-    of_category = True
+    takes_category = True
     error_kinks = ()
 
     def of_error(self, error: Floats) -> Floats:
@@ -71,7 +71,7 @@ class MeanSquaredError(Distance):
 
 
 class MeanAbsoluteError(Distance):
-    """|a - y|, whose best constant is the median. At the kink the derivative is taken as 0."""
+    """|a - y|. The constant that minimises it is the median. At the kink the derivative is taken as 0."""
 
     error_kinks = (0.0,)
 
@@ -150,8 +150,8 @@ class Poisson(Objective):
     Source: McCullagh and Nelder (1989), chapter 6.
     """
 
-    of_category = False
-    of_columns = "numbers"
+    takes_category = False
+    columns_kind = "numbers"
     bounds = Bounds(0, inf, "a count, 0 or more", "counts, 0 or more")
     output = "exponential"
     standardises = False
@@ -173,7 +173,7 @@ class Poisson(Objective):
         return over_outputs(losses)
 
     def grad_a(self, a: Floats, y: Floats) -> Floats:
-        """1 - y / a, over the number of outputs."""
+        """Return 1 - y / a, divided by the number of outputs."""
         return (1 - y / a) / len(a)
 
     def grad_z(self, z: Floats, targets: Floats, out: Floats, scale: Floats) -> None:

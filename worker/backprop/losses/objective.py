@@ -1,9 +1,9 @@
-"""What a loss is, joined with the activation before it: from the last z to the loss of each row and to dL/dz.
+"""The base of every loss, combined with the activation before it: from the last z to each row's loss and to dL/dz.
 
 The loss L of a batch is the mean over its rows. A row's loss is one cross-entropy, or the mean over its outputs.
-Row weights have mean 1 over the whole part: L is the sum of the weighted losses over the number of rows in the batch,
-so that all batches together weigh each row correctly. (PyTorch's weighted mean divides by the weights of the batch,
-which counts a rare class differently from batch to batch.)
+Row weights have mean 1 over the whole part. L is the sum of the weighted losses divided by the number of rows in the
+batch, so that all batches together weigh each row correctly. (PyTorch's weighted mean divides by the weights of the
+batch, which counts a rare class differently from batch to batch.)
 
 z: (..., units, rows), any real numbers. y: labels, integers (..., rows) in [0, classes), or numbers
 (..., rows, outputs).
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeGuard
 import numpy as np
 from numpy.typing import DTypeLike
 
-from worker.backprop.activation import Activation
+from worker.backprop.activation_base import Activation
 from worker.backprop.arrays import Floats, Integers, Targets, transposed
 from worker.errors import ShapeError
 
@@ -25,9 +25,11 @@ Kind = Literal["classes", "labels", "numbers"]
 
 
 class Bounds(NamedTuple):
-    """The numbers that a target may be, both ends included. one, many: the same in words, for one number and several.
+    """The range of numbers that a target may have.
 
-    The words complete "must be" and "needs".
+    lowest, highest: the ends of the range, both allowed.
+    one: the range in words that complete "must be".
+    many: the range in words that complete "needs".
     """
 
     lowest: float
@@ -37,18 +39,22 @@ class Bounds(NamedTuple):
 
 
 class Objective(ABC):
-    """A loss with the activation of the output layer. Each class sets all that the base only names.
+    """A loss with the activation of the output layer. Each class sets the attributes that the base only declares.
 
-    of_category: whether a column of classes may be the target. of_columns: what it takes numeric columns for; None if
-    it refuses them. bounds: the numbers that such columns may hold. two_classes: whether a category must have two
-    classes, which one output tells apart. output: the activation that it needs, None if any will do.
-    standardises: whether numbers are learned as (target - mean) / scale. probable: whether the outputs of a category
-    are always probabilities. units: the units of the loss, where the target is not standardised. fused: whether dL/dz
-    is a short form in which da/dz cancels. error_kinks: the values of a - y at which dL/da jumps.
+    takes_category: whether the target may be a category.
+    columns_kind: what numeric target columns mean to this loss, labels or numbers; None if it refuses them.
+    bounds: the range of numbers that such columns may have; None if any number will do.
+    two_classes: whether a category must have exactly two classes, for which one output is enough.
+    output: the activation that the output layer must have; None if any will do.
+    standardises: whether the network learns numbers as (target - mean) / scale.
+    probable: whether the outputs are always probabilities when the target is a category.
+    units: the units of the loss if the target is not standardised.
+    fused: whether dL/dz has a short form in which da/dz cancels.
+    error_kinks: the values of a - y at which dL/da jumps.
     """
 
-    of_category: ClassVar[bool]
-    of_columns: ClassVar[Literal["labels", "numbers"] | None]
+    takes_category: ClassVar[bool]
+    columns_kind: ClassVar[Literal["labels", "numbers"] | None]
     bounds: ClassVar[Bounds | None] = None
     two_classes: ClassVar[bool] = False
     output: ClassVar[str | None]
@@ -64,16 +70,16 @@ class Objective(ABC):
     @classmethod
     @abstractmethod
     def of(cls, activation: Activation, numbers: Mapping[str, Any]) -> Self:
-        """Return the objective with the numbers of its specification, by their names there."""
+        """Return the objective with the parameters of its specification. numbers: those parameters by name."""
 
     def encode(self, y: Targets, units: int, dtype: DTypeLike) -> Floats:
-        """Return y as `grad_z` takes it, (..., units, rows) and contiguous."""
+        """Return y in the form that `grad_z` takes, (..., units, rows) and contiguous."""
         if are_labels(y):
             return one_hot(y, units, dtype)
         return np.ascontiguousarray(transposed(y), dtype)
 
     def expected(self, targets: Floats) -> Floats:
-        """Return what a is compared with, (..., units, rows), from encoded targets."""
+        """Return the values that a should have, (..., units, rows). targets: from `encode`."""
         return targets
 
     @abstractmethod
@@ -82,10 +88,10 @@ class Objective(ABC):
 
     @abstractmethod
     def grad_a(self, a: Floats, y: Floats) -> Floats:
-        """Return dL/da of each row's own loss, (units, rows), by the formula. y: from `expected`."""
+        """Return dL/da for each row's own loss, (units, rows), by the formula. y: from `expected`."""
 
     def scale(self, rows: int, units: int) -> float:
-        """Return the last factor of dL/dz, which turns sums into means and may hold a factor of the derivative."""
+        """Return the last factor of dL/dz. It turns sums into means, and may include a constant of the derivative."""
         return 1 / (rows * units)
 
     @abstractmethod
@@ -93,7 +99,7 @@ class Objective(ABC):
         """Write dL/dz into `out`. targets: from `encode`. scale: from `scale`, as an array without axes."""
 
     def mean(self, z: Floats, y: Targets, weights: Floats | None = None) -> Floats:
-        """Return the mean loss over the rows, each by its weight: (...). Raises ShapeError if the rows do not agree."""
+        """Return the weighted mean loss over the rows, (...). Raises ShapeError if z and y differ in rows."""
         rows = y.shape[-1] if are_labels(y) else y.shape[-2]
         if z.shape[-1] != rows:
             raise ShapeError(f"{z.shape[-1]} rows but {rows} targets")

@@ -1,7 +1,7 @@
-"""The activations a = f(z) as ONNX nodes, each the same formula as in `worker.backprop.activations`.
+"""The activations a = f(z) as ONNX nodes, each with the same formula as in `worker.backprop.activations`.
 
-Most are put together from smaller ones: ONNX Runtime has Elu, Selu, Softplus and HardSigmoid in float32 only, the slope
-of LeakyRelu is kept in float32, and Gelu came with operator set 20, which older runtimes lack.
+Most are built from simpler operators: ONNX Runtime has Elu, Selu, Softplus and HardSigmoid in float32 only, the slope
+of LeakyRelu is stored in float32, and Gelu came with operator set 20, which older runtimes lack.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from worker.specs.network import ResolvedActivation
 
 
 def add_activation(graph: Graph, activation: ResolvedActivation, z: str, named: str) -> str:
-    """Return the name of a = f(z)."""
+    """Add the activation, and return the name of a = f(z). z: the name of z. named: the name to give to a."""
     return ACTIVATIONS[activation](graph, z, named)
 
 

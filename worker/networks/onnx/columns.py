@@ -1,4 +1,4 @@
-"""Encoding inside the graph: raw columns -> the matrix that the network takes, as `worker.data.encoders` does it."""
+"""Encoding inside the graph: raw columns -> the matrix that the network takes, as in `worker.data.encoders`."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -12,16 +12,16 @@ from worker.networks.onnx.graph import ML, Graph
 
 
 def add_columns(graph: Graph, encoders: Encoders) -> None:
-    """Add an input for each feature. Call it first: columns keep their names, and all else gets another."""
+    """Add an input for each feature. Call it first: columns keep their names, and other nodes avoid these."""
     for code in encoders.features:
         kind = TensorProto.DOUBLE if isinstance(code, NumericCode) else TensorProto.STRING
         graph.column(code.name, kind)
 
 
 def add_encoding(graph: Graph, encoders: Encoders) -> tuple[str, str | None]:
-    """Return the names of the matrix, (rows, width), and of the rows that predict would refuse, (rows, 1), or None.
+    """Return the name of the matrix, (rows, width), and of the condition for refused rows, (rows, 1).
 
-    Predict refuses rows that have a category which training never saw.
+    Predicting refuses rows with a category that training never saw. The condition is None if no column refuses any.
     """
     blocks: list[str] = []
     refused: list[str] = []
@@ -51,9 +51,9 @@ def _any(graph: Graph, conditions: Sequence[str]) -> str | None:
 
 
 def _numbers(graph: Graph, codes: Sequence[NumericCode]) -> str:
-    """Return numeric columns side by side: NaN becomes the median, then (value - mean) / scale.
+    """Return the numeric columns side by side: NaN becomes the median, then (value - mean) / scale.
 
-    The columns are float64, as in training, even if the network is float32, which can't tell 20261124 from 20261125.
+    The columns are float64, as in training, even if the network is float32: 20261124 and 20261125 are the same float32.
     """
     values = _joined(graph, [code.name for code in codes], "numbers")
     row: dict[str, Any] = {
@@ -68,9 +68,9 @@ def _numbers(graph: Graph, codes: Sequence[NumericCode]) -> str:
 
 
 def _category(graph: Graph, code: CategoricalCode) -> str:
-    """Return the category's number, int64 (rows, 1). A category that training never saw has the one after the last."""
+    """Return the category's number, int64 (rows, 1). The number after the last is for categories never seen."""
     numbers = {category: n for n, category in enumerate(code.categories)}
-    # "" is the missing cell
+    # "" is a missing cell
     if code.missing:
         numbers[""] = len(code.categories)
     elif code.most_frequent is not None:
@@ -82,21 +82,21 @@ def _category(graph: Graph, code: CategoricalCode) -> str:
         domain=ML,
         keys_strings=list(numbers),
         values_int64s=list(numbers.values()),
-        default_int64=code.numbers,
+        default_int64=code.category_count,
     )
 
 
 def _refused(graph: Graph, code: CategoricalCode, number: str) -> list[str]:
-    """Return the condition on which predict would refuse the row; none if this column pools unknown categories."""
+    """Return the condition for refusing the row; an empty list if this column pools unknown categories."""
     if code.unknown == "pool":
         return []
-    unknown = graph.constant(f"{code.name}/unknown", code.numbers, np.int64)
+    unknown = graph.constant(f"{code.name}/unknown", code.category_count, np.int64)
     return [graph.add("Equal", number, unknown, named=f"{code.name}/refused")]
 
 
 def _block(graph: Graph, code: CategoricalCode, number: str) -> str:
-    """Return the column's part of the matrix: its number if an embedding takes it, else one indicator a category."""
+    """Return the column's part of the matrix: its number if an embedding takes it; else an indicator per category."""
     if not code.embedded:
-        every = graph.constant(f"{code.name}/categories", [[*range(code.numbers)]], np.int64)
+        every = graph.constant(f"{code.name}/categories", [[*range(code.category_count)]], np.int64)
         number = graph.add("Equal", number, every, named=f"{code.name}/indicators")
     return graph.add("Cast", number, named=f"{code.name}/x", to=graph.type)

@@ -1,6 +1,6 @@
-"""A graph of another library: a chain of dense layers, each a Gemm, or MatMul and Add, then an activation of ours.
+"""Reads another library's graph: a chain of dense layers, each a Gemm, or MatMul and Add, with an activation.
 
-Nothing is run, and no other file is opened. Any other node is refused by its name.
+Nothing is run, and no other file is opened. A node of any other kind is refused by its name.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,8 @@ Attributes = Mapping[str, Any]
 NODES_LIMIT = 8 * LAYERS_LIMIT
 FLOATS = (TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE)
 
-# by ONNX's operator: our name, and the values that its attributes must have; a node without an attribute has the same
+# by ONNX's operator: our name, and the values that its attributes must have. An absent attribute has this value too,
+# unless it is in ONNX_DEFAULTS
 ACTIVATIONS: dict[str, tuple[Activation, Attributes]] = {
     "Relu": ("relu", {}),
     "Tanh": ("tanh", {}),
@@ -35,14 +36,14 @@ ACTIVATIONS: dict[str, tuple[Activation, Attributes]] = {
     "Softmax": ("softmax", {"axis": -1}),
 }
 ONNX_DEFAULTS = {"approximate": b"none"}
-"What ONNX takes for an attribute that is left out, where that differs from ours."
+"ONNX's value for an attribute that is left out, where it differs from ours."
 
 IGNORED = ("Identity", "Flatten", "Dropout")
 "These do not change rows of numbers at prediction."
 
 
 class Chain:
-    """The dense layers on the only path from the graph's input to its output. found: in order."""
+    """The dense layers on the only path from the graph's input to its output. found: these layers, in order."""
 
     def __init__(self, graph: GraphProto, parameters_limit: int) -> None:
         self.parameters_left = parameters_limit
@@ -59,18 +60,18 @@ class Chain:
         for position, node in enumerate(graph.node):
             self._take(node, f"node {position} ({node.op_type[:32]} {node.name[:64]!r})")
         if self.value != graph.output[0].name:
-            raise WeightsFileError("its output is not what its last node gives")
+            raise WeightsFileError("its output is not the output of its last node")
 
     def _take(self, node: NodeProto, named: str) -> None:
         if node.op_type == "Constant":
             self._keep_constant(node, named)
             return
         if node.domain not in ("", "ai.onnx"):
-            raise WeightsFileError(f"{named} is of another domain; ONNX's own operators can be taken")
+            raise WeightsFileError(f"{named} is of another domain; only ONNX's own operators can be imported")
         if list(node.input).count(self.value) != 1:
-            raise WeightsFileError(f"{named} is not on the one way from the input to the output")
+            raise WeightsFileError(f"{named} is not on the only path from the input to the output")
         if not node.output:
-            raise WeightsFileError(f"{named} gives nothing")
+            raise WeightsFileError(f"{named} has no output")
         attributes = _attributes(node, named)
         if node.op_type in ("Gemm", "MatMul"):
             self._dense(node, named, attributes)
@@ -80,7 +81,7 @@ class Chain:
             self._activation(node, named, attributes)
         elif node.op_type not in IGNORED or attributes.get("axis", 1) != 1:
             known = ", ".join(["Gemm", "MatMul", "Add", *ACTIVATIONS, *IGNORED])
-            raise WeightsFileError(f"{named} can't be taken; these can: {known}")
+            raise WeightsFileError(f"{named} can't be imported; these can: {known}")
         self.value = node.output[0]
 
     def _dense(self, node: NodeProto, named: str, attributes: Attributes) -> None:
@@ -89,7 +90,7 @@ class Chain:
         w = self._array(node.input[1] if len(node.input) > 1 else "", named)
         w = w.T if attributes.get("transB", 0) else w
         units = w.shape[-1] if w.ndim else 0
-        # many layers may use the same matrix: a small file could fill the memory
+        # many layers may share one matrix, so a small file could fill the memory
         self.parameters_left -= w.size + units
         if self.parameters_left < 0:
             raise WeightsFileError(f"has too many parameters: {named} is past the limit")
@@ -114,12 +115,13 @@ class Chain:
     def _activation(self, node: NodeProto, named: str, attributes: Attributes) -> None:
         name, ours = ACTIVATIONS[node.op_type]
         given = {each: attributes.get(each, ONNX_DEFAULTS.get(each, value)) for each, value in ours.items()}
-        # rows of numbers have two axes, so that axis 1 is the last
+        # an array of rows has two axes, so axis 1 is the last
         given = {each: -1 if (each, value) == ("axis", 1) else value for each, value in given.items()}
         if not all(_alike(given[each], value) for each, value in ours.items()):
-            raise WeightsFileError(f"{named} has other numbers than our {name}")
+            needed = ", ".join(f"{each}={value}" for each, value in ours.items())
+            raise WeightsFileError(f"{named} differs from our {name}, which has {needed}")
         if not self.open:
-            raise WeightsFileError(f"{named} must follow a dense layer, one activation each")
+            raise WeightsFileError(f"{named} must follow a dense layer, which may have one activation")
         self.found[-1] = self.found[-1]._replace(activation=name)
         self.open = False
 
@@ -143,9 +145,9 @@ class Chain:
 
 
 def read_floats(tensor: TensorProto) -> Floats:
-    """Return a constant's numbers; float16 as float32. Raises WeightsFileError.
+    """Return a constant's numbers, float16 as float32. Raises WeightsFileError.
 
-    They must be in this file: to read them from another, a name that a client chose would have to be opened.
+    The numbers must be in this file: to read them from another, we would have to open a path that a client chose.
     """
     name = tensor.name[:64]
     if uses_external_data(tensor):
@@ -155,12 +157,12 @@ def read_floats(tensor: TensorProto) -> Floats:
     try:
         array: Floats = numpy_helper.to_array(tensor)
     except (ValueError, TypeError) as error:
-        raise WeightsFileError(f"{name!r} has not as many numbers as its shape says") from error
+        raise WeightsFileError(f"{name!r} does not have the number of values that its shape needs") from error
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _attributes(node: NodeProto, named: str) -> Attributes:
-    """Return numbers and texts by name; no operator that is taken here has other attributes."""
+    """Return the attributes by name. Only numbers and texts occur in the operators that can be imported."""
     for given in node.attribute:
         if given.type not in (AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.STRING):
             raise WeightsFileError(f"{named} has an attribute that is neither a number nor text")
@@ -175,7 +177,7 @@ def _number(attributes: Attributes, name: str, named: str) -> float:
 
 
 def _alike(given: Any, ours: Any) -> bool:
-    """Whether two values are equal; numbers to the precision of float32, in which attributes are kept."""
+    """Return whether two values are equal, numbers to the precision of float32, in which attributes are stored."""
     if isinstance(given, float) and isinstance(ours, float):
         return abs(given - ours) <= 1e-6 * abs(ours)
     return bool(given == ours)

@@ -1,4 +1,4 @@
-"""An ONNX graph under construction: its nodes and constants, whose names are never those of columns."""
+"""An ONNX graph under construction: its nodes and constants, whose names never clash with those of columns."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ ROWS = "rows"
 
 
 class Graph:
-    """dtype: of the network, float32 or float64; the graph has the numbers of the weights as they are.
+    """Collects the parts of a graph. Every method that adds a part returns its name.
 
-    Every method that adds something returns its name. Columns keep their own names; where one of ours is taken already,
-    a number is appended to it.
+    Columns keep their own names. If another part's name is already taken, a number is appended to it.
+    dtype: the dtype of the network, float32 or float64, in which the graph computes.
     """
 
     def __init__(self, dtype: "np.dtype[Any]") -> None:
@@ -45,7 +45,7 @@ class Graph:
         return name
 
     def number(self, value: float) -> str:
-        """Add a number without axes, in the network's precision. Equal numbers are one constant."""
+        """Add a number without axes, in the network's precision. Equal numbers share one constant."""
         if value not in self._numbers:
             self._numbers[value] = self.constant(f"number {value:g}", value)
         return self._numbers[value]
@@ -66,7 +66,7 @@ class Graph:
         self.outputs.append(helper.make_tensor_value_info(self.add("Identity", value, named=name), kind, shape))
 
     def free_name(self, name: str) -> str:
-        """Take this name, or if it is taken the first of name_1, name_2, ... that is not."""
+        """Reserve and return this name or, if it is taken, the first of name_1, name_2, ... that is free."""
         candidate = name
         while candidate in self._taken:
             self._repeats[name] += 1

@@ -1,4 +1,4 @@
-"""The layers as ONNX nodes, as they predict: x -> a, both (rows, units), or (members, rows, units) in an ensemble."""
+"""The layers as ONNX nodes in inference mode: x -> a, both (rows, units), or (members, rows, units) in an ensemble."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_never
@@ -44,7 +44,7 @@ class _Place:
         return self.graph.constant(f"{self.name}.{name}", self.arrays[name])
 
     def row(self, name: str) -> str:
-        """Add an array (..., units) likewise, as (..., 1, units), which broadcasts over rows."""
+        """Add an array (..., units) in the same way, as (..., 1, units), which broadcasts over rows."""
         return self.graph.constant(f"{self.name}.{name}", self.arrays[name][..., None, :])
 
 
@@ -108,7 +108,7 @@ def _residual(graph: Graph, block: specs.ResolvedResidual, place: _Place, x: str
 
 
 def _embedding(layer: specs.ResolvedEmbedding, place: _Place, x: str, inputs: int) -> str:
-    """The category's row of w comes after the other inputs."""
+    """Place the category's row of w after the other inputs."""
     graph = place.graph
     one, axis = x, 0
     if place.arrays["w"].ndim > 2:
@@ -120,7 +120,7 @@ def _embedding(layer: specs.ResolvedEmbedding, place: _Place, x: str, inputs: in
     point = place.add("Gather", place.matrix("w"), number, named="point", axis=axis)
     others = [n for n in range(inputs) if n != layer.position]
     if not others:
-        # some runtimes refuse an array of nothing
+        # some runtimes refuse an empty array
         return point
     kept = place.add("Gather", x, graph.constant(f"{place.name}.kept", others, np.int64), named="others", axis=-1)
     return place.add("Concat", kept, point, named="a", axis=-1)

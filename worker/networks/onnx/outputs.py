@@ -9,16 +9,18 @@ from worker.data.encoders import ClassTarget, LabelsTarget, NumberTarget, Target
 from worker.networks.onnx.graph import Graph
 
 PREDICTIONS, PROBABILITIES, SPREAD = "predictions", "probabilities", "spread"
-NOT_THERE = -1
-"A label's prediction in a row that has a category which training never saw."
+REFUSED_LABEL = -1
+"The prediction of a label in a refused row: one with a category that training never saw."
 
 
 def add_outputs(graph: Graph, target: Target, a: str, *, units: int, stacked: bool, refused: str | None) -> None:
     """Add the outputs `predictions` and, if there are any, `probabilities` and `spread`, as in `Predictor.outputs`.
 
-    Predictions are texts (rows,) for classes, else numbers or labels (rows, targets). units: of the output layer.
-    stacked: whether a has an ensemble's members as its first axis. refused: the rows that predict would refuse,
-    (rows, 1). A graph can't refuse, so their numbers are NaN and their class is "".
+    Predictions are texts (rows,) for classes; otherwise numbers or labels (rows, targets).
+    units: the units of the output layer.
+    stacked: whether a has an ensemble's members as its first axis.
+    refused: the name of the condition for rows that predicting would refuse, (rows, 1). A graph can't refuse, so in
+        these rows numbers are NaN, labels are -1, and the class is "".
     """
     kind = graph.type
     columns = len(target.classes) if isinstance(target, ClassTarget) else len(target.names)
@@ -46,7 +48,7 @@ def add_outputs(graph: Graph, target: Target, a: str, *, units: int, stacked: bo
 
 
 def _in_units(graph: Graph, target: NumberTarget, a: str) -> str:
-    """Convert the network's a, which is in standard deviations, to the user's units."""
+    """Convert the network's a from standardised numbers to the user's units."""
     wide = graph.add("Cast", a, named="output", to=TensorProto.DOUBLE)
     scaled = graph.add("Mul", wide, graph.constant("scales", target.scales, np.float64), named="scaled")
     return graph.add("Add", scaled, graph.constant("means", target.means, np.float64), named="in units")
@@ -79,11 +81,11 @@ def _class(graph: Graph, target: ClassTarget, probabilities: str, refused: str |
 def _labels(graph: Graph, probabilities: str, refused: str | None) -> str:
     there = graph.add("Greater", probabilities, graph.number(0.5), named="there")
     labels = graph.add("Cast", there, named="labels", to=TensorProto.INT64)
-    return _unless(graph, refused, labels, NOT_THERE, TensorProto.INT64)
+    return _unless(graph, refused, labels, REFUSED_LABEL, TensorProto.INT64)
 
 
 def _unless(graph: Graph, refused: str | None, values: str, instead: float, kind: int) -> str:
-    """Return the values, with `instead` in the rows that are refused."""
+    """Return the values, with `instead` in refused rows."""
     if refused is None:
         return values
     other = graph.constant("instead", instead, helper.tensor_dtype_to_np_dtype(kind))

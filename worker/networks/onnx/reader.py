@@ -1,4 +1,4 @@
-"""An ONNX file -> a trained network: one of our own files, known by its metadata, or a graph of another library."""
+"""An ONNX file -> a trained network. The file is one of ours, which its metadata says, or another library's."""
 
 from math import prod
 
@@ -29,7 +29,7 @@ def from_onnx(content: bytes, description: Description | None, limits: Limits) -
     try:
         model = onnx.load_from_string(content)
     except DecodeError as error:
-        raise WeightsFileError("is no ONNX file") from error
+        raise WeightsFileError("is not an ONNX file") from error
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if is_ours(metadata, description):
         return _from_ours(model, metadata, limits)
@@ -37,12 +37,12 @@ def from_onnx(content: bytes, description: Description | None, limits: Limits) -
     if description.activations is not None:
         raise SpecError("/activations", "must be left out: an ONNX file has its own")
     with np.errstate(all="ignore"):
-        # what is not finite is refused at the end
+        # numbers that are not finite are refused at the end
         return from_chain(Chain(model.graph, limits.parameters).found, description, limits)
 
 
 def _from_ours(model: ModelProto, metadata: dict[str, str], limits: Limits) -> Trained:
-    """Read the network from the metadata and the constants; the graph must be the one that we write for it."""
+    """Read the network from the metadata and the constants. Its graph must be the one that we would write for it."""
     layers, encoders = read_metadata(metadata)
     network = check_architecture(layers, encoders, limits)
     trained = checked(layers, encoders, _arrays(model, network, encoders), limits)
@@ -54,9 +54,9 @@ def _from_ours(model: ModelProto, metadata: dict[str, str], limits: Limits) -> T
 
 
 def _arrays(model: ModelProto, network: Network, encoders: Encoders) -> dict[str, Floats]:
-    """Return the arrays by their names in a weights file, those of an ensemble for each of its members."""
+    """Return the arrays by their names in a weights file, separately for each member of an ensemble."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    # a constant has its array's name, unless a column has it
+    # a constant has the name of its array, unless a column has that name
     names = Graph(np.dtype(np.float32))
     add_columns(names, encoders)
     shapes = {
@@ -79,7 +79,7 @@ def _arrays(model: ModelProto, network: Network, encoders: Encoders) -> dict[str
 
 
 def _shaped(name: str, array: Floats, shape: tuple[int, ...]) -> Floats:
-    """Constants have axes of length 1 that the arrays do not have."""
+    """Return the array in this shape: constants have axes of length 1 that the arrays lack."""
     if array.size != prod(shape):
         raise WeightsFileError(f"{name[:64]} must have {prod(shape)} numbers, got {array.size}")
     return array.reshape(shape)

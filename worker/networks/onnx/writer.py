@@ -1,6 +1,6 @@
 """A trained network -> an ONNX file: raw columns in, predictions in the user's own terms out.
 
-Operator set 17 runs in every ONNX Runtime since 1.12 (2022), and has every operator that a network needs here.
+Operator set 17 runs in every ONNX Runtime since 1.12 (2022), and has every operator that the networks here need.
 """
 
 from onnx import ModelProto, helper
@@ -16,9 +16,9 @@ from worker.runtime import version
 OPSET, ML_OPSET, IR_VERSION = 17, 3, 8
 
 EXPLAINED = """\
-One input a column, (rows, 1): a double, NaN where it is missing, or a string, "" where it is missing. Imputation, \
-scaling and encoding are in the graph. A row with a category that training never saw gives NaN, unless the column \
-was declared to pool such."""
+One input per column, (rows, 1): a double, NaN if it is missing, or a string, "" if it is missing. Imputation, scaling \
+and encoding are in the graph. A row with a category that training never saw gives NaN, unless the column was declared \
+to pool unknown categories."""
 
 
 def to_onnx(published: Published) -> bytes:

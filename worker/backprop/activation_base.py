@@ -12,15 +12,15 @@ from worker.backprop.arrays import Floats
 
 
 class Activation(ABC):
-    """One activation. Each class sets all that the base only names.
+    """One activation. Each class sets the attributes that the base only declares.
 
     name: its name in a specification.
-    initializer: what `auto` gives to the weights of a dense layer with this activation.
+    initializer: the initialiser that `auto` chooses for a dense layer with this activation.
     kinks: the values of a at which da/dz jumps.
-    couples_units: whether a unit's z moves other units' a too, in place of its own alone.
-    probabilities: whether the outputs of an output layer are the probabilities of exclusive classes, which add up to
-    1, or of one yes-or-no question each; None if they are not probabilities.
-    keeps_z: whether da/dz is computed from z, so that z must not share an array with a.
+    couples_units: whether a unit's z also affects the a of other units, as in softmax.
+    probabilities: what an output layer with this activation gives. `classes`: probabilities of exclusive classes,
+        which add up to 1. `each`: an independent probability for each output. None: no probabilities.
+    keeps_z: whether da/dz is computed from z, so that z and a need separate arrays.
     """
 
     name: ClassVar[str]
@@ -39,13 +39,14 @@ class Activation(ABC):
         """Turn dL/da in `grad` into dL/dz; may overwrite a. z may be a's own array unless `keeps_z`."""
 
     def bound(self, a: Floats) -> "Activation":
-        """Return the same function for the one array that will hold a, where knowing it makes it faster."""
+        """Return this activation, or a faster version of it that only works on the array a."""
         return self
 
     def along(self, z: Floats, a: Floats, direction: Floats) -> Floats:
-        """Return how a moves as z moves along a direction: da_k = sum_j da_k/dz_j x direction_j. Each (units,).
+        """Return the derivative of a along a direction in z: da_k = sum_j da_k/dz_j x direction_j. Each (units,).
 
-        Without coupling da_k/dz_j is 0 but for k = j, and this is the product with da/dz that `grad_z` makes.
+        If units are not coupled, da_k/dz_j is 0 except for k = j, and this is the product with da/dz that `grad_z`
+        computes.
         """
         moved: Floats = direction[:, None].copy()
         self.grad_z(moved, z[:, None], a[:, None].copy())

@@ -1,11 +1,12 @@
-"""What an optimizer is: one step in place on flat arrays, and the same step as its paper writes it.
+"""The base of every optimizer: one step in place on flat arrays, and the same step as formulas that can be displayed.
 
-`_update` says what a step takes from the weights, given dL/dw. It works through the flat arrays in blocks that stay in
-the cache between its operations, which saves 10 to 18 % of Adam above a million parameters. Numbers are arrays without
-axes, or with one number for each member of a stack: on a tiny array NumPy takes 0.2 us with such an array, and 0.5
-with a Python number. `lines` computes the step of one weight in float64, a line of the paper at a time.
+`_update` changes the weights, given dL/dw. It works through the flat arrays in blocks that stay in the cache between
+its operations, which saves 10 to 18 % of Adam's time above a million parameters. Numbers are arrays without axes, or
+with one number for each member of a stack: on a tiny array NumPy takes 0.2 us with such an array, and 0.5 us with a
+Python number. `lines` computes the step of one weight in float64, one formula of the paper at a time, for the page that
+explains the step.
 
-The `slots` are what a checkpoint must keep.
+The `slots` are the optimizer's own arrays, which a checkpoint must keep.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +23,7 @@ Number = float | Floats
 
 
 class Line(NamedTuple):
-    """One line of a computation: name <- formula = value."""
+    """One displayed line of a computation: name <- formula = value."""
 
     name: str
     formula: str
@@ -30,7 +31,7 @@ class Line(NamedTuple):
 
 
 class Optimizer(ABC):
-    """w <- w - learning_rate x (what the optimizer makes of dL/dw). weights and gradient: flat, or (members, size)."""
+    """Makes w <- w - learning_rate x (a function of dL/dw). weights, gradient: (size,), or (members, size)."""
 
     slot_names: ClassVar[tuple[str, ...]] = ()
 
@@ -66,23 +67,23 @@ class Optimizer(ABC):
             self._update(*block)
 
     def _prepare(self, learning_rate: Number) -> None:
-        """Compute what all blocks of this step share."""
+        """Compute the numbers that all blocks of this step share."""
         self._rate[...] = learning_rate
 
     @abstractmethod
     def _update(self, w: Floats, grad_w: Floats, *slots_and_scratch: Floats) -> None:
-        """Make the step of one block."""
+        """Take the step on one block."""
 
     @abstractmethod
     def lines(self, w: float, g: float, learning_rate: float) -> Iterator[Line]:
-        """Yield the lines of the next step of the first weight, the last being the new w. Changes nothing. g: dL/dw."""
+        """Yield the lines of the next step for the first weight; the last is the new w. Changes nothing. g: dL/dw."""
 
     def _slot(self, name: str) -> float:
         return float(self.slots[name].flat[0])
 
 
 def column(number: Number) -> Number:
-    """Return a number as it is, and one number for each member as (members, 1)."""
+    """Return a single number as it is, or an array of one number for each member as (members, 1)."""
     return number[:, None] if isinstance(number, np.ndarray) else number
 
 

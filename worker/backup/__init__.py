@@ -1,0 +1,1 @@
+"""Copies of the record and the storage, made while everything runs. May import records, data and migrations."""
