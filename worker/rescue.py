@@ -21,7 +21,7 @@ from worker.intake.datasets import Datasets
 from worker.records.blobs import sweep_blobs
 from worker.records.lease import expired_jobs, rescue_job
 from worker.records.predictions import expired_predictions, rescue_prediction
-from worker.records.queue import undelivered, undelivered_rows
+from worker.records.queue import undelivered, waiting_rows
 from worker.records.retention import sweeps
 from worker.records.sessions import Database
 from worker.records.workers import beat, expire_leases, holds_any, leave
@@ -196,7 +196,7 @@ def _ring_missing(database: Database, doorbell: Doorbell) -> int:
     if messages is None:
         return 0
     with database.reading() as session:
-        missing = undelivered_rows(session, older_than_seconds=UNDELIVERED_SECONDS) - messages
+        missing = waiting_rows(session) - messages
         if missing <= 0:
             return 0
         oldest = undelivered(session, older_than_seconds=UNDELIVERED_SECONDS, limit=min(missing, RUNG_AT_ONCE))

@@ -21,12 +21,16 @@ LEASED: tuple[Table, ...] = (Job, Prediction)
 CRASHES_LIMIT = 3
 
 
-def oldest_waiting(table: Table) -> Select[Any]:
-    """Return the statement that finds the id of the oldest queued row whose rest is over."""
+def waits(table: Table) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition of a row that can be claimed now: it is queued, and its rest is over."""
     # written out, not bound: so PostgreSQL sees in every plan that the partial index has all of these rows
     queued = table.status == literal("queued", literal_execute=True)
-    rested = or_(table.dispatched_at.is_(None), table.dispatched_at <= now())
-    return select(table.id).where(queued, rested).order_by(table.id).limit(1)
+    return queued, or_(table.dispatched_at.is_(None), table.dispatched_at <= now())
+
+
+def oldest_waiting(table: Table) -> Select[Any]:
+    """Return the statement that finds the id of the oldest row that can be claimed now."""
+    return select(table.id).where(*waits(table)).order_by(table.id).limit(1)
 
 
 def claim_row(

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.records.clock import seconds_from_now, seconds_since
-from worker.records.holding import LEASED, Table, oldest_waiting
+from worker.records.holding import LEASED, Table, oldest_waiting, waits
 from worker.records.identifiers import age_key
 from worker.records.lease import Claim, claim_job
 from worker.records.predictions import PredictionClaim, claim_prediction
@@ -64,12 +64,10 @@ def queue_figures(session: Session) -> QueueFigures:
     return QueueFigures(depth, max(oldest, default=None), running)
 
 
-def undelivered_rows(session: Session, *, older_than_seconds: float) -> int:
-    """Return how many jobs and predictions `undelivered` would find without a limit."""
-    return sum(
-        session.scalar(select(func.count()).select_from(table).where(*_undelivered(table, older_than_seconds))) or 0
-        for table in LEASED
-    )
+def waiting_rows(session: Session) -> int:
+    """Return how many jobs and predictions could be claimed now. The broker should have as many messages."""
+    counts = [select(func.count()).select_from(table).where(*waits(table)) for table in LEASED]
+    return sum(session.scalar(count) or 0 for count in counts)
 
 
 def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> list[str]:
@@ -80,10 +78,8 @@ def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> l
     """
     found: list[str] = []
     for table in LEASED:
-        lost = select(table.id).where(*_undelivered(table, older_than_seconds))
+        lost = select(table.id).where(
+            table.status == "queued", table.dispatched_at < seconds_from_now(-older_than_seconds)
+        )
         found += session.scalars(lost.order_by(table.id).limit(limit))
     return sorted(found, key=age_key)[:limit]
-
-
-def _undelivered(table: Table, older_than_seconds: float) -> tuple[ColumnElement[bool], ...]:
-    return table.status == "queued", table.dispatched_at < seconds_from_now(-older_than_seconds)
