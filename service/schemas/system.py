@@ -16,7 +16,7 @@ class Readiness(Shown):
     migrations: str
     broker: str
     workers: Literal["up", "none", "unknown"]
-    "Whether a worker has shown a sign of life within a lease. Without one jobs wait, and predictions are answered."
+    "Whether a worker has shown a sign of life within a lease. Without one, jobs wait and predictions still work."
 
 
 class WorkerShown(Shown):

@@ -12,7 +12,7 @@ from service.ui import assets, docs, job, jobs, login, wording
 from service.ui.failures import register_failures
 from worker.errors import UnavailableError
 
-NO_WORKER = "No worker is alive: jobs wait until one is. Predictions are answered."
+NO_WORKER = "No worker is running: jobs, and predictions of whole tables, wait for one. Other predictions still work."
 
 
 class Route(NamedTuple):

@@ -21,7 +21,7 @@ from worker.records.workers import beat
 WEIGHT = {"weight": {"layer": 1, "from": 0, "to": 1}}
 
 
-NO_WORKER = "No worker is alive"
+NO_WORKER = "No worker is running"
 
 
 def show_life(parts: Parts) -> None:

@@ -146,11 +146,11 @@ def test_a_worker_that_falls_again_and_again_stops_nothing_else(product: Product
     readiness = product.get("/readyz")
     assert (readiness.status_code, readiness.json()["status"]) == (200, "degraded")
     assert product.get("/v1/system").json()["workers_state"] == "none"
-    assert "No worker is alive" in product.get("/ui/jobs").text
+    assert "No worker is running" in product.get("/ui/jobs").text
     assert product.post(job["links"]["predict"], {"rows": [[5.1, 3.5, 1.4, 0.2]]}).status_code == 200
     assert product.wait(product.post("/v1/jobs", SPEC).json()["id"])["status"] == "succeeded"
     assert product.get("/readyz").json()["status"] == "ready"
-    assert "No worker is alive" not in product.get("/ui/jobs").text
+    assert "No worker is running" not in product.get("/ui/jobs").text
 
 
 def until(what: Callable[[], T], seconds: float = 60) -> T:
