@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,10 +13,13 @@ from platformdirs import user_data_path
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
+from redis.connection import parse_url
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from worker.errors import StartError
 
-DATABASES = ("sqlite://", "postgres://", "postgresql://", "postgresql+psycopg://")
+DATABASES = ("sqlite://", "sqlite+pysqlite://", "postgres://", "postgresql://", "postgresql+psycopg://")
 BROKERS = ("redis://", "rediss://", "unix://")
 PREFIXES = {"Limits": "GRADMILL_LIMIT_", "Retention": "GRADMILL_KEEP_"}
 "The prefix of the environment variables by class of settings; for all others it is GRADMILL_."
@@ -103,7 +107,8 @@ class Retention(BaseSettings):
 class Settings(BaseSettings):
     """The settings of the worker; the service adds those of HTTP. Environment variables: GRADMILL_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="GRADMILL_", frozen=True, extra="ignore")
+    # an error's text is also printed by who reads Settings without `read_settings`, and a URL may contain a password
+    model_config = SettingsConfigDict(env_prefix="GRADMILL_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("gradmill"))
     "The folder in which `gradmill up` keeps its database, broker, uploads and key."
@@ -128,12 +133,16 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, url: str) -> str:
-        return _check_scheme(url, DATABASES)
+        _check_url(url, DATABASES, make_url)
+        if url.startswith("sqlite") and make_url(url).host:
+            raise ValueError("must have three slashes before a file's path: sqlite:///relative or sqlite:////absolute")
+        return url
 
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, url: str) -> str:
-        return _check_scheme(url, BROKERS)
+        _check_url(url, BROKERS, parse_url)
+        return url
 
     @field_validator("storage_url")
     @classmethod
@@ -169,10 +178,18 @@ class Settings(BaseSettings):
         return Lease(self.lease_seconds)
 
 
-def _check_scheme(url: str, schemes: tuple[str, ...]) -> str:
-    if url and not url.startswith(schemes):
+def _check_url(url: str, schemes: tuple[str, ...], parse: Callable[[str], object]) -> None:
+    if not url:
+        return
+    if not url.startswith(schemes):
         raise ValueError(f"must begin with {', '.join(schemes[:-1])} or {schemes[-1]}")
-    return url
+    try:
+        parse(url)
+    except (ArgumentError, ValueError):
+        # the parser's own text may repeat a part of a password
+        raise ValueError(
+            "can't be read: its port must be a number, and @, : or / in a password is %40, %3A or %2F"
+        ) from None
 
 
 def read_settings(kind: type[S], **given: Any) -> S:

@@ -6,6 +6,7 @@ from typing import Any
 # before NumPy is imported: two BLAS threads per process made small networks three times slower under load
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import structlog
 from celery import signals
 
 from worker.broker.app import RUN, make_app
@@ -16,6 +17,8 @@ from worker.records.sessions import Database
 from worker.rescue import Rescue
 from worker.runtime import configure_log
 from worker.settings import Settings
+
+log = structlog.get_logger()
 
 app = make_app(Settings)
 
@@ -39,13 +42,23 @@ def run(job_id: str) -> None:
 
 
 @signals.setup_logging.connect
-def _set_up_log(**_: Any) -> None:
-    configure_log(Settings().log_level)
+def _keep_log(**_: Any) -> None:
+    """Do nothing: as long as this is connected, Celery does not configure the log, which `_begin` has done."""
 
 
 @signals.worker_init.connect
 def _begin(**_: Any) -> None:
-    settings, worker_id = Settings(), new_id("wrk")
+    try:
+        _start_parts(Settings())
+    except Exception as error:
+        # Celery would log it and go on, as a worker that receives jobs and can run none
+        log.exception("not_started", error=repr(error))
+        raise SystemExit(1) from error
+
+
+def _start_parts(settings: Settings) -> None:
+    configure_log(settings.log_level)
+    worker_id = new_id("wrk")
     doorbell = Doorbell(settings)
     # this deletes a key with the queue's name that is not a list, before Celery reads it
     doorbell.waiting()

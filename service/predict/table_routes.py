@@ -19,7 +19,7 @@ from service.problems import Problem
 from service.schemas.common import Page
 from worker.data.arrow_streams import ARROW
 from worker.data.readers import CSV
-from worker.errors import MissingBytesError, NotFoundError
+from worker.errors import MissingBytesError
 from worker.intake.submission import ServedWeights
 from worker.records.predictions import delete_prediction, get_prediction, list_predictions, prediction_snapshot
 from worker.records.snapshots import Snapshot
@@ -95,9 +95,10 @@ def result(prediction_id: str) -> Response:
         return conditional(Response(content_type=media_type), tag)
     try:
         content = parts().storage.read(row.storage_key)
-    except MissingBytesError as error:
-        # it was deleted after the row was read
-        raise NotFoundError("there is no such prediction") from error
+    except MissingBytesError:
+        # 404 if it was deleted after the row was read; otherwise this storage is not the one that the worker wrote to
+        _found(prediction_id)
+        raise
     response = Response(_converted(content, media_type), content_type=media_type)
     response.headers["Content-Disposition"] = f'attachment; filename="{row.id}.{EXTENSIONS[media_type]}"'
     response.set_etag(tag)

@@ -37,8 +37,10 @@ def wait_until_usable(settings: Settings, stopped: Callable[[float], bool]) -> b
 
     The parts of an installation may start in any order, so a line every few seconds says what this waits for.
     stopped: waits for the given seconds, and returns whether the process was asked to stop.
-    Raises StartError if the schema is newer than this version, since waiting would not help.
+    Raises StartError if waiting would not help: the schema is newer than this version, or no broker is named.
     """
+    if not settings.redis_url:
+        raise StartError("GRADMILL_REDIS_URL must name the broker that all APIs and workers share")
     database = Database(settings.database, pool_size=1)
     try:
         while (obstacle := _obstacle(database.engine)) is not None:
@@ -59,7 +61,8 @@ def _obstacle(engine: Engine) -> str | None:
             if is_current(connection):
                 return None
     except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()[0]
+        # a driver's message may have several lines, or none
+        cause = next(iter(str(getattr(error, "orig", "")).strip().splitlines()), type(error).__name__)
         return f"the database that GRADMILL_DATABASE_URL names can't be reached: {cause}"
     return "the database has no schema, or an older one: run `gradmill migrate`"
 

@@ -176,12 +176,30 @@ def test_a_health_check_without_a_database_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["api", "worker"])
-def test_a_newer_schema_is_refused_in_one_line(name: str, sqlite_url: str, tmp_path: Path) -> None:
+def test_without_a_broker_it_ends_in_one_line(name: str, sqlite_url: str) -> None:
+    """Celery would otherwise look for a broker of its own choice, and report that it is ready."""
+    environment = os.environ | {"GRADMILL_DATABASE_URL": sqlite_url, "GRADMILL_REDIS_URL": ""}
+    finished = subprocess.run([GRADMILL, name], env=environment, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
+    assert "GRADMILL_REDIS_URL" in finished.stderr
+
+
+def test_a_worker_whose_parts_fail_to_start_ends(sqlite_url: str) -> None:
+    """Celery, started without `gradmill worker`, logs an exception of a signal's handler and goes on."""
+    environment = os.environ | {"GRADMILL_DATABASE_URL": sqlite_url, "GRADMILL_REDIS_URL": ""}
+    command = [sys.executable, "-m", "celery", "-A", "worker.tasks", "worker"]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
+    assert finished.returncode == 1
+    assert "not_started" in finished.stderr
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_a_newer_schema_is_refused_in_one_line(name: str, sqlite_url: str, redis_url: str) -> None:
     """No waiting would mend it: exit code 1, and what to do."""
     database = Database(sqlite_url)
     database.write(lambda session: session.execute(text("UPDATE alembic_version SET version_num = '9999'")))
     database.close()
-    environment = os.environ | {"GRADMILL_DATABASE_URL": sqlite_url}
+    environment = os.environ | {"GRADMILL_DATABASE_URL": sqlite_url, "GRADMILL_REDIS_URL": redis_url}
     finished = subprocess.run([GRADMILL, name], env=environment, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
     assert "upgrade gradmill" in finished.stderr

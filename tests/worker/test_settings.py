@@ -1,8 +1,10 @@
 """Settings: what they mean, and how a bad one is refused."""
 
+import traceback
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import create_engine
 
 from service.settings import ServiceSettings
@@ -18,7 +20,11 @@ BAD = [
     ("GRADMILL_KEEP_EVENTS_DAYS", "-1", "greater than 0"),
     ("GRADMILL_LOG_LEVEL", "loud", "debug, info, warning"),
     ("GRADMILL_DATABASE_URL", "mysql://me:secret@db/x", "must begin with sqlite://"),
+    ("GRADMILL_DATABASE_URL", "postgres://me:not@db:secret@db/x", "can't be read"),
+    ("GRADMILL_DATABASE_URL", "postgres://me:secret@db:port/x", "can't be read"),
+    ("GRADMILL_DATABASE_URL", "sqlite://secret.db", "three slashes"),
     ("GRADMILL_REDIS_URL", "amqp://me:secret@mq", "must begin with redis://"),
+    ("GRADMILL_REDIS_URL", "redis://me:secret@mq:port/0", "can't be read"),
     ("GRADMILL_STORAGE_URL", "nowhere://me:secret@bucket", "nowhere://"),
     ("GRADMILL_CORS_ORIGINS", "https://example.org", "must be JSON"),
 ]
@@ -59,3 +65,14 @@ def test_each_of_several_bad_settings_is_named(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(StartError) as caught:
         read_settings(ServiceSettings)
     assert [line.split()[0] for line in str(caught.value).splitlines()] == ["GRADMILL_WORKERS", "GRADMILL_PORT"]
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, value, _ in BAD if "secret" in value])
+def test_a_refused_url_is_not_in_the_error_of_a_direct_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """`celery -A worker.tasks` and gunicorn read the settings without our words around them."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "secret" not in "".join(traceback.format_exception(caught.value))

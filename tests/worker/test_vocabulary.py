@@ -109,7 +109,7 @@ def test_every_loss_says_all_that_is_asked_of_it_and_takes_its_numbers(name: str
 def test_a_loss_without_bounds_takes_every_number(name: str) -> None:
     """Standardised targets have both signs, so a loss that some numbers break has bounds and takes them as they are."""
     loss = LOSSES[name]
-    if loss.of_columns is None:
+    if loss.columns_kind is None:
         return
     if loss.bounds is not None:
         assert not loss.standardises

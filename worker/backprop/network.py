@@ -40,14 +40,6 @@ class Network:
         for n, (layer, views) in enumerate(zip(self.layers, parameters.views, strict=True)):
             layer.initialize(views, np.random.default_rng([*seed, n]))
 
-    def trace(self, parameters: Parameters, x: Floats) -> list[Activity]:
-        """Return z and a of every layer, each (rows, units). x: (rows, inputs).
-
-        For a stack they are (members, rows, units). Layers before the first one with weights lack the first axis, since
-        the members do not differ there.
-        """
-        return [Activity(transposed(z), transposed(a)) for z, a in self.activities(parameters, x)]
-
     def forward(self, parameters: Parameters, x: Floats) -> Floats:
         """Return the outputs, (rows, outputs). x: (rows, inputs)."""
         return transposed(self.output.activation.value(self.last_z(parameters, x)))

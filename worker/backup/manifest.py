@@ -1,4 +1,4 @@
-"""The manifest of a backup and its folder. It is written last: a folder without it is no backup."""
+"""The manifest of a backup and its folder. It is written last: a folder without it is not a backup."""
 
 import hashlib
 import json

@@ -92,7 +92,7 @@ class Datasets:
             known = find_same_bytes(session, project_id, sha256)
         if known is not None:
             if not self._storage.has(known.storage_key):
-                # the row outlived its object: whoever sends the same bytes again brings it back
+                # the row outlived its object, which an upload of the same bytes brings back
                 self._storage.write(known.storage_key, content)
             return known, False
         profile = profile_of()

@@ -1,6 +1,6 @@
 """The network that a job starts from: found when the job is submitted, and read again by each attempt."""
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from sqlalchemy.orm import Session
 
@@ -13,9 +13,12 @@ from worker.records.versions import find_version
 from worker.records.weights import find_weights_id
 from worker.specs.job import Job
 from worker.specs.network import (
+    BatchNormLayer,
     DenseLayer,
+    DropoutLayer,
     EmbeddingLayer,
     Layer,
+    LayerNormLayer,
     Network,
     ResidualLayer,
     ResolvedDense,
@@ -88,8 +91,10 @@ def _as_asked_for(layer: ResolvedLayer) -> Layer:
             return ResidualLayer.model_validate(layer.model_dump())
         case ResolvedEmbedding():
             return EmbeddingLayer(type="embedding", column=layer.column, dimensions=layer.dimensions)
-        case _:
+        case DropoutLayer() | LayerNormLayer() | BatchNormLayer():
             return layer
+        case _:
+            assert_never(layer)
 
 
 def read_start(session: Session, job_id: str) -> Trained:

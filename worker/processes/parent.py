@@ -55,8 +55,9 @@ class TrainingProcess:
             if self._process is not None:
                 return None
             self._pipe, other = CONTEXT.Pipe()
-            self._process = CONTEXT.Process(target=main, args=(other, self._owner), daemon=True)
-            self._process.start()
+            process = CONTEXT.Process(target=main, args=(other, self._owner), daemon=True)
+            process.start()
+            self._process = process
             # now only the process holds the other end, so this end is closed when it dies
             other.close()
             return self._watch(self._stall_seconds)

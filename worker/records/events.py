@@ -46,11 +46,13 @@ def happenings_after(session: Session, job_id: str, seq: int, *, limit: int) -> 
     return sorted(found)[:limit]
 
 
-def events_since_last_epoch(session: Session, job_id: str, kind: Kind) -> int:
-    """Return how many events of this kind the job has had since its newest recorded epoch."""
-    newest = select(func.coalesce(func.max(Epoch.seq), 0)).where(Epoch.job_id == job_id).scalar_subquery()
-    notes = select(func.count()).where(Event.job_id == job_id, Event.kind == kind, Event.seq > newest)
-    return session.scalar(notes) or 0
+def count_recent_events(session: Session, job_id: str, kind: Kind) -> int:
+    """Return how many events of this kind the job has had since its newest recorded epoch, or its newest pause."""
+    epoch = select(func.coalesce(func.max(Epoch.seq), 0)).where(Epoch.job_id == job_id).scalar_subquery()
+    paused = Event.payload["status"].as_string() == "paused"
+    pause = select(func.coalesce(func.max(Event.seq), 0)).where(Event.job_id == job_id, Event.kind == "status", paused)
+    recent = Event.seq > epoch, Event.seq > pause.scalar_subquery()
+    return session.scalar(select(func.count()).where(Event.job_id == job_id, Event.kind == kind, *recent)) or 0
 
 
 def sequence_numbers(session: Session, job_ids: list[str]) -> dict[str, int]:

@@ -8,7 +8,7 @@ import json
 from typing import Any, TypedDict
 
 from safetensors import numpy as safetensors
-from sqlalchemy import LargeBinary, func, insert, select
+from sqlalchemy import LargeBinary, case, func, insert, select
 from sqlalchemy.orm import Session
 
 from worker.backprop.arrays import Floats
@@ -110,9 +110,10 @@ def stored_shapes(session: Session, weights_id: str) -> dict[str, tuple[int, ...
 
 def _first_bytes(session: Session, blob_id: str, count: int) -> bytes:
     """Return the first bytes of a blob. Raises NotFoundError if fewer than `count` are stored."""
-    before = Chunk.position * CHUNK_BYTES
-    parts = select(func.substr(Chunk.content, 1, count - before, type_=LargeBinary)).where(
-        Chunk.blob_id == blob_id, before < count
+    whole, rest = divmod(count, CHUNK_BYTES)
+    length = case((Chunk.position < whole, CHUNK_BYTES), else_=rest)
+    parts = select(func.substr(Chunk.content, 1, length, type_=LargeBinary)).where(
+        Chunk.blob_id == blob_id, Chunk.position <= whole
     )
     content = b"".join(session.scalars(parts.order_by(Chunk.position)))
     if len(content) != count:

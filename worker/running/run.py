@@ -21,7 +21,7 @@ from worker.intake.start import read_start
 from worker.networks.trained import Trained, to_columns
 from worker.records.checkpoints import drop_checkpoints
 from worker.records.curves import read_curve
-from worker.records.events import events_since_last_epoch
+from worker.records.events import count_recent_events
 from worker.records.lease import Claim, claim_job, guard, held_status, record_event
 from worker.records.sessions import Database
 from worker.records.states import FINAL, Status
@@ -90,7 +90,7 @@ class JobAttempt(Attempt):
         return held_status(session, self.claim)
 
     def times_missing(self, session: Session) -> int:
-        return events_since_last_epoch(session, self.claim.job_id, "storage_missing")
+        return count_recent_events(session, self.claim.job_id, "storage_missing")
 
     def report_missing(self, session: Session, payload: dict[str, Any]) -> None:
         record_event(session, self.claim, "storage_missing", payload)

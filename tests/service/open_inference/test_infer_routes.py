@@ -271,7 +271,7 @@ BINARY = {"parameters": {"binary_data_size": 8}}
         (changed(parameters={"shared_memory_region": "x"}), "shared_memory_region"),
         (changed() | {"outputs": [{"name": "nothing"}]}, "'nothing': the model has none of this name"),
         (changed() | {"outputs": [{"name": "predictions"}] * 2}, "asked for twice"),
-        (changed() | {"outputs": [{"name": "predictions", "parameters": {"classification": 1}}]}, "is of numbers"),
+        (changed() | {"outputs": [{"name": "predictions", "parameters": {"classification": 1}}]}, "needs numbers"),
         (changed() | {"outputs": [{"name": "probabilities", "parameters": {"classification": 0}}]}, "classification"),
         (changed() | {"input": 1}, "/input"),
         (changed() | {"id": 7}, "/id"),

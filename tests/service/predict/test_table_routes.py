@@ -14,6 +14,8 @@ from werkzeug.test import TestResponse
 
 from service.context import Parts
 from worker.broker.app import QUEUE
+from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.predictions import get_prediction
 from worker.running.predicting import TablePredictor
 
 CSV, ARROW, LINES = "text/csv", "application/vnd.apache.arrow.stream", "application/x-ndjson"
@@ -163,6 +165,19 @@ def test_a_failed_prediction_has_no_result(
     assert (error["code"], "row 0, column 'petal width'" in error["message"]) == ("invalid_data", True)
     answer = client.get(f"/v1/predictions/{prediction_id}/result")
     assert (answer.status_code, answer.get_json()["code"]) == (409, "failed")
+
+
+def test_a_result_in_another_storage_is_not_a_404(
+    client: FlaskClient, parts: Parts, dataset: dict[str, str], ask: Callable[..., TestResponse],
+    work: Callable[[str], str | None],
+) -> None:  # fmt: skip
+    """A worker on another machine wrote it to a folder of its own: the answer is a 503 that names the setting."""
+    prediction_id = ask(dataset).get_json()["id"]
+    work(prediction_id)
+    with parts.database.reading() as session:
+        parts.storage.delete(get_prediction(session, DEFAULT_PROJECT, prediction_id).storage_key)
+    answer = client.get(f"/v1/predictions/{prediction_id}/result")
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "storage_missing")
 
 
 def test_a_repeated_request_predicts_once(

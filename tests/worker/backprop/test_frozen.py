@@ -7,6 +7,7 @@ import pytest
 
 from tests.worker.backprop.conftest import dense
 from worker.backprop.activations import ACTIVATIONS
+from worker.backprop.arrays import transposed
 from worker.backprop.batches import Part
 from worker.backprop.fit import Training
 from worker.backprop.layers.dropout import Dropout
@@ -97,7 +98,7 @@ def test_the_rest_trains_as_a_network_on_what_the_frozen_layers_give(seeds: tupl
     members = range(len(seeds or ()))
     stacked = start if seeds is None else {f"members.{n}.{name}": a for n in members for name, a in start.items()}
     whole = training_of(given, x, y, start=stacked, frozen=FROZEN, seeds=seeds, l2=0.01, clip_norm=0.3)
-    features = whole.network.trace(whole.parameters, x)[FROZEN - 1].a
+    features = transposed(whole.network.activities(whole.parameters, x)[FROZEN - 1].a)
     tail = {
         name.replace(f"layers.{layer_of(name)}", f"layers.{layer_of(name) - FROZEN}", 1): array
         for name, array in stacked.items()

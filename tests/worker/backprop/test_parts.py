@@ -65,17 +65,17 @@ def test_wrong_shapes_are_refused_before_anything_is_computed() -> None:
         parameters.load({})
 
 
-def test_forward_changes_nothing_and_trace_shows_every_layer(generator: np.random.Generator) -> None:
-    """Predicting leaves weights and inputs as they were; a trace's last a is the output."""
+def test_forward_changes_nothing_and_activities_show_every_layer(generator: np.random.Generator) -> None:
+    """Predicting leaves weights and inputs as they were; the last layer's a is the output."""
     network, parameters = network_of(dense(3, 4, "relu"), dense(4, 2, "softmax"))
     x, before = generator.normal(size=(5, 3)), parameters.flat.copy()
     kept = x.copy()
     outputs = network.forward(parameters, x)
     np.testing.assert_array_equal(parameters.flat, before)
     np.testing.assert_array_equal(x, kept)
-    activities = network.trace(parameters, x)
-    assert [activity.z.shape for activity in activities] == [(5, 4), (5, 2)]
-    np.testing.assert_array_equal(activities[-1].a, outputs)
+    activities = network.activities(parameters, x)
+    assert [activity.z.shape for activity in activities] == [(4, 5), (2, 5)]
+    np.testing.assert_array_equal(activities[-1].a.T, outputs)
     np.testing.assert_allclose(outputs.sum(axis=1), 1)
 
 

@@ -109,8 +109,8 @@ def test_kept_steps_go_with_their_job(database: Database, runner: Runner, submit
     ("training", "layers", "pointer", "said"),
     [
         ({"replay_steps": [1, 21]}, [], "/training/replay_steps/1", "is past the 20 steps of this run"),
-        ({"replay_steps": [1], "ensemble": 2}, [], "/training/replay_steps", "of a single network"),
-        ({"replay_steps": [1], "accumulate": 2}, [], "/training/replay_steps", "of a single network"),
+        ({"replay_steps": [1], "ensemble": 2}, [], "/training/replay_steps", "only with ensemble 1"),
+        ({"replay_steps": [1], "accumulate": 2}, [], "/training/replay_steps", "only with ensemble 1"),
         (
             {"replay_steps": [1]},
             [{"type": "dense", "units": 1300}] * 2,

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,18 @@ def test_attempts_are_counted_from_the_last_epoch(
     announce = lambda _: stopped.set() if next(told) == 1 else None  # noqa: E731
     assert replace(runner, shutdown=stopped, announce=announce).run_job(job_id) == "queued"
     assert read_job(database, job_id).epoch > 0
+    assert elsewhere.run_job(job_id) == "queued"
+    assert elsewhere.run_job(job_id) == "failed"
+
+
+def test_attempts_are_counted_from_the_last_pause(
+    database: Database, elsewhere: Runner, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever mended the storage pauses and resumes the job, and it is tried as often as at first."""
+    monkeypatch.setattr(attempt, "MISSING_BYTES_ATTEMPTS", 2)
+    assert elsewhere.run_job(job_id) == "queued"
+    for change in ("pause", "resume"):
+        database.write(partial(change_status, project_id=DEFAULT_PROJECT, job_id=job_id, change=change))
     assert elsewhere.run_job(job_id) == "queued"
     assert elsewhere.run_job(job_id) == "failed"
 
