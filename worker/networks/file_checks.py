@@ -12,14 +12,12 @@ from worker.backprop.network import Network
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, NumberTarget, NumericCode
 from worker.data.readers import CELL_BYTES_LIMIT, check_names
 from worker.errors import DataError, ShapeError, SpecError, WeightsFileError
-from worker.networks.layers import build_network, resolve_embeddings
+from worker.networks.layers import LAYERS_LIMIT, build_network, resolve_embeddings
 from worker.networks.trained import Trained
 from worker.settings import Limits
 from worker.specs.network import EmbeddingLayer, ResolvedEmbedding, ResolvedLayer
 
 MEMBERS_LIMIT = 64
-LAYERS_LIMIT = 257
-"The most hidden layers that a job may have, plus the output layer."
 
 
 def checked(

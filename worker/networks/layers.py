@@ -1,9 +1,9 @@
 """The layers that a specification asks for -> resolved layers, with every choice made -> a network."""
 
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Annotated, assert_never
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from worker.backprop.activations import ACTIVATIONS
 from worker.backprop.initializers import INITIALIZERS
@@ -20,7 +20,11 @@ from worker.networks.task import Task
 from worker.specs import network as specs
 from worker.specs.job import Job
 
-LAYERS: TypeAdapter[list[specs.ResolvedLayer]] = TypeAdapter(list[specs.ResolvedLayer])
+LAYERS_LIMIT = 257
+"The most layers of a network: those that a client may ask for, and the output layer."
+LAYERS: TypeAdapter[list[specs.ResolvedLayer]] = TypeAdapter(
+    Annotated[list[specs.ResolvedLayer], Field(max_length=LAYERS_LIMIT)]
+)
 
 
 def resolve_layers(spec: Job, task: Task, columns: Sequence[InputColumn]) -> list[specs.ResolvedLayer]:

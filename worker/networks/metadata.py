@@ -1,7 +1,8 @@
 """The metadata in the files that we write: texts by name with the network, the encoders, and their origin."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -13,6 +14,8 @@ from worker.specs.imports import Description
 from worker.specs.network import ResolvedLayer
 
 FORMAT = "gradmill"
+
+T = TypeVar("T")
 
 
 def write_metadata(published: Published) -> dict[str, str]:
@@ -38,10 +41,13 @@ def is_ours(metadata: Mapping[str, str], description: Description | None) -> boo
 
 def read_metadata(metadata: Mapping[str, str]) -> tuple[list[ResolvedLayer], Encoders]:
     """Return the layers and encoders. Raises WeightsFileError."""
+    return _read(metadata, "network", LAYERS.validate_json), _read(metadata, "encoders", Encoders.model_validate_json)
+
+
+def _read(metadata: Mapping[str, str], name: str, validate: Callable[[str], T]) -> T:
     try:
-        layers = LAYERS.validate_json(metadata.get("network", ""))
-        return layers, Encoders.model_validate_json(metadata.get("encoders", ""))
+        return validate(metadata.get(name, ""))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
-        detail = f"{'/'.join(map(str, fault['loc']))[:100]} {fault['msg'][:200]}"
-        raise WeightsFileError(f"its metadata can't be read: {detail}") from error
+        where = "/".join(map(str, (name, *fault["loc"])))
+        raise WeightsFileError(f"its metadata can't be read: {where[:100]}: {fault['msg'][:200]}") from error

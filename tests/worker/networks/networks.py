@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pyarrow as pa
 
 from tests.conftest import spec_of
@@ -111,3 +113,14 @@ def mixed(**changes: Any) -> Job:
 
 def encoders_of(spec: Job) -> Encoders:
     return fit_encoders(MIXED, assign_roles(spec, profile_table(MIXED, Limits()), Limits()))
+
+
+def run_onnx(content: bytes, rows: pa.Table) -> dict[str, Any]:
+    """Check the file with ONNX's own checker, run it, and return its outputs by name."""
+    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    inputs = {given.name: column(rows, given.name) for given in session.get_inputs()}
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))

@@ -137,7 +137,7 @@ def test_bytes_that_are_no_file_of_weights_are_refused(content: bytes) -> None:
         (lambda n, e, a: n["layers"].pop(), r"layers.2.b must be absent"),
         (lambda n, e, a: n["layers"].pop(0), "embedded columns"),
         (lambda n, e, a: n.update(layers=[]), "1 to 257 layers"),
-        (lambda n, e, a: n.update(layers=n["layers"] * 200), "1 to 257 layers"),
+        (lambda n, e, a: n.update(layers=n["layers"] * 200), "network: List should have at most 257"),
         (lambda n, e, a: n["layers"][0].update(position=7), "embeddings"),
         (lambda n, e, a: n["layers"][0].update(position=0), "embeddings"),
         (lambda n, e, a: n["layers"][0].update(categories=1), "embeddings"),

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pyarrow as pa
 import pytest
 
@@ -15,12 +14,12 @@ from tests.worker.networks.networks import (
     JOB_ID,
     MIXED,
     WEIGHTS_ID,
-    column,
     encoders_of,
     expected,
     mixed,
     published,
     random_network,
+    run_onnx,
     trained,
 )
 from worker.backprop.activations import ACTIVATIONS
@@ -33,19 +32,8 @@ from worker.networks.trained import Trained
 from worker.specs.dataset import BuiltinDataset
 
 
-def run(content: bytes, rows: pa.Table) -> dict[str, Any]:
-    """Check the file with ONNX's own checker, run it, and return its outputs by name."""
-    onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    inputs = {given.name: column(rows, given.name) for given in session.get_inputs()}
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
-
-
 def assert_same(of: Trained, rows: pa.Table, tolerance: float = 1e-5) -> None:
-    found, wanted = run(to_onnx(published(of)), rows), expected(of, rows)
+    found, wanted = run_onnx(to_onnx(published(of)), rows), expected(of, rows)
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         if isinstance(value[0], str):
@@ -155,7 +143,7 @@ def test_an_unknown_category_is_pooled_or_gives_nothing(embedded: bool, target: 
     strict = trained(mixed(**job, columns={}), MIXED)
     with pytest.raises(DataError, match="never saw"):
         Predictor(strict).predict_table(rows)
-    found = run(to_onnx(published(strict)), rows)
+    found = run_onnx(to_onnx(published(strict)), rows)
     known = np.array([True, False, True] * 10)
     wanted = expected(strict, rows.filter(pa.array(known)))
     for name, values in found.items():
@@ -182,7 +170,7 @@ def test_columns_may_bear_any_name() -> None:
     table = MIXED.rename_columns(names)
     layers = [{"type": "dense", "units": 2, "activation": "elu"}]
     of = trained(spec_of(features=names[:4], network={"layers": layers}), table)
-    found = run(to_onnx(published(of)), table)
+    found = run_onnx(to_onnx(published(of)), table)
     assert list(found) == ["predictions_1", "probabilities"]
     assert found["predictions_1"].tolist() == expected(of, table)["predictions"]
 

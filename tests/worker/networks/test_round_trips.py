@@ -1,6 +1,7 @@
 """What we export we can import: the same network, bit for bit, from every format that has both ways."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from tests.worker.networks.networks import (
     FEATURES,
     MIXED,
     encoders_of,
+    expected,
     mixed,
     published,
     random_network,
+    run_onnx,
     trained,
 )
 from tests.worker.networks.strangers import ACTIVE
@@ -35,6 +38,7 @@ FORMATS: dict[str, tuple[Callable[..., bytes], Callable[..., Trained]]] = {
     "safetensors": (to_safetensors, from_safetensors),
     "onnx": (to_onnx, from_onnx),
 }
+EXPORTED = Path(__file__).parent / "exported"
 of_every_format = pytest.mark.parametrize("kind", FORMATS)
 
 
@@ -97,6 +101,18 @@ def test_columns_with_the_names_of_arrays_come_back(kind: str) -> None:
     names = ["layers.0.w", "layers.0.w_1", "layers.1.b", "layers.0", *"bcdef"]
     table = MIXED.rename_columns(names)
     assert_comes_back(trained(spec_of(features=names[:4], target="b"), table), table, kind)
+
+
+@of_every_format
+def test_a_file_that_version_one_exported_is_imported(kind: str) -> None:
+    """People keep exported files for years. If this fails, `reader.py` must still accept how they were written then.
+
+    The files in `exported/` are never written again: an ensemble of two with every kind of layer and two embeddings.
+    """
+    read = FORMATS[kind][1]
+    of = read((EXPORTED / f"every_layer.{kind}").read_bytes(), None, Limits())
+    by_onnxruntime = run_onnx((EXPORTED / "every_layer.onnx").read_bytes(), MIXED)["probabilities"]
+    np.testing.assert_allclose(expected(of, MIXED)["probabilities"], by_onnxruntime, atol=1e-5)
 
 
 def exported() -> ModelProto:

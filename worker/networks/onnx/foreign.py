@@ -14,7 +14,7 @@ from worker.backprop.activations import Elu, LeakyRelu, Selu
 from worker.backprop.arrays import Floats
 from worker.errors import WeightsFileError
 from worker.networks.dense_chain import DenseFound
-from worker.networks.file_checks import LAYERS_LIMIT
+from worker.networks.layers import LAYERS_LIMIT
 from worker.specs.network import Activation
 
 Attributes = Mapping[str, Any]
