@@ -4,6 +4,7 @@ Redis only says when to look at SQL. Without it the reader looks once a second, 
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,14 +110,19 @@ class Live:
                 del self._channels[job_id]
 
     def _read(self) -> None:
-        """Read a job's events when Redis announces it, and those of all watched jobs after a second of silence."""
+        """Look at a job when Redis announces it, and at every watched job once a second, however much is announced."""
         bell = _Bell(self._redis_url)
+        look_at_all = time.monotonic()
         while not self.closed:
-            rung = bell.wait(LOOK_SECONDS)
+            rung = bell.wait(max(0.0, look_at_all - time.monotonic()))
             with self._lock:
                 watched = dict(self._channels)
+            if not rung or time.monotonic() >= look_at_all:
+                look_at_all = time.monotonic() + LOOK_SECONDS
+            else:
+                watched = {job_id: watched[job_id] for job_id in rung if job_id in watched}
             try:
-                self._look({job_id: watched[job_id] for job_id in rung if job_id in watched} if rung else watched)
+                self._look(watched)
             except Exception as error:  # noqa: BLE001 - without the reader every stream of the process would stop
                 log.warning("live_look_failed", error=repr(error))
 
@@ -175,7 +181,11 @@ class _Bell:
         self._pause = threading.Event()
 
     def wait(self, seconds: float) -> set[str]:
-        """Wait for announcements, and return the ids of the announced jobs; none after this many seconds of silence."""
+        """Return the ids of announced jobs after at most this many seconds; empty without an announcement.
+
+        While Redis is away it waits for a second at least.
+        """
+        until = time.monotonic() + seconds
         try:
             if self._subscription is None:
                 self._subscription = self._redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
@@ -184,9 +194,10 @@ class _Bell:
             message = self._subscription.get_message(timeout=seconds)
             while message is not None:
                 rung.add(message["data"].decode("ascii", "replace"))
-                message = self._subscription.get_message(timeout=0)
+                # announcements may come faster than they are read: the caller must get its turn all the same
+                message = self._subscription.get_message(timeout=0) if time.monotonic() < until else None
         except (redis.RedisError, OSError):
             self._subscription = None
-            self._pause.wait(seconds)
+            self._pause.wait(LOOK_SECONDS)
             return set()
         return rung

@@ -14,16 +14,17 @@ import psutil
 import structlog
 from sqlalchemy.orm import Session
 
-from worker.broker.doorbell import Doorbell
+from worker.broker.doorbell import RINGING_SECONDS, Doorbell
 from worker.data.storage import Storage
 from worker.errors import GradmillError, UnavailableError
 from worker.intake.datasets import Datasets
 from worker.records.blobs import sweep_blobs
 from worker.records.lease import expired_jobs, rescue_job
 from worker.records.predictions import expired_predictions, rescue_prediction
+from worker.records.queue import undelivered, waiting_rows
 from worker.records.retention import sweeps
 from worker.records.sessions import Database
-from worker.records.workers import beat, expire_leases, holds_any, leave, undelivered, waiting_rows
+from worker.records.workers import beat, expire_leases, holds_any, leave
 from worker.runtime import uptime, version
 from worker.settings import Retention, Settings
 
@@ -179,20 +180,31 @@ def _bound(rescue: Rescuing, row_id: str, attempt: int) -> Callable[[Session], s
 
 
 def ring_undelivered(database: Database, doorbell: Doorbell) -> int:
-    """Ring again for queued jobs and predictions whose message the broker has lost. Return how many there were.
+    """Ring again for queued jobs and predictions whose message the broker has lost. Return how many times it rang.
 
-    Lost messages are counted: the number of queued rows minus the number of messages in the queue. So a queue that is
-    only long is left alone. An extra message is harmless: the second worker to claim a job finds it taken.
+    It rings as often as the queue has messages too few, so that a queue that is long, and only slow, is left alone. One
+    worker at a time counts and rings: together they make no more messages than there are rows that wait.
     """
-    waiting = doorbell.waiting()
-    if waiting is None:
+    with doorbell.ringing_alone() as alone:
+        return _ring_missing(database, doorbell) if alone else 0
+
+
+def _ring_missing(database: Database, doorbell: Doorbell) -> int:
+    began = time.monotonic()
+    # before the rows are counted: a message that is taken meanwhile makes it ring too seldom, not too often
+    messages = doorbell.waiting()
+    if messages is None:
         return 0
     with database.reading() as session:
-        short = min(waiting_rows(session) - waiting, RUNG_AT_ONCE)
-        lost = undelivered(session, older_than_seconds=UNDELIVERED_SECONDS, limit=short) if short > 0 else []
-    for job_id in lost:
-        if not doorbell.ring(job_id):
+        missing = waiting_rows(session) - messages
+        if missing <= 0:
+            return 0
+        oldest = undelivered(session, older_than_seconds=UNDELIVERED_SECONDS, limit=min(missing, RUNG_AT_ONCE))
+    rung = 0
+    for row_id in oldest:
+        if time.monotonic() - began > RINGING_SECONDS / 2 or not doorbell.ring(row_id):
             break
-    if lost:
-        log.warning("rung_again", jobs=len(lost))
-    return len(lost)
+        rung += 1
+    if rung:
+        log.warning("rung_again", rows=rung)
+    return rung

@@ -32,7 +32,10 @@ class Worker:
 
 @app.task(name=RUN, ignore_result=True)
 def run(job_id: str) -> None:
-    """Run a job. Others can write to the queue, so nothing in a message is trusted: the row of this id is looked up."""
+    """Run what has waited longest. The message says no more than `look now`: others can write to the queue.
+
+    job_id: the job or prediction that it was made for.
+    """
     assert Worker.processes is not None  # noqa: S101 - worker_init has set it
     if isinstance(job_id, str):
         Worker.processes.run(job_id)

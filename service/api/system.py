@@ -13,9 +13,11 @@ from service.access import OPEN
 from service.context import parts, project_id
 from service.operations import Answer, Operations, answer
 from service.schemas import system as schemas
+from worker.errors import UnavailableError
 from worker.records.jobs import count_by_status
+from worker.records.queue import queue_figures
 from worker.records.snapshots import rfc3339
-from worker.records.workers import list_workers, queue_figures
+from worker.records.workers import any_alive, list_workers
 from worker.runtime import version as own_version
 from worker.specs.training import Training
 
@@ -37,9 +39,12 @@ def healthz() -> Response:
     answers={200: Answer("Ready, or degraded.", schemas.Readiness), 503: Answer("Not ready.", schemas.Readiness)},
 )
 def readyz() -> Response:
-    """Say whether the database can be reached and has this version's schema; without a broker, it is degraded."""
+    """Say whether the database can be reached and has this version's schema.
+
+    A missing broker, or no worker that is alive, only degrades: jobs are accepted, and wait.
+    """
     found = find_readiness()
-    status = ("ready" if found.broker == "up" else "degraded") if found.ready else "unready"
+    status = ("ready" if found.broker == found.workers == "up" else "degraded") if found.ready else "unready"
     return answer({"status": status} | found._asdict(), 200 if found.ready else 503)
 
 
@@ -49,6 +54,7 @@ class Readiness(NamedTuple):
     database: str
     migrations: str
     broker: str
+    workers: str
 
     @property
     def ready(self) -> bool:
@@ -57,14 +63,22 @@ class Readiness(NamedTuple):
 
 
 def find_readiness() -> Readiness:
-    """Find out whether the database and the broker can be reached, and whether the schema is this version's."""
-    database = migrations = "up"
+    """Look for the database with this version's schema, for the broker, and for a worker that is alive."""
+    database, migrations, workers = "up", "missing", "unknown"
     try:
         with parts().database.engine.connect() as connection:
-            migrations = "current" if is_current(connection) else "missing"
-    except SQLAlchemyError:
+            if is_current(connection):
+                migrations = "current"
+                workers = workers_state()
+    except (SQLAlchemyError, UnavailableError):
         database, migrations = "away", "unknown"
-    return Readiness(database, migrations, "away" if parts().doorbell.waiting() is None else "up")
+    return Readiness(database, migrations, "away" if parts().doorbell.waiting() is None else "up", workers)
+
+
+def workers_state() -> str:
+    """Return `up` if a worker has shown a sign of life within a lease, else `none`. Raises UnavailableError."""
+    with parts().database.reading() as session:
+        return "up" if any_alive(session, lease_seconds=parts().settings.lease_seconds) else "none"
 
 
 @operations.declare(
@@ -75,6 +89,7 @@ def system() -> Response:
     settings = parts().settings
     with parts().database.reading() as session:
         queue, workers = queue_figures(session), list_workers(session)
+    alive = any(seconds < settings.lease_seconds for _, seconds in workers)
     return answer(
         {
             "version": own_version(),
@@ -92,6 +107,7 @@ def system() -> Response:
                 }
                 for worker, seconds in workers
             ],
+            "workers_state": "up" if alive else "none",
             "broker": "away" if parts().doorbell.waiting() is None else "up",
             "database": parts().database.engine.dialect.name,
             "storage": {"unknown_objects": parts().unknown_count.read()},

@@ -15,6 +15,8 @@ class Readiness(Shown):
     database: str
     migrations: str
     broker: str
+    workers: Literal["up", "none", "unknown"]
+    "Whether a worker has shown a sign of life within a lease. Without one, jobs wait and predictions still work."
 
 
 class WorkerShown(Shown):
@@ -47,6 +49,8 @@ class System(Shown):
     version: str
     queue: QueueShown
     workers: list[WorkerShown]
+    workers_state: Literal["up", "none"]
+    "Whether any of the workers is alive."
     broker: Literal["up", "away"]
     database: str
     storage: StorageShown

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from flask import Blueprint, Flask, abort, redirect, url_for
+from flask import Blueprint, Flask, abort, g, redirect, url_for
 from werkzeug.wrappers import Response
 
 from service.access import OPEN, SESSION, csrf_token
+from service.api.system import workers_state
 from service.ui import assets, docs, job, jobs, login, wording
 from service.ui.failures import register_failures
+from worker.errors import UnavailableError
+
+NO_WORKER = "No worker is running: jobs, and predictions of whole tables, wait for one. Other predictions still work."
 
 
 class Route(NamedTuple):
@@ -17,6 +21,17 @@ class Route(NamedTuple):
     view: Callable[..., Response]
     policy: str
     name: str
+
+
+def worker_notice() -> str:
+    """Return the line above every page while no worker is alive; else "". Before the login nobody is told."""
+    if "principal" not in g:
+        return ""
+    try:
+        return NO_WORKER if workers_state() == "none" else ""
+    except UnavailableError:
+        # the page itself says that the database is away
+        return ""
 
 
 def home() -> Response:
@@ -54,7 +69,9 @@ def register(app: Flask) -> dict[str, str]:
     for route in ROUTES:
         ui.add_url_rule(route.path, route.name, route.view, methods=[route.method])
     version = assets.content_version()
-    ui.context_processor(lambda: {"asset": assets.addresses(version), "csrf_token": csrf_token})
+    ui.context_processor(
+        lambda: {"asset": assets.addresses(version), "csrf_token": csrf_token, "worker_notice": worker_notice}
+    )
     for name in wording.FILTERS:
         ui.add_app_template_filter(getattr(wording, name), name)
     register_failures(ui)

@@ -13,18 +13,29 @@ from worker.errors import StartError
 
 RESTARTS_LIMIT = 5
 RESTARTS_SECONDS = 60
+BACK_OFF_SECONDS = 0.25
+BACK_OFF_SECONDS_MOST = 30.0
+DOUBLINGS = 10
 LOG_LINES_SHOWN = 15
 PR_SET_PDEATHSIG = 1
 
 
 class Child:
-    """One child process. Its output goes to a file in the data folder's `logs`."""
+    """One child process. Its output goes to a file in the data folder's `logs`.
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path) -> None:
-        self.name = name
+    is_needed: the product can't run without it: if it ends again and again, everything stops. One that is not needed is
+    started again after 0.25, 0.5, 1 ... 30 s, for as long as it takes.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path, *, is_needed: bool = True
+    ) -> None:
+        self.name, self.is_needed = name, is_needed
         self._command, self._environment = command, environment
         self._log = logs / f"{name}.log"
         self._started: list[float] = []
+        self._falls = 0
+        self._rests_until: float | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -45,10 +56,15 @@ class Child:
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def keep_running(self) -> None:
-        """Start the process again if it has ended. Raises StartError if it ends again and again."""
+    def keep_running(self) -> str | None:
+        """Start the process again if it has ended. Return a sentence about it when it has just ended and is not needed.
+
+        Raises StartError if a needed one ends again and again.
+        """
         if self.is_running:
-            return
+            return None
+        if not self.is_needed:
+            return self._back_off()
         recent = [moment for moment in self._started if time.monotonic() - moment < RESTARTS_SECONDS]
         if len(recent) >= RESTARTS_LIMIT:
             raise StartError(
@@ -56,10 +72,27 @@ class Child:
             )
         time.sleep(min(2.0, 0.2 * len(recent)))
         self.start()
+        return None
+
+    def _back_off(self) -> str | None:
+        """Start the process when it has rested. Does not wait: the other processes are looked after meanwhile."""
+        now = time.monotonic()
+        if self._rests_until is None:
+            if now - self._started[-1] > RESTARTS_SECONDS:
+                self._falls = 0
+            seconds = min(BACK_OFF_SECONDS * 2**self._falls, BACK_OFF_SECONDS_MOST)
+            # no further: after a night of falls the power would be too large for a number
+            self._falls = min(self._falls + 1, DOUBLINGS)
+            self._rests_until = now + seconds
+            return f"The {self.name} ended, and starts again in {seconds:g} s. Its log is {self._log}."
+        if now >= self._rests_until:
+            self._rests_until = None
+            self.start()
+        return None
 
     def check(self) -> None:
-        """Raise StartError, with the end of its log, if the process has ended during its start."""
-        if not self.is_running:
+        """Raise StartError with the end of its log if a needed process has ended while it should have started."""
+        if self.is_needed and not self.is_running:
             raise StartError(f"The {self.name} did not start. The end of its log:\n{self.tail()}")
 
     def tail(self) -> str:

@@ -25,7 +25,9 @@ SPEC = {
 
 
 def run_example(running: Running, console: Console) -> None:
-    """Run the example and print its results. Raises StartError if the job does not succeed."""
+    """Run the example and print what it gives. Raises StartError if the job does not succeed."""
+    if not running.has_worker:
+        raise StartError(f"The example needs a worker, which ended at its start: see {running.settings.data_dir}/logs.")
     headers = {"Authorization": f"Bearer {running.settings.api_key.get_secret_value()}"}
     with httpx2.Client(base_url=running.url, headers=headers, timeout=30) as client:
         job = client.post("/v1/jobs", json=SPEC).raise_for_status().json()

@@ -19,10 +19,10 @@ from service.up import broker
 from service.up.children import Child
 from service.up.folder import key_of, locked, socket_path
 from service.up.preconditions import migrate
-from worker.errors import StartError
+from worker.errors import StartError, UnavailableError
 from worker.records.logins import new_login_token
 from worker.records.sessions import Database
-from worker.records.workers import list_workers
+from worker.records.workers import forget, list_workers
 
 READY_SECONDS = 60
 STOP_SECONDS = 6.0
@@ -31,11 +31,16 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Running:
-    """A running installation. login_link: a link that opens the dashboard once."""
+    """A running installation.
+
+    login_link: a link that opens the dashboard once.
+    has_worker: whether its worker runs; False if it ended during its start.
+    """
 
     settings: ServiceSettings
     url: str
     login_link: str
+    has_worker: bool
 
 
 class StopRequest:
@@ -72,7 +77,9 @@ def run_up(
             stays = running is not None and work(running)
             while stays and not stop.wait(LOOK_SECONDS):
                 for child in children:
-                    child.keep_running()
+                    if (news := child.keep_running()) is not None:
+                        say(news)
+                        _forget(settings, child)
         finally:
             say("Stopping.")
             _stop(children)
@@ -99,8 +106,8 @@ def _start(
     """
     logs, environment = settings.data_dir / "logs", _environment(settings)
 
-    def begin(name: str, command: list[str]) -> Child:
-        child = Child(name, command, environment, logs)
+    def begin(name: str, command: list[str], *, is_needed: bool = True) -> Child:
+        child = Child(name, command, environment, logs, is_needed=is_needed)
         child.start()
         children.append(child)
         return child
@@ -111,19 +118,19 @@ def _start(
         _wait(lambda: broker.answers(own_socket), server, stop)
     database = Database(settings.database, pool_size=1)
     migrate(database.engine)
-    worker = begin("worker", worker_command(settings))
+    worker = begin("worker", worker_command(settings), is_needed=False)
     api = begin("api", api_command())
     url = f"http://{_printable_host(settings.host)}:{settings.port}"
-    _wait(lambda: _readiness(url) != "unready", api, stop)
-    if _readiness(url) == "degraded":
+    _wait(lambda: _readiness(url)["status"] != "unready", api, stop)
+    if _readiness(url).get("broker") == "away":
         say("The broker does not answer: jobs are accepted, and wait until it does.")
     else:
-        _wait(lambda: _has_worker(database, worker), worker, stop)
+        _wait(lambda: _has_worker(database, worker) or not worker.is_running, worker, stop)
     if stop.asked:
         return None
     token = database.write(new_login_token)
     database.close()
-    return Running(settings, url, f"{url}/ui/login?token={token}")
+    return Running(settings, url, f"{url}/ui/login?token={token}", has_worker=worker.is_running)
 
 
 def _stop(children: list[Child]) -> None:
@@ -179,18 +186,31 @@ def _wait(is_there: Callable[[], bool], child: Child, stop: StopRequest) -> None
         stop.wait(0.05)
 
 
-def _readiness(url: str) -> str:
-    """Return the status that the API reports: ready, degraded or unready."""
+def _readiness(url: str) -> dict[str, str]:
+    """Return the API's own words; status is ready, degraded or unready."""
     try:
-        return str(httpx2.get(f"{url}/readyz", timeout=2).json()["status"])
+        return dict(httpx2.get(f"{url}/readyz", timeout=2).json())
     except httpx2.HTTPError:
-        return "unready"
+        return {"status": "unready"}
 
 
 def _has_worker(database: Database, child: Child) -> bool:
     process = child.process
     with database.reading() as session:
         return process is not None and any(row.pid == process.pid for row, _ in list_workers(session))
+
+
+def _forget(settings: ServiceSettings, child: Child) -> None:
+    """Take a worker that has ended out of the record, so that it does not count as alive for another lease."""
+    assert child.process is not None  # noqa: S101 - it has ended
+    pid, database = child.process.pid, Database(settings.database, pool_size=1)
+    try:
+        database.write(lambda session: forget(session, hostname=socket.gethostname(), pid=pid))
+    except UnavailableError:
+        # its silence will say so
+        pass
+    finally:
+        database.close()
 
 
 def _printable_host(host: str) -> str:

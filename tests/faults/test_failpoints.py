@@ -46,7 +46,7 @@ PLACES = [
     ("worker.records.checkpoints:publish_checkpoint", "after"),
     ("worker.running.run:JobAttempt._succeed", "before"),  # trained, and nothing of the end written
     ("worker.records.transitions:end_attempt", "after"),  # ended, not committed
-    ("worker.running.run:Runner.run_job", "after"),  # ended, and its parent does not know yet
+    ("worker.running.run:Runner.run_claim", "after"),  # ended, and its parent does not know yet
 ]
 
 

@@ -30,7 +30,7 @@ def test_kill_9_at_random_moments_costs_no_bit(
     product_and_database: tuple[Product, Database], whole_worker: bool
 ) -> None:
     """Every epoch once, one end, and the curve and weights of a job that nobody disturbed."""
-    # the supervisor gives up at the fifth end of its worker within a minute
+    # the supervisor waits longer each time before it starts its worker again
     cycles = 3 if whole_worker else 8
     tally = kill_loop(*product_and_database, cycles, whole_worker=whole_worker, seed=1)
     assert (tally.cycles, tally.wrong_bits) == (cycles, 0)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,20 @@ def test_a_rolling_deployment_finishes_a_job_that_no_worker_lives_long_enough_fo
     assert workers >= 2
     assert house.result(job_id) == expected
     assert (house.job(job_id).attempt, house.job(job_id).crashes) == (workers, 0)
+
+
+def test_a_job_that_a_stopped_worker_released_is_the_next_that_is_claimed(house: House) -> None:
+    """SIGTERM while 20 younger jobs wait: the oldest job is claimed first, though its message is the last."""
+    house = replace(house, settings=house.settings.model_copy(update={"workers": 1}))
+    with house.worker() as worker:
+        job_id = house.submit(LONG)
+        house.wait(job_id, lambda job: job.epoch > 5)
+        younger = [house.submit(QUICK) for _ in range(20)]
+        assert worker.stop() == 0
+    assert house.job(job_id).status == "queued"
+    with house.worker():
+        house.wait(job_id, lambda job: job.attempt == 2)
+        assert [house.job(other).attempt for other in younger] == [0] * 20
 
 
 def test_a_frozen_worker_that_wakes_up_writes_nothing(house: House) -> None:

@@ -1,6 +1,7 @@
 """Streams: every happening once and in order, from wherever a watcher left."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, get_args
@@ -13,7 +14,9 @@ from service.context import Parts
 from service.live import RING_LENGTH, Channel, Live
 from worker.errors import UnavailableError
 from worker.records.events import Happening, Kind, happenings_after
+from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import Database
+from worker.records.transitions import change_status
 
 Post = Callable[..., TestResponse]
 Run = Callable[[str], str | None]
@@ -157,6 +160,31 @@ def test_without_redis_a_watcher_misses_nothing(post: Post, run: Run, parts: Par
     live.close()
     with parts.database.reading() as session:
         assert seen == happenings_after(session, job_id, 0, limit=1000)
+
+
+def test_an_announcement_that_is_lost_delays_a_watcher_by_a_second(post: Post, parts: Parts) -> None:
+    """However often other jobs are announced, each watcher gets a look at its own job once a second."""
+    silent, busy = post().get_json()["id"], post().get_json()["id"]
+    with parts.live.watching(silent) as watch, parts.live.watching(busy):
+        assert watch is not None
+        stopped = threading.Event()
+        noise = threading.Thread(target=announce_often, args=(parts, busy, stopped))
+        noise.start()
+        try:
+            time.sleep(0.5)
+            parts.database.write(lambda session: change_status(session, DEFAULT_PROJECT, silent, "cancel"))
+            began = time.monotonic()
+            found = watch.after(1, 10)
+        finally:
+            stopped.set()
+            noise.join()
+    assert [happening.kind for happening in found] == ["end"]
+    assert time.monotonic() - began < 3
+
+
+def announce_often(parts: Parts, job_id: str, stopped: threading.Event) -> None:
+    while not stopped.wait(0.001):
+        parts.doorbell.announce(job_id)
 
 
 def test_a_slow_watcher_reads_what_left_the_ring_from_sql(succeeded: Callable[..., str], parts: Parts) -> None:

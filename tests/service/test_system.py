@@ -10,21 +10,56 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from sqlalchemy import text
+from sqlalchemy import text, update
 from werkzeug.test import TestResponse
 
 from service.context import Parts
+from worker.records.clock import seconds_from_now
+from worker.records.tables import Worker
+from worker.records.workers import beat
 
 WEIGHT = {"weight": {"layer": 1, "from": 0, "to": 1}}
 
 
+NO_WORKER = "No worker is running"
+
+
+def show_life(parts: Parts) -> None:
+    known = {"hostname": "here", "pid": 1, "processes": 1, "version": "0"}
+    parts.database.write(lambda session: beat(session, "wrk_test", **known))  # type: ignore[arg-type]
+
+
 def test_alive_and_ready(client: FlaskClient, parts: Parts) -> None:
     """The API is ready until the schema is not this version's."""
+    show_life(parts)
     assert client.get("/healthz").get_json() == {"status": "alive"}
     assert client.get("/readyz").get_json()["status"] == "ready"
     with parts.database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'old'"))
     assert client.get("/readyz").status_code == 503
+
+
+@pytest.mark.parametrize("silent_seconds", [None, 31])
+def test_without_a_worker_that_is_alive_everything_says_so(
+    client: FlaskClient, parts: Parts, post: Callable[..., TestResponse], silent_seconds: float | None
+) -> None:
+    """No worker ever beat, or the last one did more than a lease ago: degraded, 200, and a line on each page."""
+    job_id = post().get_json()["id"]
+    if silent_seconds is not None:
+        show_life(parts)
+        silent = update(Worker).values(heartbeat_at=seconds_from_now(-silent_seconds))
+        parts.database.write(lambda session: session.execute(silent))
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.get_json() | {"status": "degraded", "workers": "none"} == answer.get_json()
+    assert client.get("/v1/system").get_json()["workers_state"] == "none"
+    pages = ("/ui/jobs", "/ui/jobs/rows", f"/ui/jobs/{job_id}")
+    assert all(NO_WORKER in client.get(page).get_data(as_text=True) for page in pages)
+    assert NO_WORKER not in client.get("/ui/login").get_data(as_text=True)
+    show_life(parts)
+    assert client.get("/readyz").get_json()["workers"] == "up"
+    assert client.get("/v1/system").get_json()["workers_state"] == "up"
+    assert not any(NO_WORKER in client.get(page).get_data(as_text=True) for page in pages)
 
 
 def test_figures_of_the_queue(client: FlaskClient, post: Callable[..., TestResponse]) -> None:

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 import pytest
@@ -19,6 +21,8 @@ from tests.conftest import SPEC
 from tests.products import Product, free_port, start_product
 
 pytestmark = pytest.mark.slow
+
+T = TypeVar("T")
 
 LONG = SPEC | {"training": {"epochs": 1_000_000}}
 
@@ -125,6 +129,37 @@ def test_a_worker_child_that_is_killed_loses_no_job(product: Product) -> None:
     assert product.get(job["links"]["curve"]).json()["epochs"] == list(range(1, 12_001))
     lines = product.get(job["links"]["events"], headers={"Accept": "application/x-ndjson"}).text.splitlines()
     assert "nondeterminism" not in {json.loads(line)["event"] for line in lines}
+
+
+def test_a_worker_that_falls_again_and_again_stops_nothing_else(product: Product) -> None:
+    """kill -9 of the whole worker, six times in a row: predictions go on, everything says so, and it comes back."""
+    job = product.post("/v1/jobs", SPEC).json()
+    product.wait(job["id"])
+    for _ in range(6):
+        fallen = until(product.worker_processes)
+        for pid in fallen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda fallen=fallen: not set(fallen) & set(product.worker_processes()))  # type: ignore[misc]
+    until(lambda: product.get("/readyz").json()["workers"] == "none")
+    assert product.process.poll() is None
+    readiness = product.get("/readyz")
+    assert (readiness.status_code, readiness.json()["status"]) == (200, "degraded")
+    assert product.get("/v1/system").json()["workers_state"] == "none"
+    assert "No worker is running" in product.get("/ui/jobs").text
+    assert product.post(job["links"]["predict"], {"rows": [[5.1, 3.5, 1.4, 0.2]]}).status_code == 200
+    assert product.wait(product.post("/v1/jobs", SPEC).json()["id"])["status"] == "succeeded"
+    assert product.get("/readyz").json()["status"] == "ready"
+    assert "No worker is running" not in product.get("/ui/jobs").text
+
+
+def until(what: Callable[[], T], seconds: float = 60) -> T:
+    """Wait until this is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.05)
+    return found
 
 
 def test_a_child_that_dies_is_missed_at_once(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ To ring for a job is to put its id into the workers' queue. To announce a job is
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import redis
 import structlog
@@ -17,6 +19,9 @@ log = structlog.get_logger()
 CHANNEL = "gradmill:changed"
 # after an announcement that failed, none is tried for this long: a broker that is away must not slow down training
 SILENCE_SECONDS = 5.0
+RINGING = "gradmill:ringing"
+# a worker that counts and rings again has this long before another may
+RINGING_SECONDS = 30.0
 
 
 class Doorbell:
@@ -31,7 +36,10 @@ class Doorbell:
         self._silent_until = 0.0
 
     def ring(self, job_id: str) -> bool:
-        """Put the job's id into the queue, and return whether that worked. Rescue rings again if it did not."""
+        """Have a worker look for the row that has waited longest, and return whether that worked.
+
+        job_id: the row that the message is made for; it is only logged. Rescue rings again if the message is lost.
+        """
         try:
             self._app.send_task(RUN, args=[job_id], queue=QUEUE, ignore_result=True, retry=False)
         except (OperationalError, redis.RedisError, OSError) as error:
@@ -61,6 +69,25 @@ class Doorbell:
             return int(self._redis.llen(QUEUE))
         except (redis.RedisError, OSError):
             return None
+
+    @contextmanager
+    def ringing_alone(self) -> Iterator[bool]:
+        """Yield whether this is the only worker that counts messages and rings again; False if the broker is away.
+
+        The right to do so ends after RINGING_SECONDS, so that one that died with it stops nobody for long.
+        """
+        lock = self._redis.lock(RINGING, timeout=RINGING_SECONDS, blocking=False)
+        try:
+            alone = lock.acquire()
+        except (redis.RedisError, OSError):
+            alone = False
+        try:
+            yield alone
+        finally:
+            if alone:
+                # it is gone already if it took too long, or if the broker came back empty
+                with suppress(redis.RedisError, OSError):
+                    lock.release()
 
     def close(self) -> None:
         self._redis.close()

@@ -1,4 +1,4 @@
-"""A training process: runs the jobs and predictions that its parent names, until it is asked to end or is orphaned."""
+"""A training process: runs what has waited longest when its parent asks, until it is asked to end or is orphaned."""
 
 import signal
 import sys
@@ -7,7 +7,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, assert_never
 
 import psutil
 
@@ -21,7 +21,11 @@ import structlog
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
+from worker.records.lease import Claim
+from worker.records.predictions import PredictionClaim
+from worker.records.queue import claim_oldest
 from worker.records.sessions import Database
+from worker.running.attempt import claim_for
 from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
 from worker.running.stopping import Progress
@@ -31,14 +35,17 @@ from worker.settings import Settings
 log = structlog.get_logger()
 
 PULSE_SECONDS = 0.5
+# of a message that others may have written, no more than this is logged
+ID_LENGTH = 40
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class Child:
-    """Receives ids of jobs and predictions from the parent, and runs them.
+    """Claims and runs, for each id from the parent, the job or prediction that has waited longest.
 
-    It sends the parent None when it is ready for an id. While it runs one, it sends the number of steps so far, twice a
-    second. On SIGTERM, or when the parent is gone, the job takes a checkpoint at its next batch and is released.
+    The id only says that something waits: it is logged and not believed. The process sends the parent None whenever it
+    is ready for an id, and while it runs something, twice a second, the number of steps made so far. On SIGTERM, or
+    when the parent is gone, the job takes a checkpoint at its next batch and is released.
     """
 
     def __init__(self, parent: Connection, owner: str) -> None:
@@ -65,18 +72,29 @@ class Child:
         while (row_id := self._ids.get()) is not None:
             self._set_busy(True)
             try:
-                self._run(row_id)
+                self._run_oldest(row_id)
             except Exception as error:
-                # the claim failed; the row is still queued, and is rung for again
-                log.exception("not_claimed", job_id=row_id, error=repr(error))
+                # the claim failed; what waits is still queued, and is rung for again
+                log.exception("not_claimed", rung_for=row_id[:ID_LENGTH], error=repr(error))
             self._set_busy(False)
 
-    def _run(self, row_id: str) -> None:
-        """Run a job, or the prediction of a whole table; the id's prefix says which."""
-        if row_id.startswith("prd_"):
-            self._predictor.run_prediction(row_id)
-        else:
-            self._runner.run_job(row_id)
+    def _run_oldest(self, rung_for: str) -> None:
+        """Run the job, or the prediction of a whole table, that has waited longest; nothing if none waits."""
+        if self._shutdown.is_set():
+            # another process has more time for it
+            return
+        claim = claim_for(self._runner, claim_oldest)
+        log.debug("rung", rung_for=rung_for[:ID_LENGTH], claimed=claim is not None)
+        match claim:
+            case Claim():
+                self._runner.run_claim(claim)
+            case PredictionClaim():
+                self._predictor.run_claim(claim)
+            case None:
+                # others have claimed, cancelled or deleted what the message was made for
+                pass
+            case _:
+                assert_never(claim)
 
     def _set_busy(self, busy: bool) -> None:
         # the flag and the pipe share a lock, so that no number of steps can follow the None that ends a job

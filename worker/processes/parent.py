@@ -63,7 +63,10 @@ class TrainingProcess:
             return self._watch(self._stall_seconds)
 
     def run(self, job_id: str) -> Death | None:
-        """Run the job in the process, and wait until it is over. Return the process's death if it dies first."""
+        """Have it run what has waited longest, and wait until that is over. Return its death if it dies first.
+
+        job_id: the job or prediction that the message was made for.
+        """
         while True:
             if (death := self.start()) is not None:
                 return death
@@ -163,9 +166,9 @@ class TrainingProcesses:
             self._on_death(death)
 
     def run(self, job_id: str) -> None:
-        """Run a job in an idle or a new process, and wait until it is over or the process is dead."""
+        """Have a process run what has waited longest, and wait until that is over or the process is dead."""
         if self._ending:
-            # the job stays queued, and another worker takes it
+            # what waits is for another worker, and is rung for again
             return
         try:
             process = self._idle.get_nowait()

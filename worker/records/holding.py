@@ -6,7 +6,7 @@ What else such a change does to a job or to a prediction is in `lease` and in `p
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Update, select, update
+from sqlalchemy import ColumnElement, Select, Update, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.errors import LeaseLostError
@@ -21,21 +21,36 @@ LEASED: tuple[Table, ...] = (Job, Prediction)
 CRASHES_LIMIT = 3
 
 
+def waits(table: Table) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition of a row that can be claimed now: it is queued, and its rest is over."""
+    # written out, not bound: so PostgreSQL sees in every plan that the partial index has all of these rows
+    queued = table.status == literal("queued", literal_execute=True)
+    return queued, or_(table.dispatched_at.is_(None), table.dispatched_at <= now())
+
+
+def oldest_waiting(table: Table) -> Select[Any]:
+    """Return the statement that finds the id of the oldest row that can be claimed now."""
+    return select(table.id).where(*waits(table)).order_by(table.id).limit(1)
+
+
 def claim_row(
     session: Session,
     table: type[Row],
-    row_id: str,
+    row_id: str | None,
     *,
     owner: str,
     pid: int | None,
     lease_seconds: float,
     **values: Any,
 ) -> Row | None:
-    """Claim a queued row for a new attempt, and return it. Return None if it is not queued.
+    """Claim a queued row for a new attempt, and return it. Return None if there is none.
 
+    row_id: the only row that may be claimed, even while it rests; None: claim the oldest whose rest is over. On
+    PostgreSQL a row that another transaction has locked is passed over; on SQLite the caller is the only writer.
     owner: the worker's id. pid: the id of its process. values: other columns to set.
     """
-    queued = update(table).where(table.id == row_id, table.status == "queued")
+    oldest = oldest_waiting(table).with_for_update(skip_locked=True, key_share=True).scalar_subquery()
+    queued = update(table).where(table.id == (oldest if row_id is None else row_id), table.status == "queued")
     row = session.scalars(
         queued.values(
             status=MOVES["queued"].claimed,

@@ -51,10 +51,11 @@ class Guarded(NamedTuple):
 
 
 def claim_job(
-    session: Session, job_id: str, *, owner: str, lease_seconds: float, pid: int | None = None
+    session: Session, job_id: str | None, *, owner: str, lease_seconds: float, pid: int | None = None
 ) -> Claim | None:
-    """Claim a queued job. Return None if it is not queued: another worker has it, it is paused, or it has ended.
+    """Claim a queued job. Return None if there is none: another worker has it, it is paused, or it has ended.
 
+    job_id: the only job that may be claimed; None: claim the oldest that waits.
     owner: the worker's id.
     pid: the id of its process that will run the job.
     """

@@ -103,9 +103,9 @@ def _check_queue(session: Session, project_id: str, waiting_limit: int) -> None:
 
 
 def claim_prediction(
-    session: Session, prediction_id: str, *, owner: str, lease_seconds: float, pid: int | None = None
+    session: Session, prediction_id: str | None, *, owner: str, lease_seconds: float, pid: int | None = None
 ) -> PredictionClaim | None:
-    """Claim a queued prediction; return None if it is not queued."""
+    """Claim a queued prediction; return None if there is none. prediction_id: as the id of `lease.claim_job`."""
     row = claim_row(session, Prediction, prediction_id, owner=owner, pid=pid, lease_seconds=lease_seconds)
     if row is None:
         return None

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -28,6 +29,8 @@ Id = String(40)
 Name = String(200)
 # SQLite's rowid needs INTEGER; everywhere else 64 bits
 Big = BigInteger().with_variant(Integer(), "sqlite")
+# the rows of a partial index: the oldest of those that wait is its first
+QUEUED: dict[str, Any] = dict.fromkeys(("sqlite_where", "postgresql_where"), text("status = 'queued'"))
 
 
 class Base(DeclarativeBase):
@@ -158,6 +161,7 @@ class Job(Base, OfProject, Leased):
         Index(None, "project_id", "id"),
         Index(None, "project_id", "status", "id"),
         Index(None, "status", "lease_until"),
+        Index("ix_jobs_queued", "id", **QUEUED),
     )
 
 
@@ -437,7 +441,12 @@ class Prediction(Base, OfProject, Leased):
     result_bytes: Mapped[int | None] = mapped_column(Big)
     storage_key: Mapped[str | None] = mapped_column(Text)
 
-    __table_args__ = (Index(None, "project_id", "id"), Index(None, "status", "lease_until"), Index(None, "created_at"))
+    __table_args__ = (
+        Index(None, "project_id", "id"),
+        Index(None, "status", "lease_until"),
+        Index("ix_predictions_queued", "id", **QUEUED),
+        Index(None, "created_at"),
+    )
 
 
 class Worker(Base):

@@ -1,7 +1,6 @@
 """One attempt at a queued job or prediction: claim its row, renew the lease during the work, and end it once."""
 
 import os
-import re
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -33,7 +32,7 @@ from worker.settings import Lease, Settings
 
 log = structlog.get_logger()
 
-AnyClaim = TypeVar("AnyClaim", Claim, PredictionClaim)
+AnyClaim = TypeVar("AnyClaim", bound=Claim | PredictionClaim)
 
 # bytes that are not in this storage are looked for 15 times, after 1, 2, 4 ... 60, 60 s: for ten minutes in all
 MISSING_BYTES_ATTEMPTS = 15
@@ -165,31 +164,24 @@ class Attempt(ABC):
             return None
 
 
-def attempt_row(
-    host: Host,
-    prefix: str,
-    row_id: str,
-    claim_row: Callable[..., AnyClaim | None],
-    attempt: Callable[[AnyClaim], Attempt],
-) -> Status | None:
-    """Make an attempt at the row if it is queued. Return the status that the row then has.
+def claim_for(host: Host, claim_row: Callable[..., AnyClaim | None]) -> AnyClaim | None:
+    """Claim a row in the name of this process. Raises UnavailableError.
 
-    None if it is not queued, if the id is not one of ours, or if the lease was lost. An error in the work is recorded
-    in the row and not raised. Raises UnavailableError if the row can't be claimed.
+    claim_row: called with a session, `owner`, `pid` and `lease_seconds`.
     """
-    if not re.fullmatch(rf"{prefix}_[0-9a-f]{{32}}", row_id):
-        log.warning("not_an_id", prefix=prefix, length=len(row_id))
-        return None
-    lease_seconds = host.settings.lease_seconds
-    claim = host.database.write(
-        lambda session: claim_row(session, row_id, owner=host.owner, pid=os.getpid(), lease_seconds=lease_seconds)
-    )
-    if claim is None:
-        return None
+    known = {"owner": host.owner, "pid": os.getpid(), "lease_seconds": host.settings.lease_seconds}
+    return host.database.write(lambda session: claim_row(session, **known))
+
+
+def attempt_row(claim: Claim | PredictionClaim, row_id: str, attempt: Attempt) -> Status | None:
+    """Make the attempt, with its ids in each line of the log. Return the status that the row then has.
+
+    None if the lease was lost. An error in the work is recorded in the row and not raised.
+    """
     known = {"job_id": row_id, "attempt": claim.attempt, "request_id": claim.request_id}
     with structlog.contextvars.bound_contextvars(**known):
         began = time.monotonic()
-        status = attempt(claim).run()
+        status = attempt.run()
         log.info("attempt_ended", status=status, seconds=round(time.monotonic() - began, 3))
         return status
 

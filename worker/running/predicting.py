@@ -24,7 +24,7 @@ from worker.records.predictions import (
 )
 from worker.records.sessions import Database
 from worker.records.states import Status
-from worker.running.attempt import Attempt, attempt_row
+from worker.running.attempt import Attempt, attempt_row, claim_for
 from worker.running.stopping import Progress, Stopping
 from worker.settings import Settings
 from worker.specs.dataset import Dataset
@@ -46,9 +46,14 @@ class TablePredictor:
     owner: str
     progress: Progress = field(default_factory=Progress)
 
+    def run_claim(self, claim: PredictionClaim) -> Status | None:
+        """Predict the table that was claimed. Return the status that it then has; None if the lease was lost."""
+        return attempt_row(claim, claim.prediction_id, PredictionAttempt(self, claim))
+
     def run_prediction(self, prediction_id: str) -> Status | None:
-        """Predict the table if it is queued. Return the status that it then has; see `attempt_row`."""
-        return attempt_row(self, "prd", prediction_id, claim_prediction, partial(PredictionAttempt, self))
+        """Predict this table. Return the status it then has; None if it is not queued, or the lease was lost."""
+        claim = claim_for(self, partial(claim_prediction, prediction_id=prediction_id))
+        return None if claim is None else self.run_claim(claim)
 
 
 class PredictionAttempt(Attempt):

@@ -28,7 +28,7 @@ from worker.records.states import FINAL, Status
 from worker.records.transitions import end_attempt
 from worker.records.versions import register_version
 from worker.records.weights import find_weights_id
-from worker.running.attempt import Attempt, Failure, attempt_row
+from worker.running.attempt import Attempt, Failure, attempt_row, claim_for
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
 from worker.running.resuming import fingerprint, resume
@@ -60,9 +60,14 @@ class Runner:
     announce: Callable[[str], None]
     progress: Progress = field(default_factory=Progress)
 
+    def run_claim(self, claim: Claim) -> Status | None:
+        """Run the job that was claimed. Return the status that it then has; None if the lease was lost."""
+        return attempt_row(claim, claim.job_id, JobAttempt(self, claim))
+
     def run_job(self, job_id: str) -> Status | None:
-        """Run the job if it is queued. Return the status that it then has; see `attempt_row`."""
-        return attempt_row(self, "job", job_id, claim_job, partial(JobAttempt, self))
+        """Run this job. Return the status that it then has; None if it is not queued, or the lease was lost."""
+        claim = claim_for(self, partial(claim_job, job_id=job_id))
+        return None if claim is None else self.run_claim(claim)
 
 
 class JobAttempt(Attempt):

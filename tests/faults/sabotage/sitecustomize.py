@@ -24,7 +24,7 @@ POINTS = (
     "worker.records.checkpoints:publish_checkpoint",
     "worker.records.transitions:end_attempt",
     "worker.running.run:Runner.__init__",
-    "worker.running.run:Runner.run_job",
+    "worker.running.run:Runner.run_claim",
     "worker.running.run:JobAttempt.run",
     "worker.running.run:JobAttempt._succeed",
     "worker.running.stopping:Stopping.__call__",

@@ -1,17 +1,21 @@
 """The doorbell and rescue, on a real Valkey."""
 
+import threading
 import time
 from collections.abc import Callable
 
 import redis
+from sqlalchemy import update
 
 from worker.broker.app import QUEUE, broker_url
 from worker.broker.doorbell import CHANNEL, Doorbell
+from worker.records.clock import seconds_from_now
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import get_job
 from worker.records.lease import Claim
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
+from worker.records.tables import Job
 from worker.rescue import rescue_expired, ring_undelivered
 from worker.settings import Settings
 
@@ -76,6 +80,48 @@ def test_only_lost_messages_are_rung_again(
     assert ring_undelivered(database, doorbell) == 2
     assert doorbell.waiting() == 3
     assert ring_undelivered(database, doorbell) == 0
+    doorbell.close()
+
+
+def test_workers_that_ring_again_at_once_make_no_more_messages_than_rows_that_wait(
+    database: Database, submit: Callable[..., Snapshot], redis_url: str
+) -> None:
+    """Every message of 60 jobs is lost, and eight workers notice at the same moment: 60 messages, not 480."""
+    doorbell = doorbell_of(redis_url)
+    for _ in range(60):
+        submit()
+    time.sleep(1.1)
+    together = threading.Barrier(8)
+
+    def look() -> None:
+        own = Doorbell(Settings(redis_url=redis_url))
+        together.wait()
+        for _ in range(3):
+            ring_undelivered(database, own)
+        own.close()
+
+    workers = [threading.Thread(target=look) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert doorbell.waiting() == 60
+    doorbell.close()
+
+
+def test_a_row_that_rests_is_not_rung_for(database: Database, submit: Callable[..., Snapshot], redis_url: str) -> None:
+    """Three jobs rest until later and one waits, whose message is in the queue: nothing is missing."""
+    doorbell = doorbell_of(redis_url)
+    resting = [submit()["id"] for _ in range(3)]
+    database.write(
+        lambda session: session.execute(
+            update(Job).where(Job.id.in_(resting)).values(dispatched_at=seconds_from_now(60))
+        )
+    )
+    doorbell.ring(submit()["id"])
+    time.sleep(1.1)
+    assert ring_undelivered(database, doorbell) == 0
+    assert doorbell.waiting() == 1
     doorbell.close()
 
 

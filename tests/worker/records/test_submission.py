@@ -12,9 +12,9 @@ from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import count_by_status, list_jobs, queue_positions
 from worker.records.lease import Claim
 from worker.records.new_jobs import JobColumns, submit_job
+from worker.records.queue import queue_figures, undelivered
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
-from worker.records.workers import queue_figures, undelivered
 
 PLAN = JobColumns(features=[], classes=None, parameters=1, layers=[])
 

@@ -17,12 +17,12 @@ from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import get_job
 from worker.records.predictions import get_prediction, submit_prediction
+from worker.records.queue import undelivered
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job
 from worker.records.transitions import change_status
 from worker.records.weights import find_weights_id
-from worker.records.workers import undelivered
 from worker.running import attempt
 from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
