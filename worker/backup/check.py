@@ -55,17 +55,17 @@ class Report:
 def check(database: Database, storage: Storage) -> Report:
     """Check one moment of a database that may be in use, and its storage. Raises StartError if it is not ours."""
     check_there(database)
-    with moment(database) as connection:
-        if not is_current(connection):
-            raise StartError("The database has an older schema: run `gradmill migrate` first.")
-        try:
+    try:
+        with moment(database) as connection:
+            if not is_current(connection):
+                raise StartError("The database has an older schema: run `gradmill migrate` first.")
             report = check_rows(connection)
             named = list(named_objects(connection))
-        except DatabaseError as error:
-            cause = str(error.orig).partition("\n")[0]
-            return Report(findings=[Finding("database", f"can't be read: {cause}")])
+        report.findings += _objects(database, storage, named)
+    except DatabaseError as error:
+        cause = str(error.orig).partition("\n")[0]
+        return Report(findings=[Finding("database", f"can't be read: {cause}")])
     report.counted["objects"] = len(named)
-    report.findings += _objects(database, storage, named)
     return report
 
 
