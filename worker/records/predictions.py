@@ -57,8 +57,7 @@ def submit_prediction(
 ) -> Answered:
     """Store a prediction and its idempotency key. Return the answer for the client.
 
-    served: the name, version and job_id that the client asked for.
-    dataset: the specification of the table.
+    served: the name, version and job_id that the client asked for. dataset: the specification of the table.
     waiting_limit: how many predictions of the project may be queued.
     Raises IdempotencyError; StateError(queue_full) if too many are queued; NotFoundError or SpecError if the weights or
     the table have been deleted.
@@ -67,19 +66,17 @@ def submit_prediction(
     def make() -> Made:
         _check_references(session, weights_id, dataset)
         _check_queue(session, project_id, waiting_limit)
+        # the caller rings right after the commit
+        queued: dict[str, Any] = {"status": "queued", "attempt": 0, "crashes": 0, "dispatched_at": now()}
         prediction = Prediction(
             id=new_id("prd"),
             project_id=project_id,
-            status="queued",
             weights_id=weights_id,
             served=served,
             dataset=dataset,
             options=options,
             request_id=request_id,
-            attempt=0,
-            crashes=0,
-            # the caller rings right after the commit
-            dispatched_at=now(),
+            **queued,
         )
         session.add(prediction)
         session.flush()
