@@ -9,10 +9,11 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := $(VENV)/.installed-$(VERSION)
 DEV_STAMP := $(VENV)/.installed-dev-$(VERSION)
 
-# products, faults and browsers measure time or take the whole machine: one after the other. All else runs on all cores, a
-# file at a time, so that what a file's tests share is made once
-ALONE := tests/up tests/faults tests/browser
-PARALLEL = $(BIN)/python -m pytest -n auto --dist loadfile $(ALONE:%=--ignore=%)
+# a file at a time on each core, so that what a file's tests share is made once. Products, faults and browsers start many
+# processes each: two files at a time
+HEAVY := tests/up tests/faults tests/browser
+PARALLEL := $(BIN)/python -m pytest --dist loadfile
+FAST = $(PARALLEL) -n auto $(HEAVY:%=--ignore=%)
 
 .PHONY: help setup dev run demo test check lint lock bench faults image clean
 
@@ -43,11 +44,11 @@ demo: setup ## The same, then stop.
 	@$(BIN)/gradmill demo
 
 test: dev lint ## Lint, types, import contracts and every test.
-	$(PARALLEL)
-	$(BIN)/python -m pytest $(ALONE)
+	$(FAST)
+	$(PARALLEL) -n 2 $(HEAVY)
 
 check: dev lint ## The quick loop: lint and the fast tests.
-	$(PARALLEL) -m "not slow" -q
+	$(FAST) -m "not slow" -q
 
 lint: dev
 	$(BIN)/ruff format --check .

@@ -16,12 +16,14 @@ from tests.benchmarks.service import postgresql
 from tests.faults.backups import CSV, backup_loop
 from tests.faults.invariants import assert_invariants, result_of
 from tests.faults.kills import QUICK, SPEC, golden
+from tests.faults.lengths import IS_LONG
 from tests.faults.test_workers import house  # noqa: F401 - a fixture
 from tests.faults.workers import House
 from tests.products import Product, free_port
 from worker.records.sessions import Database
 
-CYCLES = 100 if os.environ.get("GRADMILL_TEST_LONG") else 2
+MOVES = [("sqlite", "postgresql"), *([("sqlite", "sqlite"), ("postgresql", "postgresql")] if IS_LONG else [])]
+CYCLES = 100 if IS_LONG else 1
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 30 * CYCLES)]
 
@@ -74,7 +76,7 @@ def predictions(product: Product) -> Any:
     return product.post("/v1/models/mine/predict", ROWS).raise_for_status().json()["predictions"]
 
 
-@pytest.mark.parametrize(("old", "new"), [("sqlite", "sqlite"), ("postgresql", "postgresql"), ("sqlite", "postgresql")])
+@pytest.mark.parametrize(("old", "new"), MOVES)
 def test_what_ran_on_a_lost_machine_ends_on_another(tmp_path: Path, old: str, new: str) -> None:
     """Jobs that ran and waited end with the bits of an undisturbed run; uploads are whole; predictions are the same."""
     backup = str(tmp_path / "backup")

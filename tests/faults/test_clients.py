@@ -133,6 +133,13 @@ def test_a_stream_is_taken_up_again_after_each_death_of_the_api(product: Product
         assert seen == list(range(1, session.get_one(Job, job_id).seq + 1))
 
 
+def starts_no_thread(server: psutil.Process) -> bool:
+    """Return whether the server starts no thread for a second."""
+    count = server.num_threads()
+    time.sleep(1)
+    return server.num_threads() == count
+
+
 def test_watchers_that_never_read_cost_little_and_hold_up_nobody(product: Product) -> None:
     """A hundred clients with small buffers get a running job's events; once they are gone their places are free."""
     server = psutil.Process(serving_process(product))
@@ -147,6 +154,7 @@ def test_watchers_that_never_read_cost_little_and_hold_up_nobody(product: Produc
             connection.sendall(request.encode())
         # each has a thread of the server by then; later events must not pile up
         until_epoch(product, job_id, 100)
+        until(lambda: starts_no_thread(server))
         before = server.memory_info().rss
         until_epoch(product, job_id, 500)
         assert server.memory_info().rss - before < 10 * MEBIBYTE

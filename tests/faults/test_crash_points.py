@@ -1,7 +1,6 @@
 """kill -9 at every system call by which an attempt writes: the record is as before a commit, or as after it."""
 
 import multiprocessing
-import os
 import random
 import re
 import shutil
@@ -18,6 +17,7 @@ from tests.conftest import missing
 from tests.faults.attempts import Attempt, run, run_when_told
 from tests.faults.invariants import Result, assert_invariants, result_of
 from tests.faults.kills import QUICK
+from tests.faults.lengths import IS_LONG
 from tests.faults.workers import House
 from worker.records.checkpoints import newest_checkpoint
 from worker.records.clock import seconds_from_now
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SPEC = QUICK | {"training": QUICK["training"] | {"epochs": 12}}
 CALLS = {"sqlite": ["pwrite64", "fdatasync", "ftruncate"], "postgresql": ["sendto"]}
 # the long form kills at each of them
-POINTS = 100_000 if os.environ.get("GRADMILL_TEST_LONG") else 10
+POINTS = 100_000 if IS_LONG else 10
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.faults.attempts", "worker.processes.child"])
 

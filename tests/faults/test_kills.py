@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kills import kill_loop
+from tests.faults.lengths import DATABASES
 from tests.products import Product, free_port, start_product
 from worker.records.sessions import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def product_and_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Product, Database]]:
     url = f"sqlite:///{tmp_path / 'data' / 'gradmill.db'}"
     options = {"GRADMILL_LEASE_SECONDS": "4"}

@@ -16,10 +16,11 @@ import pytest
 
 from tests.faults.invariants import assert_invariants, result_of
 from tests.faults.kills import QUICK, SPEC, golden
+from tests.faults.lengths import IS_LONG
 from tests.products import Product, command_line, free_port, start_product
 from worker.records.sessions import Database
 
-ROUNDS = 100 if os.environ.get("GRADMILL_TEST_LONG") else 1
+ROUNDS = 100 if IS_LONG else 1
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180 * ROUNDS)]
 
