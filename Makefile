@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed-$(VERSION)
 DEV_STAMP := $(VENV)/.installed-dev-$(VERSION)
 
 # a file at a time on each core, so that what a file's tests share is made once. Products, faults and browsers start many
-# processes each: two files at a time
+# processes each: three files at a time
 HEAVY := tests/up tests/faults tests/browser
 PARALLEL := $(BIN)/python -m pytest --dist loadfile
 FAST = $(PARALLEL) -n auto $(HEAVY:%=--ignore=%)
@@ -45,7 +45,7 @@ demo: setup ## The same, then stop.
 
 test: dev lint ## Lint, types, import contracts and every test.
 	$(FAST)
-	$(PARALLEL) -n 2 $(HEAVY)
+	$(PARALLEL) -n 3 $(HEAVY)
 
 check: dev lint ## The quick loop: lint and the fast tests.
 	$(FAST) -m "not slow" -q

@@ -4,4 +4,6 @@ import os
 
 IS_LONG = bool(os.environ.get("GRADMILL_TEST_LONG"))
 DATABASES = ["sqlite", "postgresql"] if IS_LONG else ["postgresql"]
-"For faults that take long and do not depend on the database. Kills at named places are tried on both in either form."
+"For faults that take long and do not depend on the database."
+LONG_ONLY = ["test_backup.py", "test_lost_database.py"]
+"Drills of a lost machine. The short form has tests/worker/backup and tests/worker/intake, on both databases."

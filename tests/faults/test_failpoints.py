@@ -15,6 +15,7 @@ import pytest
 from tests.faults.failpoints import Failpoint
 from tests.faults.invariants import Result, assert_invariants, result_of
 from tests.faults.kills import QUICK, golden
+from tests.faults.lengths import IS_LONG
 from tests.products import Product, free_port, start_product
 from worker.records.sessions import Database
 
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 Stage = tuple[Product, Database, Failpoint, Result]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"] if IS_LONG else ["sqlite"])
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder: Path = tmp_path_factory.mktemp("failpoints")
     failpoint = Failpoint(folder)
