@@ -49,7 +49,7 @@ def readyz() -> Response:
 
 
 class Readiness(NamedTuple):
-    """The state of the database, its schema and the broker."""
+    """The state of the database, its schema, the broker and the workers."""
 
     database: str
     migrations: str
@@ -67,9 +67,11 @@ def find_readiness() -> Readiness:
     database, migrations, workers = "up", "missing", "unknown"
     try:
         with parts().database.engine.connect() as connection:
-            if is_current(connection):
-                migrations = "current"
-                workers = workers_state()
+            current = is_current(connection)
+        # the connection is given back first: each of these requests needs one at a time
+        if current:
+            migrations = "current"
+            workers = workers_state()
     except (SQLAlchemyError, UnavailableError):
         database, migrations = "away", "unknown"
     return Readiness(database, migrations, "away" if parts().doorbell.waiting() is None else "up", workers)

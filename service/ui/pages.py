@@ -24,7 +24,7 @@ class Route(NamedTuple):
 
 
 def worker_notice() -> str:
-    """Return the line above every page while no worker is alive; else "". Before the login nobody is told."""
+    """Return the line above every page while no worker is alive; "" if one is, and on pages before the login."""
     if "principal" not in g:
         return ""
     try:

@@ -22,7 +22,7 @@ def child(folder: Path, *, is_needed: bool) -> Child:
 
 
 def test_a_process_that_is_not_needed_is_started_again_later_each_time(tmp_path: Path) -> None:
-    """Each end is told once, with the seconds until the next start, which double up to a limit; it never gives up."""
+    """It reports each end once, with the seconds until the next start. They double up to a limit; it never gives up."""
     falling = child(tmp_path, is_needed=False)
     falling.start()
     told: list[str] = []

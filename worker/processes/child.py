@@ -35,7 +35,7 @@ from worker.settings import Settings
 log = structlog.get_logger()
 
 PULSE_SECONDS = 0.5
-# of a message that others may have written, no more than this is logged
+# how much of a message is logged: others may have written it, at any length
 ID_LENGTH = 40
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
