@@ -9,13 +9,13 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 STAMP := $(VENV)/.installed-$(VERSION)
 DEV_STAMP := $(VENV)/.installed-dev-$(VERSION)
 
-# a file at a time on each core, so that what a file's tests share is made once. Products, faults and browsers start many
-# processes each: three files at a time
+# a file at a time on each core, so that what a file's tests share is made once, in the files' order: pytest-xdist's own
+# ends with files of few long tests. Products, faults and browsers start processes and wait for them: four files at a time
 HEAVY := tests/up tests/faults tests/browser
-PARALLEL := $(BIN)/python -m pytest --dist loadfile
+PARALLEL := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder
 FAST = $(PARALLEL) -n auto $(HEAVY:%=--ignore=%)
 
-.PHONY: help setup dev run demo test check lint lock bench faults image clean
+.PHONY: help setup dev run demo test check lint lock bench faults fuzz image clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -45,7 +45,7 @@ demo: setup ## The same, then stop.
 
 test: dev lint ## Lint, types, import contracts and every test.
 	$(FAST)
-	$(PARALLEL) -n 3 $(HEAVY)
+	$(PARALLEL) -n 4 $(HEAVY)
 
 check: dev lint ## The quick loop: lint and the fast tests.
 	$(FAST) -m "not slow" -q
@@ -62,6 +62,9 @@ bench: dev ## Measure, beside scikit-learn and JAX, and PyTorch where it is inst
 faults: dev ## Inject faults for hours, and print what came of it.
 	GRADMILL_TEST_LONG=1 $(BIN)/python -m pytest tests/faults --timeout 7200
 	$(BIN)/python -m tests.faults
+
+fuzz: dev ## Send 100,000 generated requests, with seeds that no run had before.
+	GRADMILL_TEST_CASES=100000 GRADMILL_TEST_SEED=$$(date +%s) $(BIN)/python -m pytest tests/service/test_openapi_cases.py -s
 
 lock: ## Renew the lock files; needs uv.
 	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra dev pyproject.toml -o requirements-dev.lock

@@ -3,11 +3,14 @@
 import hashlib
 import hmac
 
-from flask import Flask, Response, g, redirect, request, session, url_for
-from flask_wtf.csrf import ValidationError, generate_csrf, validate_csrf
+from flask import Flask, Response, g, redirect, request
+from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as BaseResponse
 
-from service.context import Principal
+from service.browser_sessions import check_change, configure_cookie, session_project
+from service.context import Principal, parts
+from service.hosts import is_answered
+from service.next_page import is_page, login_address
 from service.problems import Problem
 from service.settings import ServiceSettings
 from worker.records.identifiers import DEFAULT_PROJECT
@@ -29,23 +32,25 @@ SCOPES = (
 )
 
 SAFE = ("GET", "HEAD", "OPTIONS")
-LOGGED_IN = "key"
-PAGES = ("/ui", "/docs")
 
 
 def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, str]) -> None:
     """Check every request before its route runs. policies: a scope, OPEN or SESSION, by Flask endpoint."""
-    secret = settings.api_key.get_secret_value()
-    # every API process and replica signs cookies with the same secret, and changing the key ends all sessions
-    app.secret_key = hmac.digest(secret.encode(), b"session cookie", "sha256")
-    app.config.update(
-        SESSION_COOKIE_NAME="gradmill_session",
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Strict",
-        WTF_CSRF_TIME_LIMIT=None,
-    )
+    configure_cookie(app, settings)
+    headers = HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if settings.is_tls else {})
+    names = settings.hosts
+    app.before_request(lambda: _check_host(names))
     app.before_request(lambda: _enforce(settings, policies.get(request.endpoint or "")))
-    app.after_request(_harden)
+    app.after_request(lambda response: _harden(response, headers))
+
+
+def _check_host(names: frozenset[str] | None) -> Response | None:
+    """Refuse a foreign Host on every route alike: a page of another site may call this machine by a name of its own."""
+    # Flask itself builds no address for a few names that are well-formed
+    if is_answered(request.headers.get("Host"), names) and not isinstance(request.routing_exception, BadRequest):
+        return None
+    detail = "this server does not answer by this host name; GRADMILL_TRUSTED_HOSTS sets others"
+    return Problem(400, detail, code="foreign_host").response()
 
 
 def _enforce(settings: ServiceSettings, policy: str | None) -> BaseResponse | None:
@@ -55,31 +60,37 @@ def _enforce(settings: ServiceSettings, policy: str | None) -> BaseResponse | No
         return None
     principal = _identify(settings)
     if principal is None:
-        if request.path.startswith(PAGES) and request.method == "GET":
-            return redirect(url_for("ui.login"))
+        if is_page(request.path) and request.method == "GET":
+            return redirect(login_address())
         raise Problem(401, "a valid key is needed: Authorization: Bearer KEY", headers={"WWW-Authenticate": "Bearer"})
     if request.endpoint is not None and policy is None:
         raise Problem(403, "this route has no access policy")
     if policy not in (None, SESSION) and policy not in principal.scopes:
         raise Problem(403, f"the key lacks the scope {policy}")
     if principal.by_cookie and request.method not in SAFE:
-        _check_csrf()
+        check_change(request.headers.get("X-CSRF-Token") or request.form.get("csrf_token"))
     g.principal = principal
     return None
 
 
 def _identify(settings: ServiceSettings) -> Principal | None:
-    """Return the caller, known by a bearer key or a session cookie; None if the request has neither."""
+    """Return the caller, known by a bearer key or a session; None if the request has neither.
+
+    Raises Problem, 429, instead of returning None if this address has sent too many wrong keys.
+    """
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        known = is_key(settings, given.strip())
-        return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=False) if known else None
-    return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=True) if session.get(LOGGED_IN) else None
+        if is_key(settings, given.strip()):
+            return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=False)
+        parts().failed_keys.count(request.remote_addr)
+        return None
+    project = session_project()
+    return None if project is None else Principal(project, frozenset(SCOPES), by_cookie=True)
 
 
-def _harden(response: Response) -> Response:
+def _harden(response: Response, headers: dict[str, str]) -> Response:
     """Add the security headers, and a Cache-Control if the route has set none."""
-    for name, value in HEADERS.items():
+    for name, value in headers.items():
         response.headers.setdefault(name, value)
     if response.status_code == 204:
         del response.headers["Content-Type"]
@@ -95,29 +106,6 @@ def is_key(settings: ServiceSettings, given: str) -> bool:
     return hmac.compare_digest(hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest())
 
 
-def log_in() -> None:
-    """Start a session. The signed cookie contains only the fact that its owner has logged in."""
-    session.clear()
-    session[LOGGED_IN] = True
-    session.permanent = True
-
-
-def csrf_token() -> str:
-    """Return the token that a form or a script of this session must send with a change."""
-    token: str = generate_csrf()
-    return token
-
-
-def _check_csrf() -> None:
-    """Raise Problem unless the request comes from a page of ours."""
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-        raise Problem(403, "this request comes from another site", code="cross_site")
-    try:
-        validate_csrf(request.headers.get("X-CSRF-Token") or request.form.get("csrf_token"))
-    except ValidationError as error:
-        raise Problem(403, "a change by cookie needs its CSRF token", code="csrf") from error
-
-
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -126,7 +114,8 @@ CONTENT_SECURITY_POLICY = (
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # with no-referrer a browser would send `Origin: null` with our own forms
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }

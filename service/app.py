@@ -1,7 +1,11 @@
 """The WSGI application: its routes, policies and error formats, and the parts that its process opens."""
 
+from functools import cache
+from typing import Any
+
 from flask import Flask
 from flask_cors import CORS
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service.access import register_access
 from service.api import (
@@ -23,6 +27,7 @@ from service.api import (
 )
 from service.body_stream import BoundedRequest
 from service.context import EXTENSION, Parts, register_request_ids
+from service.failed_keys import FailedKeys
 from service.live import Live
 from service.open_inference import infer_body, infer_routes, server_routes
 from service.open_inference.statistics import Statistics
@@ -35,15 +40,20 @@ from service.predict.predictors import Predictors
 from service.problems import ErrorFormat, register_problems
 from service.scoring import routes as scoring_routes
 from service.settings import ServiceSettings
+from service.shares import share_of
+from service.starting import check_exposure, check_key
 from service.ui import pages
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
-from worker.errors import StartError
 from worker.intake.datasets import Datasets
 from worker.intake.objects import UnknownCount
+from worker.intake.parsers import PRELOADED
 from worker.intake.submission import Intake
 from worker.records.sessions import Database
+from worker.sandbox import Sandbox
 
+FORM_PART_BYTES_LIMIT = 4 * 2**20
+"A part of a multipart form that is not a file: the description of a network, with at most 10,000 names."
 EXPOSED = ["ETag", "Idempotency-Replayed", "Link", "Location", "Retry-After", "X-Request-Id"]
 
 RESOURCES = (
@@ -78,20 +88,28 @@ def all_operations() -> list[Operation]:
     return [operation for resource in RESOURCES for operation in resource.operations.declared]
 
 
+@cache
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document. It is made when it is first asked for: that takes a tenth of a second or two."""
+    return document(all_operations())
+
+
 def create_app(settings: ServiceSettings) -> Flask:
-    """Return the app of this process. Call it after the fork. Raises StartError if no API key is set."""
-    if not settings.api_key.get_secret_value():
-        raise StartError("set GRADMILL_API_KEY: the API answers no request without a key")
+    """Return the app of this process. Call it after the fork. Raises StartError without a key that is fit for it."""
+    check_key(settings)
+    check_exposure(settings)
     app = Flask("service", static_folder=None)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.body_bytes_limit,
-        MAX_FORM_MEMORY_SIZE=settings.body_bytes_limit,
+        MAX_FORM_MEMORY_SIZE=FORM_PART_BYTES_LIMIT,
         MAX_FORM_PARTS=8,
-        TRUSTED_HOSTS=settings.hosts,
     )
     app.request_class = BoundedRequest
+    if settings.proxies:
+        # the scheme and the host come from the settings, so only the client's address is taken from a header
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
     app.extensions[EXTENSION] = _open_parts(settings)
-    app.extensions["gradmill.openapi"] = document(all_operations())
+    app.extensions["gradmill.openapi"] = openapi_document
     register_request_ids(app)
     register_problems(app, ERROR_FORMATS)
     policies = register_operations(app, all_operations()) | pages.register(app)
@@ -103,14 +121,17 @@ def create_app(settings: ServiceSettings) -> Flask:
 
 
 def _open_parts(settings: ServiceSettings) -> Parts:
-    database = Database(settings.database, pool_size=10)
+    database = Database(settings.database, name="gradmill api", pool_size=settings.api_connections, overflow=0)
     storage = Storage(settings.storage)
-    datasets, doorbell = Datasets(database, storage, settings.limits), Doorbell(settings)
+    sandbox = Sandbox(PRELOADED, memory_bytes=settings.parse_memory_bytes_limit)
+    datasets = Datasets(database, storage, settings.limits, sandbox)
+    doorbell = Doorbell(settings)
     predictors = Predictors(database, bytes_limit=settings.predictor_bytes_limit)
     return Parts(
         settings=settings,
         database=database,
         storage=storage,
+        sandbox=sandbox,
         unknown_count=UnknownCount(database, storage),
         datasets=datasets,
         intake=Intake(database, datasets, settings.limits, doorbell.ring),
@@ -119,4 +140,6 @@ def _open_parts(settings: ServiceSettings) -> Parts:
         predictors=predictors,
         addresses=Addresses(predictors),
         statistics=Statistics(),
+        failed_keys=FailedKeys(),
+        lists_share=share_of(settings.api_connections, settings.api_threads),
     )

@@ -1,18 +1,13 @@
-"""Bodies in the forms that clients of other servers send: compressed, and JSON in which NaN is a missing number."""
+"""Compressed bodies, as clients of other servers send and accept them."""
 
 import gzip
 import io
-import json
-import math
 import zlib
-from typing import Any
 
-import orjson
 from flask import Response, request
 
 from service.body_stream import too_large
 from service.context import parts
-from service.parsing import check_surrogates
 from service.problems import Problem
 
 LEVEL = 1
@@ -66,32 +61,3 @@ def compressed(response: Response) -> Response:
         response.set_data(zlib.compress(response.get_data(), LEVEL))
         response.content_encoding = "deflate"
     return response
-
-
-def read_json_with_nan(content: bytes) -> Any:
-    """Parse JSON from clients of other servers, which may contain NaN for a missing number. Raises Problem."""
-    if not content:
-        raise Problem(400, "the body is empty")
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return _parse_slowly(content)
-
-
-def _parse_slowly(content: bytes) -> Any:
-    try:
-        document = json.loads(content.decode(), parse_constant=_constant)
-    except UnicodeDecodeError as error:
-        raise Problem(400, f"the JSON is not UTF-8: byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise Problem(400, f"the body is not JSON: line {error.lineno}, column {error.colno}") from error
-    except (RecursionError, ValueError) as error:
-        raise Problem(400, "the body is not JSON that can be read") from error
-    check_surrogates(content, document)
-    return document
-
-
-def _constant(token: str) -> float:
-    if token != "NaN":  # noqa: S105 - a token of JSON's grammar
-        raise ValueError(token)
-    return math.nan

@@ -11,11 +11,16 @@ from service.problems import Problem
 
 READ_AT_ONCE = 64 * 1024
 SETTING = "GRADMILL_BODY_BYTES_LIMIT"
+FORM = "application/x-www-form-urlencoded"
+FORM_BYTES_LIMIT = 16 * 1024
+"A form of a page has a key or a token, and is parsed before anyone has shown a key."
+PAGES = "/ui/"
 
 
 def too_large(bytes_limit: int, verb: str = "has") -> Problem:
     """Return the refusal of a body past the limit."""
-    return Problem(413, f"the body {verb} more than {bytes_limit} bytes, the limit that {SETTING} sets")
+    origin = "the limit of a form" if bytes_limit == FORM_BYTES_LIMIT else f"the limit that {SETTING} sets"
+    return Problem(413, f"the body {verb} more than {bytes_limit} bytes, {origin}")
 
 
 class BoundedRequest(Request):
@@ -29,6 +34,8 @@ class BoundedRequest(Request):
     @cached_property
     def stream(self) -> IO[bytes]:
         """The body. Reading it raises Problem: 413 past the limit, 400 if it is not whole."""
+        if self.mimetype == FORM or self.path.startswith(PAGES):
+            self.max_content_length = FORM_BYTES_LIMIT
         length, bytes_limit = get_content_length(self.environ), self.max_content_length
         if bytes_limit is None or (length is None and "wsgi.input_terminated" not in self.environ):
             # there is no limit, or no body

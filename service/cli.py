@@ -11,10 +11,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.db_commands import db
 from service.settings import ServiceSettings
+from service.starting import check_exposure, check_key, exiting_in_words
 from service.up.preconditions import migrate as migrate_database
 from service.up.preconditions import wait_until_usable
-from service.up.supervisor import Running, StopRequest, api_command, exiting_in_words, run_up, worker_command
+from service.up.supervisor import Running, StopRequest, api_command, run_up, worker_command
+from worker.broker.exposure import check_broker
 from worker.errors import UnavailableError
+from worker.records.connections import of_worker
 from worker.records.sessions import Database
 from worker.records.workers import list_workers
 from worker.runtime import configure_log
@@ -33,18 +36,17 @@ OPTIONS = (
     click.option("--host", envvar="GRADMILL_HOST", help="Address to listen on [127.0.0.1]."),
     click.option("--port", envvar="GRADMILL_PORT", type=int, help="Port to listen on [8700]."),
     click.option("--data-dir", envvar="GRADMILL_DATA_DIR", type=click.Path(path_type=Path), help="Folder of all data."),
-    click.option("--api-key", envvar="GRADMILL_API_KEY", help="Bearer key [made at first start]."),
     click.option("--workers", envvar="GRADMILL_WORKERS", type=int, help="Training processes [one per core]."),
     click.option("--lease-seconds", envvar="GRADMILL_LEASE_SECONDS", type=float, help="Lease of a running job [30]."),
     click.option("--cors-origin", "cors_origins", multiple=True, help="An origin whose pages may call the API [none]."),
-    click.option("--database-url", envvar="GRADMILL_DATABASE_URL", help="SQLAlchemy URL [SQLite in the data folder]."),
-    click.option("--redis-url", envvar="GRADMILL_REDIS_URL", help="Broker URL [a Valkey server of its own]."),
-    click.option("--storage-url", envvar="GRADMILL_STORAGE_URL", help="fsspec URL of uploads [in the data folder]."),
 )
 
 
 def settings_options(command: Any) -> Any:
-    """Add each setting of the one-machine mode as a flag, which takes precedence over its environment variable."""
+    """Add the settings of the one-machine mode as flags, which take precedence over their environment variables.
+
+    None of those that may contain a password: everyone on the machine can read the flags of a process.
+    """
     for option in reversed(OPTIONS):
         command = option(command)
     return command
@@ -68,23 +70,22 @@ def demo(**given: Any) -> None:
 def _run_up(settings: ServiceSettings, *, example: bool, stay: bool) -> None:
     console = Console()
 
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def work(running: Running) -> bool:
-        console.print(
-            f"gradmill is up at {running.url}; data in {running.settings.data_dir}.", highlight=False, soft_wrap=True
-        )
+        say(f"gradmill is up at {running.url}; data in {running.settings.data_dir}.")
         if example:
             # imported late: scikit-learn takes a second, and only the example needs it
             from service.up.example import run_example
 
             run_example(running, console)
         if stay:
-            console.print("\nDashboard (the link works once):", highlight=False)
-            console.print(running.login_link, highlight=False, markup=False, soft_wrap=True)
-            console.print("Ctrl-C stops everything.")
+            say(f"\nDashboard (the link works once):\n{running.login_link}\nCtrl-C stops everything.")
         return stay
 
     with exiting_in_words():
-        run_up(settings, StopRequest(), lambda text: console.print(text, highlight=False), work)
+        run_up(settings, StopRequest(), say, work)
 
 
 def _settings(given: dict[str, Any]) -> ServiceSettings:
@@ -109,7 +110,10 @@ def api() -> None:
     few seconds. Exits with code 1 if the schema is newer than this version.
     """
     settings = _settings({})
-    _become(api_command(), settings)
+    with exiting_in_words():
+        check_key(settings)
+        check_exposure(settings)
+    _become(api_command(), settings, settings.api_processes * settings.api_connections)
 
 
 @main.command()
@@ -120,14 +124,16 @@ def worker() -> None:
     few seconds. Exits with code 1 if the schema is newer than this version.
     """
     settings = _settings({})
-    _become(worker_command(settings), settings)
+    with exiting_in_words():
+        check_broker(settings)
+    _become(worker_command(settings), settings, of_worker(settings.workers))
 
 
-def _become(command: list[str], settings: ServiceSettings) -> None:
+def _become(command: list[str], settings: ServiceSettings, connections: int) -> None:
     """Replace this process with the command once the database can be used. Return if asked to stop before that."""
     configure_log(settings.log_level)
     with exiting_in_words():
-        if not wait_until_usable(settings, StopRequest().wait):
+        if not wait_until_usable(settings, StopRequest().wait, connections=connections):
             return
     os.execv(command[0], command)  # noqa: S606 - our own command line
 

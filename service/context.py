@@ -8,17 +8,20 @@ import structlog
 import uuid_utils
 from flask import Flask, Response, current_app, g, request
 
+from service.failed_keys import FailedKeys
 from service.live import Live
 from service.open_inference.statistics import Statistics
 from service.predict.addresses import Addresses
 from service.predict.predictors import Predictors
 from service.settings import ServiceSettings
+from service.shares import Share
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
 from worker.intake.objects import UnknownCount
 from worker.intake.submission import Intake
 from worker.records.sessions import Database
+from worker.sandbox import Sandbox
 
 REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 EXTENSION = "gradmill"
@@ -31,6 +34,7 @@ class Parts:
     settings: ServiceSettings
     database: Database
     storage: Storage
+    sandbox: Sandbox
     unknown_count: UnknownCount
     datasets: Datasets
     intake: Intake
@@ -39,6 +43,8 @@ class Parts:
     predictors: Predictors
     addresses: Addresses
     statistics: Statistics
+    failed_keys: FailedKeys
+    lists_share: Share
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from service.up.folder import locked
-from service.up.supervisor import exiting_in_words
+from service.starting import exiting_in_words
+from service.up.folder import locked, tighten
 from worker.backup.back_up import back_up
 from worker.backup.check import Report, check, check_backup
 from worker.backup.manifest import Manifest, read_manifest
@@ -22,6 +22,7 @@ from worker.data.storage import Storage
 from worker.errors import StartError, UnavailableError
 from worker.intake.objects import unknown_objects
 from worker.records.sessions import Database
+from worker.records.space import compact
 from worker.settings import Settings, read_settings
 
 MEGABYTE = 1e6
@@ -69,7 +70,10 @@ def restore_command(folder: Path, data_dir: Path | None) -> None:
             held.enter_context(locked(settings.data_dir))
         database, storage = held.enter_context(_opened(settings))
         restored = restore(database, storage, folder, lease_seconds=settings.lease_seconds)
+        tightened = None if settings.database_url else tighten(settings.data_dir)
     click.echo(f"Restored {_amount(restored.manifest)} from {folder}, as of {restored.manifest.taken_at:%F %T} UTC.")
+    if tightened is not None:
+        click.echo(tightened)
     if restored.present:
         click.echo(f"Of the objects, {restored.present} were in the storage already.")
     if restored.released:
@@ -110,6 +114,19 @@ def unknown_command(data_dir: Path | None) -> None:
         keys = unknown_objects(database, storage)
     for key in keys:
         click.echo(key)
+
+
+@db.command("compact")
+@data_dir_option
+def compact_command(data_dir: Path | None) -> None:
+    """Give the space of deleted rows back to the disk at once. SQLite only; stop the service first.
+
+    Workers give it back bit by bit, except in a file that was made by an older version: compact it once.
+    """
+    with _exiting_in_words(), _opened(_settings(data_dir)) as (database, _):
+        check_there(database)
+        freed = compact(database)
+    click.echo(f"Gave back {freed / MEGABYTE:.1f} MB.")
 
 
 def _print(report: Report, *, as_json: bool) -> None:

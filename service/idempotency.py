@@ -11,7 +11,8 @@ from service.problems import Problem
 from worker.records.idempotency import Answered, Request, find_answer
 
 KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
-HEADERS = {"Idempotency-Key": "A repeat with the same key and body gets the same answer, and makes nothing new."}
+IDEMPOTENCY_KEY = "Idempotency-Key"
+HEADERS = {IDEMPOTENCY_KEY: "A repeat with the same key and body gets the same answer, and makes nothing new."}
 
 
 def answered_once(make: Callable[[Request | None], Answered]) -> Answered:
@@ -33,12 +34,18 @@ def replay_headers(answered: Answered) -> dict[str, str]:
     return {"Idempotency-Replayed": "true"} if answered.replayed else {}
 
 
+def read_key() -> str | None:
+    """Return the request's idempotency key; None if it has none. Raises a 400 Problem for one of another form."""
+    key: str | None = request.headers.get(IDEMPOTENCY_KEY)
+    if key is not None and not KEY.fullmatch(key):
+        raise Problem(400, "an Idempotency-Key is 1 to 255 printable ASCII characters", header=IDEMPOTENCY_KEY)
+    return key
+
+
 def _request() -> Request | None:
     """Return the request's idempotency key and digest; None if it has no key. Raises Problem."""
-    key = request.headers.get("Idempotency-Key")
+    key = read_key()
     if key is None:
         return None
-    if not KEY.fullmatch(key):
-        raise Problem(400, "an Idempotency-Key is 1 to 255 printable ASCII characters", header="Idempotency-Key")
     sent = f"{request.method} {request.full_path}\n".encode() + request.get_data(cache=True)
     return Request(key, hashlib.sha256(sent).hexdigest())

@@ -1,6 +1,5 @@
 """The OpenAPI 3.1 document, made from the declarations of the operations and the models that validate requests."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +8,21 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service.access import OPEN
 from service.operations import JSON, Answer, Operation
+from service.parameters import PARAMETER, TEXT, parameters
+from service.refusals import refusals
 from service.schemas.common import ProblemDocument
 from worker.runtime import version
 
 FORM = "multipart/form-data"
-PARAMETER = re.compile(r"<(?:([a-z]+):)?([a-z_]+)>")
-CONVERTERS = {"": "string", "int": "integer"}
+PROBLEM = "application/problem+json"
+BYTES: dict[str, Any] = {"type": "string", "format": "binary"}
+EVENT = {
+    "description": "One event.",
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
+}
+ANSWERS = {JSON: {}, "application/x-ndjson": TEXT, "text/event-stream": EVENT}
+"The schemas of answers without a model, where they are neither text nor a file."
 REFERENCE = "#/components/schemas/{model}"
 Documented = tuple[type[BaseModel], JsonSchemaMode]
 
@@ -46,7 +54,6 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": definitions["$defs"],
-            "responses": {"Problem": _problem(references)},
         },
     }
 
@@ -56,52 +63,39 @@ def _operation(operation: Operation, references: dict[Any, Any]) -> dict[str, An
         "operationId": f"{operation.tag}_{operation.name}",
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": _parameters(operation),
-        "responses": {str(status): _answer(known, references) for status, known in operation.answers.items()}
-        | {"default": _refusal(operation, references)},
+        "parameters": parameters(operation),
+        "responses": _responses(operation, references),
     }
     if operation.policy == OPEN:
         described["security"] = []
     else:
         described["x-scope"] = operation.policy
     body = operation.body or operation.documented_body
-    accepts = operation.accepts or ((JSON,) if body else ())
-    if accepts:
+    if operation.bodies:
         content = {}
-        for media_type in accepts:
+        for media_type in operation.bodies:
             content[media_type] = {"schema": _body(media_type, references[body, "validation"] if body else None)}
-        described["requestBody"] = {"required": body is not None, "content": content}
+        described["requestBody"] = {"required": not operation.optional_body, "content": content}
     return described
 
 
 def _body(media_type: str, described: dict[str, Any] | None) -> dict[str, Any]:
     """Return the schema of a body. A form has a file part and, if `described` is given, a JSON part with it."""
     if media_type == FORM:
-        parts: dict[str, Any] = {"file": {"type": "string", "contentMediaType": "application/octet-stream"}}
         return {
             "type": "object",
             "required": ["file"],
-            "properties": parts | ({"description": described} if described else {}),
+            "properties": {"file": BYTES} | ({"description": described} if described else {}),
+            "additionalProperties": False,
         }
-    return described if media_type == JSON and described else {}
+    return described if media_type == JSON and described else BYTES
 
 
-def _parameters(operation: Operation) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": CONVERTERS[converter]}}
-        for converter, name in PARAMETER.findall(operation.path)
-    ]
-    if operation.query is not None:
-        schema = operation.query.model_json_schema()
-        found += [
-            {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": described}
-            for name, described in schema["properties"].items()
-        ]
-    found += [
-        {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
-        for name, text in operation.headers.items()
-    ]
-    return found
+def _responses(operation: Operation, references: dict[Any, Any]) -> dict[str, Any]:
+    """Return the answers of an operation, declared or derived, by status."""
+    answers = {status: _answer(known, references) for status, known in operation.answers.items()}
+    refused = {status: _refusal(operation, text, references) for status, text in refusals(operation).items()}
+    return {str(status): described for status, described in sorted((refused | answers).items())}
 
 
 def _answer(known: Answer, references: dict[Any, Any]) -> dict[str, Any]:
@@ -121,16 +115,10 @@ def _schema(known: Answer, media_type: str, references: dict[Any, Any]) -> dict[
     if known.model is not None and media_type.endswith("json"):
         schema: dict[str, Any] = references[known.model, "serialization"]
         return schema
-    return {} if media_type == JSON else {"type": "string"}
+    return ANSWERS.get(media_type, TEXT if media_type.startswith("text/") else BYTES)
 
 
-def _refusal(operation: Operation, references: dict[Any, Any]) -> dict[str, Any]:
-    if operation.refusal is None:
-        return {"$ref": "#/components/responses/Problem"}
-    schema = references[operation.refusal, "serialization"]
-    return {"description": "A refusal.", "content": {JSON: {"schema": schema}}}
-
-
-def _problem(references: dict[Any, Any]) -> dict[str, Any]:
-    schema = references[ProblemDocument, "serialization"]
-    return {"description": "A problem.", "content": {"application/problem+json": {"schema": schema}}}
+def _refusal(operation: Operation, description: str, references: dict[Any, Any]) -> dict[str, Any]:
+    media_type = PROBLEM if operation.refusal is None else JSON
+    schema = references[operation.refusal or ProblemDocument, "serialization"]
+    return {"description": description, "content": {media_type: {"schema": schema}}}

@@ -6,12 +6,16 @@ agree.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from flask import Flask, Response, request
 from pydantic import BaseModel
+from werkzeug.datastructures import ETags
+from werkzeug.routing import BaseConverter
 
+from service.context import parts
+from service.idempotency import IDEMPOTENCY_KEY, read_key
 from service.parsing import parse_body, parse_query
 from service.problems import DETAILS, Problem, invalid_parameter
 
@@ -45,7 +49,9 @@ class Operation:
     body, query: models; the parsed values are passed to the handler as `body` and `query`.
     accepts: the media types of a body that the handler reads itself.
     documented_body: the model of such a body, for the OpenAPI document only.
+    optional_body: whether the request may have no body.
     headers: the request headers that the route reads, with their descriptions.
+    heavy: whether it may read many rows. Such routes together use only a share of the database's connections.
     refusal: the model of an error, for a protocol whose errors are not problem documents.
     """
 
@@ -60,12 +66,24 @@ class Operation:
     query: type[BaseModel] | None = None
     accepts: tuple[str, ...] = ()
     documented_body: type[BaseModel] | None = None
+    optional_body: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    heavy: bool = False
     refusal: type[BaseModel] | None = None
 
     @property
     def name(self) -> str:
         return self.handler.__name__
+
+    @property
+    def bodies(self) -> tuple[str, ...]:
+        """The media types of the body; none if the operation takes no body."""
+        return self.accepts or ((JSON,) if self.body else ())
+
+    @property
+    def media_types(self) -> list[str]:
+        """The media types of successful answers."""
+        return [kind for status, known in self.answers.items() if status < 300 for kind in known.media_types]
 
     @property
     def endpoint(self) -> str:
@@ -97,6 +115,7 @@ class Operations:
 
 def register_operations(app: Flask, operations: list[Operation]) -> dict[str, str]:
     """Add the routes to the app, and return their policies by endpoint."""
+    app.url_map.converters["int"] = VersionNumber
     for operation in operations:
         app.add_url_rule(
             operation.path,
@@ -108,8 +127,19 @@ def register_operations(app: Flask, operations: list[Operation]) -> dict[str, st
     return {operation.endpoint: operation.policy for operation in operations}
 
 
+class VersionNumber(BaseConverter):
+    """A version in an address. Werkzeug's own integers may be Arabic digits, have leading zeros, and be of any size."""
+
+    # a number past VERSION_LIMIT passes, and no version has it; refused here, another method's answer would be a 405
+    regex = "[1-9][0-9]{0,9}"
+
+    def to_python(self, value: str) -> int:
+        return int(value)
+
+
 def _view(operation: Operation) -> Handler:
-    offered = [kind for status, known in operation.answers.items() if status < 300 for kind in known.media_types]
+    offered = operation.media_types
+    keyed = IDEMPOTENCY_KEY in operation.headers
 
     def view(**arguments: Any) -> Response:
         if "\0" in request.path:
@@ -118,6 +148,8 @@ def _view(operation: Operation) -> Handler:
         anything = request.environ.get("HTTP_ACCEPT", ANYTHING) == ANYTHING
         if offered and not anything and request.accept_mimetypes and not request.accept_mimetypes.best_match(offered):
             raise Problem(406, f"this address answers with {' or '.join(dict.fromkeys(offered))}")
+        if keyed:
+            read_key()
         if operation.query is not None:
             arguments["query"] = parse_query(operation.query)
         elif request.args and operation.path.startswith(OWN):
@@ -125,13 +157,16 @@ def _view(operation: Operation) -> Handler:
             raise invalid_parameter([{"parameter": name, "detail": "is not known at this address"}])
         if operation.body is not None:
             arguments["body"] = parse_body(operation.body)
-        return operation.handler(**arguments)
+        if not operation.heavy:
+            return operation.handler(**arguments)
+        with parts().lists_share.turn():
+            return operation.handler(**arguments)
 
     return view
 
 
 def conditional(response: Response, tag: str | None = None, *, weak: bool = False) -> Response:
-    """Return the response with an ETag, or 304 if the caller already has this content.
+    """Return the response with an ETag, or 304 if the caller already has this content. Raises a 412 Problem.
 
     tag: the ETag; None for a hash of the content.
     """
@@ -139,7 +174,20 @@ def conditional(response: Response, tag: str | None = None, *, weak: bool = Fals
         response.add_etag()
     else:
         response.set_etag(tag, weak=weak)
-    return cast(Response, response.make_conditional(request))
+    environ = request.environ
+    if request.if_match:
+        _check_match(response, request.if_match)
+        # Werkzeug would answer 412 to If-Match: *, which matches whatever exists
+        environ = {name: value for name, value in environ.items() if name != "HTTP_IF_MATCH"}
+    response.make_conditional(environ)
+    return response
+
+
+def _check_match(response: Response, wanted: ETags) -> None:
+    """Raise a 412 Problem unless the response has one of these ETags. A weak ETag matches none: RFC 9110, 13.1.1."""
+    tag, weak = response.get_etag()
+    if not wanted.star_tag and (weak or not wanted.is_strong(tag or "")):
+        raise Problem(412, DETAILS[412])
 
 
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

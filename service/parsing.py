@@ -1,20 +1,18 @@
 """Request bodies and query strings -> validated models. Parsing is strict, and each fault names its place."""
 
-import json
 import re
-from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 from flask import request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from service.json_text import parse_json
 from service.problems import Problem, invalid_body, invalid_parameter
 from worker.errors import pointer_token
 
 M = TypeVar("M", bound=BaseModel)
 
-DEPTH_LIMIT = 32
 WORDS = {
     r"Input should": "should",
     r"a valid dictionary( or .*)?$": "an object",
@@ -35,72 +33,10 @@ def parse_body(model: type[M]) -> M:
 
 
 def read_json() -> Any:
-    """Return the body as JSON.
-
-    Raises Problem for another media type, NaN, a name that occurs twice in an object, numbers of thousands of digits,
-    and nesting deeper than DEPTH_LIMIT.
-    """
+    """Return the body as JSON. Raises Problem, also for another media type."""
     if request.mimetype != JSON_TYPE or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise Problem(415, f"the body must be {JSON_TYPE} in UTF-8")
     return parse_json(request.get_data(cache=True))
-
-
-def parse_json(content: bytes) -> Any:
-    """Parse JSON as strictly as `read_json` does. Raises Problem."""
-    if not content:
-        raise Problem(400, "the body is empty")
-    try:
-        document = json.loads(content.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise Problem(400, f"the body is not UTF-8: byte {error.start}") from error
-    except json.JSONDecodeError as error:
-        raise Problem(400, f"the body is not JSON: line {error.lineno}, column {error.colno}") from error
-    except RecursionError as error:
-        raise Problem(400, f"the body is nested deeper than {DEPTH_LIMIT} levels") from error
-    except ValueError as error:
-        raise Problem(400, f"the body is not JSON: {error}") from error
-    _check_depth(document)
-    return document
-
-
-def check_surrogates(content: bytes, document: Any) -> None:
-    """Raise Problem for half a surrogate pair, which JSON's escapes can express but UTF-8 can't.
-
-    Call it for values that no model checks. content: the bytes of the document.
-    """
-    if rb"\ud" in content.lower():
-        try:
-            json.dumps(document, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise Problem(400, "the body has half a surrogate pair, which is not text") from error
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"a member appears twice: {twice[:64]!r}")
-    return members
-
-
-def _no_constant(token: str) -> None:
-    raise ValueError(f"{token} is not a JSON number")
-
-
-def _check_depth(document: Any) -> None:
-    level = [document]
-    for _ in range(DEPTH_LIMIT):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return
-    raise Problem(400, f"the body is nested deeper than {DEPTH_LIMIT} levels")
-
-
-def _children(parent: Any) -> Iterable[Any]:
-    if isinstance(parent, dict):
-        return [child for child in parent.values() if isinstance(child, dict | list)]
-    return [child for child in parent if isinstance(child, dict | list)] if isinstance(parent, list) else ()
 
 
 def validate(model: type[M], document: Any) -> M:

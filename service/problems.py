@@ -18,7 +18,9 @@ from worker.errors import (
     SpecError,
     StateError,
     StorageFullError,
+    TableSizeError,
     UnavailableError,
+    UnsafeFileError,
     WeightsFileError,
 )
 
@@ -107,8 +109,9 @@ DETAILS = {
     400: "the request can't be understood",
     404: "there is nothing here by that name",
     405: "this address has no such method",
+    412: "the content no longer has the ETag that If-Match names",
     # a body past its limit is refused with that limit, by body_stream
-    413: "the form has too many parts",
+    413: "the form has too many parts, or one that is too large",
 }
 
 RETRY_AFTER = {"Retry-After": "2"}
@@ -182,6 +185,8 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     SpecError: _spec_problem,
     QuestionError: _question_problem,
     DataError: _data_problem,
+    TableSizeError: lambda error: Problem(413, str(error)),
+    UnsafeFileError: lambda error: Problem(422, str(error), code="unsafe_file"),
     WeightsFileError: _weights_file_problem,
     # the answer is the same for an unknown id, a deleted one, and another project's
     NotFoundError: lambda _error: Problem(404, DETAILS[404]),

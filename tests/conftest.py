@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, delete, text
 from sqlalchemy.exc import OperationalError
 
 from migrations.schema import upgrade
@@ -27,6 +27,7 @@ from worker.running.run import Runner
 from worker.settings import Limits, Settings
 from worker.specs.job import Job
 
+LAST = "job_count_changes"
 POSTGRESQL = os.environ.get("GRADMILL_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 
 
@@ -97,9 +98,13 @@ def emptied(url: str | None) -> str:
         missing("PostgreSQL")
         raise AssertionError
     engine = create_engine(url)
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables if table.name != "projects")
+    # the tables that refer to others first; deleting jobs that have ended adds changes of counts, so these come last.
+    # TRUNCATE would make new files for every table and index: that takes a hundred times as long
+    tables = [table for table in reversed(Base.metadata.sorted_tables) if table.name not in ("projects", LAST)]
+    tables.append(Base.metadata.tables[LAST])
     with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {tables}"))
+        for table in tables:
+            connection.execute(delete(table))
     engine.dispose()
     return url
 

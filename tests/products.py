@@ -14,15 +14,19 @@ from typing import Any
 
 import httpx2
 
+from service.hosts import in_brackets
+
 FINAL = ("succeeded", "failed", "cancelled")
 
 
 class Product:
-    """`gradmill up` on a folder and a port. `login_link` works once."""
+    """`gradmill up` on a folder and a port. `login_link` works once; `said` is what it printed until it was up."""
 
     def __init__(self, folder: Path, port: int, **environment: str) -> None:
         self.folder, self.port = folder, port
-        self.url = f"http://127.0.0.1:{port}"
+        host = environment.get("GRADMILL_HOST", "127.0.0.1")
+        self.url = f"http://{in_brackets(host)}:{port}"
+        self.said: list[str] = []
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("GRADMILL_")}
         self._environment |= {"GRADMILL_DATA_DIR": str(folder), "GRADMILL_PORT": str(port)} | environment
 
@@ -33,15 +37,15 @@ class Product:
             command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         assert self.process.stdout is not None
-        said = []
+        self.said.clear()
         for line in self.process.stdout:
-            said.append(line)
+            self.said.append(line)
             if "/ui/login?token=" in line:
                 self.login_link = line.strip()
             if "Ctrl-C" in line:
                 break
         else:
-            raise AssertionError("".join(said))
+            raise AssertionError("".join(self.said))
         # read on, so that the pipe never fills
         self._reader = threading.Thread(target=self.process.stdout.read)
         self._reader.start()

@@ -51,6 +51,14 @@ class DataError(GradmillError):
         return f"{', '.join(place)}: {self.detail}" if place else self.detail
 
 
+class TableSizeError(DataError):
+    """A table has more cells than can be read at once. It is raised before memory is taken for them."""
+
+
+class UnsafeFileError(GradmillError):
+    """A client's file can't be read safely: its parser crashed, or needed more memory or time than it may have."""
+
+
 class ShapeError(GradmillError):
     """Two arrays differ in a dimension that must be the same. Raised by the engine before it computes."""
 

@@ -1,4 +1,4 @@
-"""Housekeeping, which every worker does: free expired leases, ring again for undelivered jobs, and sweep old rows.
+"""Housekeeping, which every worker does: free expired leases, and ring again for undelivered jobs.
 
 To ring for a job is to send its id to the workers through the broker. A job is undelivered if that message was lost.
 """
@@ -9,24 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import psutil
 import structlog
 from sqlalchemy.orm import Session
 
 from worker.broker.doorbell import RINGING_SECONDS, Doorbell
-from worker.data.storage import Storage
 from worker.errors import GradmillError, UnavailableError
-from worker.intake.datasets import Datasets
-from worker.records.blobs import sweep_blobs
 from worker.records.lease import expired_jobs, rescue_job
 from worker.records.predictions import expired_predictions, rescue_prediction
 from worker.records.queue import undelivered, waiting_rows
-from worker.records.retention import sweeps
 from worker.records.sessions import Database
 from worker.records.workers import beat, expire_leases, holds_any, leave
 from worker.runtime import uptime, version
-from worker.settings import Retention, Settings
+from worker.settings import Settings
 
 log = structlog.get_logger()
 
@@ -36,16 +33,28 @@ Rescuing = Callable[[Session, str, int], str | None]
 # this long after it was rung for, a job should be running, or its message should be in the queue
 UNDELIVERED_SECONDS = 1.0
 RUNG_AT_ONCE = 500
-LOOKS_BETWEEN_SWEEPS = 50
-BATCHES_AT_ONCE = 50
+# while the broker has this many messages, workers have work, and the rows that wait are not counted
+MESSAGES_ENOUGH = 1000
 # a worker is deaf if jobs wait and it receives none of them for this long; one that works takes a job in milliseconds
 DEAF_SECONDS = 10.0
+
+
+class Listening(Protocol):
+    """What receives the messages of a worker.
+
+    received: how many messages so far. is_starting: whether it is not ready for all of them yet.
+    """
+
+    received: int
+
+    @property
+    def is_starting(self) -> bool: ...
 
 
 class Rescue(threading.Thread):
     """Does the housekeeping of one worker, several times per lease. If something fails, the next round tries it again.
 
-    is_starting: returns whether one of the worker's training processes is not ready for a job yet.
+    listening: the worker's training processes, or what else is rung for.
     """
 
     def __init__(
@@ -54,13 +63,12 @@ class Rescue(threading.Thread):
         doorbell: Doorbell,
         settings: Settings,
         worker_id: str,
-        is_starting: Callable[[], bool],
+        listening: Listening,
     ) -> None:
         super().__init__(name="rescue", daemon=True)
         self._database, self._doorbell, self._settings = database, doorbell, settings
-        self._worker_id, self._is_starting = worker_id, is_starting
-        self._datasets = Datasets(database, Storage(settings.storage), settings.limits)
-        self._looks = 0
+        self._worker_id, self._listening = worker_id, listening
+        self._received = 0
         self._looked_at = uptime()
         self._deaf_since: float | None = None
         self._ended = threading.Event()
@@ -84,7 +92,6 @@ class Rescue(threading.Thread):
                 self._look()
             except Exception as error:  # noqa: BLE001 - whatever it was, the next round must come
                 log.warning("rescue_failed", error=repr(error))
-            self._looks += 1
             if self._ended.wait(self._settings.lease.rescue_seconds):
                 break
         with suppress(GradmillError):
@@ -98,10 +105,8 @@ class Rescue(threading.Thread):
         if uptime() - self._looked_at < self._settings.lease.sleep_seconds:
             rescue_expired(self._database, self._doorbell)
         self._looked_at = uptime()
-        ring_undelivered(self._database, self._doorbell)
-        self._end_if_deaf()
-        if self._looks % LOOKS_BETWEEN_SWEEPS == 0:
-            sweep_all(self._database, self._datasets, self._settings.retention)
+        rung = ring_undelivered(self._database, self._doorbell)
+        self._end_if_deaf(has_rung=rung > 0)
 
     def _beat(self) -> None:
         self._database.write(
@@ -115,17 +120,20 @@ class Rescue(threading.Thread):
             )
         )
 
-    def _end_if_deaf(self) -> None:
-        """End this worker if it is deaf: jobs wait and the broker answers, yet it has received none for some seconds.
+    def _end_if_deaf(self, *, has_rung: bool) -> None:
+        """End this worker if it is deaf: jobs wait and were rung for, yet it has received none for some seconds.
 
         Consumers that reconnect and then receive nothing are a recurring fault of Celery (celery#8030, celery#8091,
         celery#9054). The supervisor starts the worker again, and the jobs are rung for again.
         """
-        now = time.monotonic()
-        if self._is_starting() or self._has_work_or_none_waits() or self._doorbell.waiting() is None:
+        now, messages, before = time.monotonic(), self._doorbell.waiting(), self._received
+        self._received = self._listening.received
+        has_heard = self._received != before
+        if has_heard or self._listening.is_starting or self._has_work_or_none_waits() or messages is None:
             self._deaf_since = None
         elif self._deaf_since is None:
-            self._deaf_since = now
+            # without a message, there is nothing that it could have heard
+            self._deaf_since = now if has_rung or messages else None
         elif now - self._deaf_since > DEAF_SECONDS:
             log.error("worker_is_deaf", seconds=round(now - self._deaf_since, 1))
             for child in psutil.Process().children(recursive=True):
@@ -137,15 +145,6 @@ class Rescue(threading.Thread):
             # without rows that are to wait until a later moment
             waits = undelivered(session, older_than_seconds=UNDELIVERED_SECONDS, limit=1)
             return not waits or holds_any(session, self._worker_id)
-
-
-def sweep_all(database: Database, datasets: Datasets, retention: Retention) -> None:
-    """Delete unreferenced and old rows, in short transactions. What is left is deleted in a later round."""
-    for sweep in (sweep_blobs, *sweeps(retention)):
-        for _ in range(BATCHES_AT_ONCE):
-            if database.write(sweep) == 0:
-                break
-    datasets.sweep()
 
 
 def rescue_expired(database: Database, doorbell: Doorbell) -> list[str]:
@@ -193,10 +192,10 @@ def _ring_missing(database: Database, doorbell: Doorbell) -> int:
     began = time.monotonic()
     # before the rows are counted: a message that is taken meanwhile makes it ring too seldom, not too often
     messages = doorbell.waiting()
-    if messages is None:
+    if messages is None or messages > MESSAGES_ENOUGH:
         return 0
     with database.reading() as session:
-        missing = waiting_rows(session) - messages
+        missing = waiting_rows(session, limit=messages + RUNG_AT_ONCE) - messages
         if missing <= 0:
             return 0
         oldest = undelivered(session, older_than_seconds=UNDELIVERED_SECONDS, limit=min(missing, RUNG_AT_ONCE))

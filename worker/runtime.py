@@ -1,4 +1,4 @@
-"""What every process needs: its log, a clock that counts sleep, and the version of the package."""
+"""What every process needs: its log, a limit of its memory, a clock that counts sleep, and the package's version."""
 
 import logging
 import sys
@@ -6,6 +6,7 @@ import time
 from functools import cache, partial
 from importlib import metadata
 
+import psutil
 import structlog
 
 
@@ -35,6 +36,21 @@ def configure_log(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=True,
     )
+
+
+def limit_memory(more_bytes: int) -> None:
+    """Let this process allocate this many bytes more than it has now. An allocation past that raises MemoryError.
+
+    So what needs too much fails by itself, before the kernel kills the whole process. Linux only: other systems
+    do not limit what NumPy allocates.
+    """
+    if sys.platform == "linux":
+        import resource
+
+        limit = psutil.Process().memory_info().data + more_bytes
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 # time.monotonic does not count the time that a machine slept, but a lease in the database does

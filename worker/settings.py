@@ -11,20 +11,19 @@ from typing import Annotated, Any, TypeVar
 from fsspec import available_protocols
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 from redis.connection import parse_url
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from worker.errors import StartError
+from worker.secret_files import SECRETS, SecretFiles
 
 DATABASES = ("sqlite://", "sqlite+pysqlite://", "postgres://", "postgresql://", "postgresql+psycopg://")
 BROKERS = ("redis://", "rediss://", "unix://")
 PREFIXES = {"Limits": "GRADMILL_LIMIT_", "Retention": "GRADMILL_KEEP_"}
 "The prefix of the environment variables by class of settings; for all others it is GRADMILL_."
-SECRET = ("api_key", "database_url", "redis_url", "storage_url")
-"Settings whose values may contain a password, so they are never repeated in a message."
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -116,6 +115,8 @@ class Settings(BaseSettings):
     "SQLAlchemy URL; empty: SQLite in the data folder. PostgreSQL is written postgresql://... or postgres://..."
     redis_url: str = ""
     "redis://, rediss:// or unix://; empty: `gradmill up` starts a Valkey server of its own."
+    allow_open_redis: bool = False
+    "Start although the broker is on another machine and asks for no password: a firewall must keep strangers out."
     storage_url: str = ""
     "fsspec URL of the folder or bucket of uploads; empty: a folder in the data folder."
     workers: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=lambda: os.cpu_count() or 1)
@@ -129,6 +130,18 @@ class Settings(BaseSettings):
     log_level: str = "info"
     limits: Limits = Field(default_factory=Limits)
     retention: Retention = Field(default_factory=Retention)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what is given, then the files of secrets, then the environment."""
+        return init_settings, SecretFiles(settings_cls), env_settings
 
     @field_validator("database_url")
     @classmethod
@@ -205,7 +218,7 @@ def read_settings(kind: type[S], **given: Any) -> S:
         lines = []
         for fault in error.errors(include_url=False):
             name = str(fault["loc"][0])
-            shown = "" if name in SECRET else f", got {str(fault['input'])[:64]!r}"
+            shown = "" if name in SECRETS else f", got {str(fault['input'])[:64]!r}"
             said = fault["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
             lines.append(f"{prefix}{name.upper()} {said}{shown}")
         raise StartError("\n".join(dict.fromkeys(lines))) from error

@@ -11,12 +11,15 @@ from celery import signals
 
 from worker.broker.app import RUN, make_app
 from worker.broker.doorbell import Doorbell
+from worker.broker.exposure import check_broker
 from worker.processes.parent import TrainingProcesses
+from worker.records.connections import WORKER_CONNECTIONS
 from worker.records.identifiers import new_id
 from worker.records.sessions import Database
 from worker.rescue import Rescue
 from worker.runtime import configure_log
 from worker.settings import Settings
+from worker.sweeping import Sweeper
 
 log = structlog.get_logger()
 
@@ -28,6 +31,7 @@ class Worker:
 
     processes: TrainingProcesses | None = None
     rescue: Rescue | None = None
+    sweeper: Sweeper | None = None
 
 
 @app.task(name=RUN, ignore_result=True)
@@ -36,17 +40,19 @@ def run(job_id: str) -> None:
 
     job_id: the job or prediction that it was made for.
     """
-    assert Worker.processes is not None  # noqa: S101 - worker_init has set it
+    assert Worker.processes is not None  # noqa: S101 - _begin has set it
     if isinstance(job_id, str):
         Worker.processes.run(job_id)
 
 
 @signals.setup_logging.connect
 def _keep_log(**_: Any) -> None:
-    """Do nothing: as long as this is connected, Celery does not configure the log, which `_begin` has done."""
+    """Do nothing: as long as this is connected, Celery does not configure the log, which `_begin` does."""
 
 
-@signals.worker_init.connect
+# not at worker_init: after that, Celery changes the environment, which is no safe thing to do beside other threads. (It
+# does so once more on macOS.)
+@signals.celeryd_after_setup.connect
 def _begin(**_: Any) -> None:
     try:
         _start_parts(Settings())
@@ -58,6 +64,7 @@ def _begin(**_: Any) -> None:
 
 def _start_parts(settings: Settings) -> None:
     configure_log(settings.log_level)
+    check_broker(settings)
     worker_id = new_id("wrk")
     doorbell = Doorbell(settings)
     # this deletes a key with the queue's name that is not a list, before Celery reads it
@@ -68,9 +75,9 @@ def _start_parts(settings: Settings) -> None:
         silence_seconds=settings.lease.silence_seconds,
         stall_seconds=settings.stall_seconds,
     )
-    database = Database(settings.database, pool_size=2)
-    rescue = Rescue(database, doorbell, settings, worker_id, lambda: processes.is_starting)
-    Worker.processes, Worker.rescue = processes, rescue
+    database = Database(settings.database, name="gradmill worker", pool_size=1, overflow=WORKER_CONNECTIONS - 1)
+    rescue = Rescue(database, doorbell, settings, worker_id, processes)
+    Worker.processes, Worker.rescue, Worker.sweeper = processes, rescue, Sweeper(settings)
     processes.start(settings.workers)
 
 
@@ -79,6 +86,8 @@ def _ready(**_: Any) -> None:
     # Celery's consumer is up: from now on, a worker that receives no job though some wait is deaf
     if Worker.rescue is not None:
         Worker.rescue.start()
+    if Worker.sweeper is not None:
+        Worker.sweeper.start()
 
 
 @signals.worker_shutting_down.connect
@@ -89,6 +98,8 @@ def _end(**_: Any) -> None:
         Worker.processes.ask_to_end()
     if Worker.rescue is not None:
         Worker.rescue.ask_to_end()
+    if Worker.sweeper is not None:
+        Worker.sweeper.ask_to_end()
 
 
 @signals.worker_shutdown.connect

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from service.api.responses import INVALID, gone, page, problem, tagged
 from service.context import caller, parts, project_id
 from service.operations import Answer, Operations, answer, conditional
-from service.problems import Problem, invalid_body
+from service.problems import Problem
 from service.schemas import models as schemas
 from service.schemas.common import Page
 from worker.errors import NotFoundError
@@ -28,6 +28,7 @@ NO_ALIAS = problem("No such model, or alias of it.")
     "GET",
     "/v1/models/<name>/aliases",
     policy="models:read",
+    heavy=True,
     query=schemas.AliasesQuery,
     answers=tagged("By name.", schemas.AliasList) | {404: NO_ALIAS},
 )
@@ -78,7 +79,8 @@ def _check_version(session: Session, name: str, version: int) -> None:
     try:
         get_version(session, project_id(), name, version)
     except NotFoundError as error:
-        raise invalid_body([{"pointer": "/version", "detail": "the model has no such version"}]) from error
+        errors = [{"pointer": "/version", "detail": "the model has no such version"}]
+        raise Problem(422, "the body does not fit this model", errors=errors) from error
 
 
 @operations.declare(
@@ -98,6 +100,7 @@ def remove(name: str, alias: str) -> Response:
     "GET",
     "/v1/models/<name>/aliases/<alias>/history",
     policy="models:read",
+    heavy=True,
     query=Page,
     answers=tagged("Newest first.", schemas.MoveList) | {404: NO_ALIAS},
 )

@@ -9,7 +9,7 @@ from service.schemas import chain_rule as schemas
 from worker.insight import chain_rule as insight
 from worker.insight.address import Address
 from worker.insight.bounds import check_values
-from worker.insight.questions import posted_rows, table_rows
+from worker.insight.questions import known_rows, posted_rows, table_rows
 from worker.insight.subject import read_subject
 from worker.records.jobs import get_job
 
@@ -42,8 +42,9 @@ def chain_rule(job_id: str, body: schemas.ChainRuleRequest) -> Response:
     if posted is not None:
         x, y = posted_rows(subject, posted, targets or [], many=many)
     else:
-        table = parts().datasets.load(project_id(), subject.spec.dataset)
-        x, y = table_rows(subject, table, body.dataset_rows or [body.dataset_row or 0], targets, many=many)
+        wanted = body.dataset_rows or [body.dataset_row or 0]
+        table = parts().datasets.take(project_id(), subject.spec.dataset, lambda n: known_rows(wanted, n, many=many))
+        x, y = table_rows(subject, table, targets, many=many)
     asked = body.weight
     address = Address(asked.layer, asked.source, asked.to, asked.inner)
     names = body.dataset_rows or list(range(count))

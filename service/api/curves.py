@@ -1,20 +1,18 @@
 """Routes for a job's loss curve and its evaluation."""
 
-import csv
-import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from flask import Response, request
 
 from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer, conditional
+from service.curve_columns import ROWS_AT_ONCE, CurveColumns, read_columns
+from service.operations import JSON, Answer, Operations, answer, conditional
 from service.schemas import jobs as schemas
 from worker.errors import StateError
-from worker.records.curves import read_curve
+from worker.records.blocks import read_layers
+from worker.records.curves import read_thinned
 from worker.records.jobs import get_job
-from worker.records.points import FIGURES, Point
 
 operations = Operations("jobs")
 
@@ -25,6 +23,7 @@ CSV = "text/csv; charset=utf-8"
     "GET",
     "/v1/jobs/<job_id>/curve",
     policy="jobs:read",
+    heavy=True,
     query=schemas.CurveQuery,
     headers={"If-None-Match": "An ETag: 304 if nothing changed."},
     answers={
@@ -39,40 +38,22 @@ def curve(job_id: str, query: schemas.CurveQuery) -> Response:
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
         tag = f"{job.seq}-csv" if as_csv else str(job.seq)
-        if request.if_none_match.contains(tag):
-            points = []
-        else:
-            points = read_curve(session, job_id, after_epoch=query.after_epoch, max_points=query.max_points)
-    response = Response(curve_csv(points), content_type=CSV) if as_csv else answer(_columns(points))
+        is_known = request.if_none_match.contains(tag)
+        columns = CurveColumns()
+        if query.max_points is not None and not is_known:
+            found = read_thinned(session, job_id, after_epoch=query.after_epoch, max_points=query.max_points)
+            columns.add(found, read_layers(session, job_id, found))
+    if query.max_points is None and not is_known:
+        database = parts().database
+        columns = read_columns(database, job_id, after_epoch=query.after_epoch, last_epoch=job.epoch)
+    response = curve_response(columns.csv() if as_csv else columns.json(), CSV if as_csv else JSON, columns.length)
     response.vary.add("Accept")
     return conditional(response, tag)
 
 
-def _columns(points: Sequence[Point]) -> dict[str, Any]:
-    """Return the columns of `schemas.Curve`, in its order. There `epoch` is called `epochs`."""
-    columns: dict[str, Any] = {}
-    for name in schemas.Curve.model_fields:
-        if name == "metrics":
-            columns[name] = {metric: [point.metrics.get(metric) for point in points] for metric in metric_names(points)}
-        else:
-            columns[name] = [getattr(point, "epoch" if name == "epochs" else name) for point in points]
-    return columns
-
-
-def curve_csv(points: Sequence[Point]) -> str:
-    """Return the curve as CSV, for the API and for the page: a column for each figure, then one for each metric."""
-    metrics = metric_names(points)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow([*FIGURES, *metrics])
-    for point in points:
-        figures = [getattr(point, name) for name in FIGURES]
-        writer.writerow(figures + [point.metrics.get(name) for name in metrics])
-    return text.getvalue()
-
-
-def metric_names(points: Sequence[Point]) -> list[str]:
-    return sorted({name for point in points for name in point.metrics})
+def curve_response(text: Iterator[bytes], content_type: str, points: int) -> Response:
+    """Return the text of a curve, for the API and for the page. A long one is sent while it is written."""
+    return Response(text if points > ROWS_AT_ONCE else b"".join(text), content_type=content_type)
 
 
 @operations.declare(

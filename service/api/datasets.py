@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response, request, url_for
 from sqlalchemy.orm import Session
 
-from service.api.responses import INVALID, gone, page, problem, tagged
+from service.api.responses import INVALID, NO_ROOM, gone, page, problem, tagged
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers
@@ -23,6 +23,7 @@ operations = Operations("datasets")
 
 NO_DATASET = problem("No such dataset.")
 MULTIPART = "multipart/form-data"
+ROWS_BYTES_LIMIT = 8 * 2**20
 
 
 @operations.declare(
@@ -37,6 +38,7 @@ MULTIPART = "multipart/form-data"
         200: Answer("The same bytes were uploaded before; this is that dataset.", schemas.Dataset),
         415: problem("Neither CSV nor a multipart form."),
         422: INVALID,
+        507: NO_ROOM,
     },
 )
 def upload(query: schemas.UploadQuery) -> Response:
@@ -67,7 +69,7 @@ def _content() -> bytes:
         return request.get_data()
     if request.mimetype == MULTIPART:
         file = request.files.get("file")
-        if file is None or len(request.files) != 1:
+        if file is None or len(request.files) != 1 or request.form:
             raise Problem(400, "a multipart upload has one part, named file")
         # the client's name and type for the file are ignored; only its bytes count
         content = file.read()
@@ -79,6 +81,7 @@ def _content() -> bytes:
     "GET",
     "/v1/datasets",
     policy="datasets:read",
+    heavy=True,
     query=Page,
     answers=tagged("Newest first.", schemas.DatasetList),
 )
@@ -109,10 +112,13 @@ def show(dataset_id: str) -> Response:
     answers={200: Answer("The first rows.", schemas.Rows), 404: NO_DATASET},
 )
 def rows(dataset_id: str, query: schemas.RowsQuery) -> Response:
-    """Show a table's first rows."""
+    """Show a table's first rows: fewer than asked for if they are long."""
     with parts().database.reading() as session:
         dataset = get_dataset(session, project_id(), dataset_id)
-    table = parts().datasets.read(dataset).slice(0, query.limit)
+    table = parts().datasets.first_rows(dataset, query.limit, bytes_limit=ROWS_BYTES_LIMIT)
+    while table.nbytes > ROWS_BYTES_LIMIT and table.num_rows > 1:
+        # as objects and as text it takes several times that
+        table = table.slice(0, table.num_rows // 2)
     columns = [column.to_pylist() for column in table.columns]
     return answer({"columns": table.column_names, "rows": list(zip(*columns, strict=True))})
 

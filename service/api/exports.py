@@ -1,8 +1,9 @@
 """Routes that export a job's or a version's network as a file: safetensors, ONNX, or a PyTorch program."""
 
+from collections.abc import Iterator
 from typing import assert_never
 
-from flask import Response
+from flask import Response, request
 
 from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED, problem
 from service.context import parts, project_id
@@ -11,10 +12,11 @@ from service.schemas import exports as schemas
 from service.schemas.exports import Format
 from worker.networks.pytorch import to_pytorch
 from worker.networks.safetensors import to_safetensors
-from worker.networks.trained import Published, read_published
+from worker.networks.trained import Origin, read_origin, read_published
+from worker.records.blobs import iterate_blob
 from worker.records.jobs import get_job
 from worker.records.versions import find_version
-from worker.records.weights import find_weights_id
+from worker.records.weights import find_weights, find_weights_id
 
 operations = Operations("exports")
 
@@ -34,8 +36,8 @@ def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
     """Export a job's network as a file: the final one, the latest, or that of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
-        published = read_published(session, find_weights_id(session, job_id, query.checkpoint))
-    return exported(published, query.format, f"{job_id}-{published.epoch}")
+        origin = read_origin(session, find_weights_id(session, job_id, query.checkpoint))
+    return exported(origin, query.format, f"{job_id}-{origin.epoch}")
 
 
 @operations.declare(
@@ -53,28 +55,38 @@ def export_version(name: str, version: int, query: schemas.ExportQuery) -> Respo
     """Export a model's version as a file."""
     with parts().database.reading() as session:
         found = find_version(session, project_id(), name, version=version)
-        published = read_published(session, found.weights_id)
-    return exported(published, query.format, f"{name}-{version}")
+        origin = read_origin(session, found.weights_id)
+    return exported(origin, query.format, f"{name}-{version}")
 
 
-def exported(published: Published, kind: Format, name: str) -> Response:
+def exported(origin: Origin, kind: Format, name: str) -> Response:
     """Return the file as an answer. name: the file's name without its extension."""
-    response = Response(_content(published, kind), content_type=PROGRAM if kind == "pytorch" else BINARY)
+    content = b"" if request.if_none_match.contains_weak(origin.weights_id) else _content(origin, kind)
+    response = Response(content, content_type=PROGRAM if kind == "pytorch" else BINARY)
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.{SUFFIXES[kind]}"'
-    # weak: the order of a safetensors file's metadata varies, and another version of gradmill may write another file
-    return conditional(response, published.weights_id, weak=True)
+    # weak: another version of gradmill may write another file
+    return conditional(response, origin.weights_id, weak=True)
 
 
-def _content(published: Published, kind: Format) -> bytes | str:
+def _content(origin: Origin, kind: Format) -> Iterator[bytes] | bytes | str:
     match kind:
         case "safetensors":
-            return to_safetensors(published)
+            return _safetensors(origin)
         case "pytorch":
-            return to_pytorch(published)
+            return to_pytorch(origin)
         case "onnx":
             # imported late: onnx takes a seventh of a second, and most processes never export
             from worker.networks.onnx.writer import to_onnx
 
+            with parts().database.reading() as session:
+                published = read_published(session, origin.weights_id)
             return to_onnx(published)
         case _:
             assert_never(kind)
+
+
+def _safetensors(origin: Origin) -> Iterator[bytes]:
+    database = parts().database
+    with database.reading() as session:
+        blob_id = find_weights(session, origin.weights_id).blob_id
+    return to_safetensors(origin, iterate_blob(database, blob_id))

@@ -1,7 +1,5 @@
 """The route that imports a network from a file as a new version of a model."""
 
-from typing import assert_never
-
 from flask import Response, request, url_for
 from sqlalchemy.orm import Session
 
@@ -10,19 +8,18 @@ from service.api.versions import shown_version
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers
+from service.json_text import parse_json
 from service.operations import Answer, Operations, answer
-from service.parsing import parse_json, validate
+from service.parsing import validate
 from service.problems import Problem
 from service.schemas import imports as schemas
 from service.schemas.models import Version
-from worker.networks.safetensors import from_safetensors
-from worker.networks.trained import Trained, to_columns
+from worker.intake.parsers import parse_network
 from worker.records.blobs import write_blob
 from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.imports import publish_import
 from worker.records.models import can_exist
 from worker.records.versions import get_version, register_version
-from worker.records.weights import to_bytes
 from worker.specs.imports import Description
 
 operations = Operations("imports")
@@ -57,9 +54,9 @@ def import_version(name: str, query: schemas.ImportQuery) -> Response:
 
 
 def _import(name: str, kind: schemas.Format, known: Request | None) -> Answered:
-    trained = _read(kind, *_sent())
-    columns = to_columns(trained.layers, trained.encoders)
-    blob_id = write_blob(parts().database, project_id(), to_bytes(dict(trained.arrays)))
+    content, description = _sent()
+    columns, weights = parse_network(parts().sandbox, content, kind, description, parts().settings.limits)
+    blob_id = write_blob(parts().database, project_id(), weights)
 
     def work(session: Session) -> Answered:
         def make() -> Made:
@@ -72,20 +69,6 @@ def _import(name: str, kind: schemas.Format, known: Request | None) -> Answered:
     answered = parts().database.write(work)
     parts().predictors.names_moved()
     return answered
-
-
-def _read(kind: schemas.Format, content: bytes, description: Description | None) -> Trained:
-    limits = parts().settings.limits
-    match kind:
-        case "safetensors":
-            return from_safetensors(content, description, limits)
-        case "onnx":
-            # imported late: onnx takes a seventh of a second, and most processes never import
-            from worker.networks.onnx.reader import from_onnx
-
-            return from_onnx(content, description, limits)
-        case _:
-            assert_never(kind)
 
 
 def _sent() -> tuple[bytes, Description | None]:

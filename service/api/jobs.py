@@ -31,6 +31,7 @@ POLL_HEADERS = {
     "GET",
     "/v1/jobs",
     policy="jobs:read",
+    heavy=True,
     query=schemas.JobsQuery,
     answers={
         200: Answer("Newest first.", schemas.JobList, headers={"ETag": "", "Link": "The next page."}),
@@ -45,7 +46,7 @@ def index(query: schemas.JobsQuery) -> Response:
         detail = f"should be among {', '.join(STATUSES)}"
         raise invalid_parameter([{"parameter": "status", "detail": detail}])
     with parts().database.reading() as session:
-        jobs, more = list_jobs(
+        jobs, cursor = list_jobs(
             session,
             project_id(),
             statuses=[status for status in STATUSES if status in wanted],
@@ -56,7 +57,7 @@ def index(query: schemas.JobsQuery) -> Response:
         )
         positions = queue_positions(session, jobs)
     data = [with_links(brief(job_snapshot(job)) | {"queue_position": positions.get(job.id)}) for job in jobs]
-    return page(data, more)
+    return page(data, cursor is not None, cursor=cursor)
 
 
 @operations.declare(

@@ -64,6 +64,7 @@ def _register(session: Session, body: schemas.RegisterRequest, known: Request | 
     "GET",
     "/v1/models",
     policy="models:read",
+    heavy=True,
     query=Page,
     answers=tagged("Newest first.", schemas.ModelList),
 )

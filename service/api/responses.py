@@ -20,6 +20,7 @@ NO_MODEL = problem("No such model.")
 NO_VERSION = problem("No such model, or no such version or alias of it.")
 CONFLICT = problem("The job's state does not allow this.")
 INVALID = problem("The body is not valid; `errors` point at its members.")
+NO_ROOM = problem("There is no room left for uploads.")
 NOT_MODIFIED = Answer("Unchanged since the given ETag.", None, ())
 
 
@@ -33,12 +34,14 @@ def gone(description: str) -> Answer:
     return Answer(description, None, ())
 
 
-def page(data: list[dict[str, Any]], more: bool, *, by: str = "id") -> Response:
+def page(data: list[dict[str, Any]], more: bool, *, by: str = "id", cursor: str | None = None) -> Response:
     """Return one page of a list, with an ETag of its content, and a Link to the next page if there are more.
 
     by: the member of the last element that is the cursor.
+    cursor: the cursor, if it is not of the last element.
     """
-    cursor = str(data[-1][by]) if more else None
+    if more and cursor is None:
+        cursor = str(data[-1][by])
     response = answer({"data": data, "has_more": more, "next_cursor": cursor})
     if cursor is not None:
         arguments = (request.view_args or {}) | request.args.to_dict() | {"cursor": cursor}

@@ -20,6 +20,7 @@ DIGITS = 15
     "GET",
     "/v1/jobs/<job_id>/steps",
     policy="jobs:read",
+    heavy=True,
     answers={
         200: Answer("In order; while the job trains, those that it has taken so far.", schemas.StepList),
         404: NOT_FOUND,

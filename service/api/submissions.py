@@ -1,10 +1,11 @@
 """Routes that submit a job, try a submission without storing it (dry_run), or submit a job again."""
 
+import math
 from typing import Any
 
 from flask import Response, g, request, url_for
 
-from service.api.responses import INVALID, NOT_FOUND, with_links
+from service.api.responses import INVALID, NO_ROOM, NOT_FOUND, with_links
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers
@@ -30,6 +31,7 @@ operations = Operations("jobs")
         202: Answer("Accepted; it is in the database.", schemas.Job, headers={"Location": "The job."}),
         200: Answer("With dry_run: the job as it would be.", schemas.DryRun),
         422: INVALID,
+        507: NO_ROOM,
     },
 )
 def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
@@ -46,11 +48,14 @@ def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
     "/v1/jobs/<job_id>/retry",
     policy="jobs:write",
     accepts=("application/json",),
+    documented_body=schemas.Retry,
+    optional_body=True,
     headers=IDEMPOTENCY,
     answers={
         202: Answer("A new job.", schemas.Job, headers={"Location": "The new job."}),
         404: NOT_FOUND,
         422: INVALID,
+        507: NO_ROOM,
     },
 )
 def retry(job_id: str) -> Response:
@@ -65,10 +70,16 @@ def retry(job_id: str) -> Response:
     return _accepted(answered_once(submit_again))
 
 
-def merge_patch(document: Any, patch: Any) -> Any:
+OWN_NAMES = {"columns": 1.0, "class_weights": 1.0, "metadata": math.inf}
+"The members in which the client chose the names, and how many levels deep."
+
+
+def merge_patch(document: Any, patch: Any, *, own_levels: float = 0) -> Any:
     """Return the document changed by the patch. Source: RFC 7396, section 2.
 
-    An object of another type, such as another optimizer, replaces the old one as a whole, which the RFC does not do.
+    Unlike in the RFC, an object of another type, such as another optimizer, replaces the old one as a whole. And null
+    for a member that is not there stays, to be refused if the specification has no such member.
+    own_levels: the number of levels in which the client chose the names; there such a null does nothing.
     """
     if not isinstance(patch, dict):
         return patch
@@ -77,10 +88,11 @@ def merge_patch(document: Any, patch: Any) -> Any:
     )
     merged = dict(document) if same_kind else {}
     for name, value in patch.items():
-        if value is None:
+        if value is None and (own_levels > 0 or name in merged):
             merged.pop(name, None)
         else:
-            merged[name] = merge_patch(merged.get(name), value)
+            levels = own_levels - 1 if own_levels > 0 else OWN_NAMES.get(name, 0)
+            merged[name] = merge_patch(merged.get(name), value, own_levels=levels)
     return merged
 
 

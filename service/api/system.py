@@ -14,7 +14,7 @@ from service.context import parts, project_id
 from service.operations import Answer, Operations, answer
 from service.schemas import system as schemas
 from worker.errors import UnavailableError
-from worker.records.jobs import count_by_status
+from worker.records.job_counts import count_by_status
 from worker.records.queue import queue_figures
 from worker.records.snapshots import rfc3339
 from worker.records.workers import any_alive, list_workers
@@ -84,7 +84,11 @@ def workers_state() -> str:
 
 
 @operations.declare(
-    "GET", "/v1/system", policy="system:read", answers={200: Answer("Figures of this installation.", schemas.System)}
+    "GET",
+    "/v1/system",
+    policy="system:read",
+    heavy=True,
+    answers={200: Answer("Figures of this installation.", schemas.System)},
 )
 def system() -> Response:
     """Show the queue, the workers, the storage, the limits and the versions."""
@@ -116,7 +120,10 @@ def system() -> Response:
             "limits": settings.limits.model_dump()
             | {
                 "body_bytes": settings.body_bytes_limit,
+                "json_memory_bytes": settings.json_memory_bytes_limit,
+                "parse_memory_bytes": settings.parse_memory_bytes_limit,
                 "predict_rows": settings.predict_rows_limit,
+                "predict_memory_bytes": settings.predict_memory_bytes_limit,
                 "watchers": settings.watchers_limit,
                 "training": Training.model_json_schema()["properties"],
             },
@@ -126,7 +133,11 @@ def system() -> Response:
 
 
 @operations.declare(
-    "GET", "/metrics", policy="system:read", answers={200: Answer("Prometheus text.", None, ("text/plain",))}
+    "GET",
+    "/metrics",
+    policy="system:read",
+    heavy=True,
+    answers={200: Answer("Prometheus text.", None, ("text/plain",))},
 )
 def metrics() -> Response:
     """Show figures for Prometheus. They are read from SQL, so every process shows the same, also after a restart."""
@@ -150,4 +161,4 @@ def metrics() -> Response:
 )
 def openapi() -> Response:
     """Show this document."""
-    return answer(current_app.extensions["gradmill.openapi"])
+    return answer(current_app.extensions["gradmill.openapi"]())

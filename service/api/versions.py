@@ -20,6 +20,7 @@ operations = Operations("versions")
     "GET",
     "/v1/models/<name>/versions",
     policy="models:read",
+    heavy=True,
     query=schemas.VersionsQuery,
     answers=tagged("Newest first.", schemas.VersionList) | {404: NO_VERSION},
 )

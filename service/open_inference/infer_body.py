@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import orjson
 from flask import Response
 
-from service.bodies import read_json_with_nan
+from service.json_text import parse_with_nan
 from service.open_inference.schemas import InferInput, InferOutput, InferRequest
 from service.open_inference.tensors import Tensor, TensorError, datatype_of, from_json, from_raw, to_json, to_raw
 from service.operations import JSON
@@ -81,7 +81,7 @@ def read_inference(content: bytes, header_length: str | None) -> Inference:
     header_length: the header that says how many bytes of the body are JSON; None if all of them are.
     """
     length = _json_length(header_length, len(content))
-    request = validate(InferRequest, read_json_with_nan(content[:length]))
+    request = validate(InferRequest, parse_with_nan(content[:length]))
     inputs = _inputs(request.inputs, memoryview(content)[length:])
     binary = bool(request.parameters and request.parameters.binary_data_output)
     outputs = None if not request.outputs else [_requested(output, binary=binary) for output in request.outputs]

@@ -25,6 +25,7 @@ from service.open_inference.signature import TensorDescription, describe_outputs
 from service.open_inference.statistics import CountedModel
 from service.operations import JSON, Answer, Operations
 from service.predict.addresses import AddressedModel
+from service.predict.requests import check_rows
 from service.problems import Problem
 from worker.networks.outputs import Outputs
 
@@ -84,6 +85,7 @@ def _answered(model: AddressedModel, counted: CountedModel, began: int) -> Respo
     requested = inference.outputs or [RequestedOutput(name, inference.binary, None) for name in described]
     _check_outputs(requested, described)
     encoded = encode_inputs(predictor, inference.inputs, encoded=model.encoded)
+    check_rows(predictor, len(encoded.x), ranked=max(output.classes or 0 for output in requested))
     read = time.perf_counter_ns()
     outputs = predictor.predict(encoded)
     computed = time.perf_counter_ns()

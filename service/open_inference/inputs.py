@@ -8,7 +8,7 @@ import pyarrow as pa
 from service.open_inference.infer_body import Input, input_problem
 from service.open_inference.signature import ENCODED_ROWS, ROWS, all_numbers
 from service.open_inference.tensors import Tensor
-from service.predict.requests import check_row_count
+from service.predict.requests import check_rows
 from worker.data.encoders import CategoricalCode
 from worker.networks.predictor import Predictor
 from worker.networks.rows import Encoded, check_encoded
@@ -21,13 +21,13 @@ def encode_inputs(predictor: Predictor, inputs: Mapping[str, Input], *, encoded:
     """
     encoders = predictor.encoders
     if encoded:
-        matrix = _matrix(inputs, ENCODED_ROWS, encoders.width)
+        matrix = _matrix(predictor, inputs, ENCODED_ROWS, encoders.width)
         return check_encoded(matrix, encoders, predictor.parameters.flat.dtype)
     names = [code.name for code in encoders.features]
     if all_numbers(encoders) and (ROWS in inputs or inputs.keys().isdisjoint(names)):
-        return predictor.rows.encode_array(_matrix(inputs, ROWS, len(names)))
+        return predictor.rows.encode_array(_matrix(predictor, inputs, ROWS, len(names)))
     _check_names(inputs, names)
-    _check_columns(inputs)
+    _check_columns(predictor, inputs)
     columns = {
         code.name: _texts(inputs[code.name]) if isinstance(code, CategoricalCode) else _floats(inputs[code.name])
         for code in encoders.features
@@ -46,23 +46,23 @@ def _check_names(inputs: Mapping[str, Input], names: Sequence[str]) -> None:
         raise input_problem(missing, "is missing")
 
 
-def _matrix(inputs: Mapping[str, Input], name: str, width: int) -> Tensor:
+def _matrix(predictor: Predictor, inputs: Mapping[str, Input], name: str, width: int) -> Tensor:
     """Return the only input, of shape (rows, width)."""
     _check_names(inputs, [name])
     shape = inputs[name].shape
     if len(shape) != 2 or shape[1] != width:
         raise input_problem(name, f"must be of shape [-1, {width}], got {shape}")
-    check_row_count(shape[0])
+    check_rows(predictor, shape[0])
     return _numbers(inputs[name])
 
 
-def _check_columns(inputs: Mapping[str, Input]) -> None:
+def _check_columns(predictor: Predictor, inputs: Mapping[str, Input]) -> None:
     """Raise Problem unless every input has one value for each row: shape (rows,) or (rows, 1)."""
     rows = next(iter(next(iter(inputs.values())).shape), 0)
     for name, given in inputs.items():
         if given.shape not in ([rows], [rows, 1]):
             raise input_problem(name, f"must be of shape [{rows}] or [{rows}, 1] as the first, got {given.shape}")
-    check_row_count(rows)
+    check_rows(predictor, rows)
 
 
 def _numbers(given: Input) -> Tensor:

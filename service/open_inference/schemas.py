@@ -3,9 +3,10 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic.config import JsonDict
 
 from service.schemas.common import Shown
-from worker.specs.base import Boolean, Integer
+from worker.specs.base import AtMost, Boolean, Integer, Strict
 
 Datatype = Literal[
     "BOOL",
@@ -26,50 +27,63 @@ Length = Annotated[Integer, Field(ge=0, lt=2**63)]
 String = Annotated[str, Field(max_length=1000)]
 
 
-class Request(BaseModel):
-    """A document that a client sends. Unknown members of its `parameters` are for other servers, and are ignored."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+class Parameters(BaseModel):
+    """The parameters of a document. Those that we do not know are for other servers, and are ignored."""
 
 
-class InputParameters(BaseModel):
+class InputParameters(Parameters):
     binary_data_size: Length | None = None
     shared_memory_region: None = None
 
 
-class InferInput(Request):
+SIZE = "binary_data_size"
+NOT_RAW: JsonDict = {"properties": {SIZE: {"type": "null"}}}
+RAW: JsonDict = {"type": "object", "properties": {SIZE: {"type": "integer"}}, "required": [SIZE]}
+"The parameters of an input whose data are in the JSON, and of one whose data are raw bytes after it."
+
+
+class InferInput(Strict):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"properties": {"data": {"not": {"type": "null"}}, "parameters": NOT_RAW}, "required": ["data"]},
+                {"properties": {"data": {"type": "null"}, "parameters": RAW}, "required": ["parameters"]},
+            ]
+        }
+    )
+
     name: String
-    shape: Annotated[list[Length], Field(max_length=8)]
+    shape: Annotated[list[Length], AtMost(8)]
     datatype: Datatype
     parameters: InputParameters | None = None
     data: Any = None
     "Flat or nested, row by row; null is a missing cell. If absent: parameters.binary_data_size bytes after the JSON."
 
 
-class OutputParameters(BaseModel):
+class OutputParameters(Parameters):
     binary_data: Boolean | None = None
     classification: Annotated[Integer, Field(ge=1, lt=2**31)] | None = None
     shared_memory_region: None = None
 
 
-class InferOutput(Request):
+class InferOutput(Strict):
     name: String
     parameters: OutputParameters | None = None
 
 
-class InferParameters(BaseModel):
+class InferParameters(Parameters):
     binary_data_output: Boolean | None = None
 
 
-class InferRequest(Request):
+class InferRequest(Strict):
     id: String | None = None
     parameters: InferParameters | None = None
-    inputs: list[InferInput]
-    outputs: list[InferOutput] | None = None
+    inputs: Annotated[list[InferInput], AtMost(10_000)]
+    outputs: Annotated[list[InferOutput], AtMost(10_000)] | None = None
     "The outputs to return; all if none are named."
 
 
-class IndexRequest(Request):
+class IndexRequest(Strict):
     ready: Boolean | None = None
     "List only models that are ready; all of ours are."
 

@@ -9,8 +9,9 @@ from typing import Any
 from flask import Response
 
 from service.api.system import find_readiness
-from service.bodies import read_body, read_json_with_nan
+from service.bodies import read_body
 from service.context import parts, project_id
+from service.json_text import parse_with_nan
 from service.open_inference import schemas
 from service.open_inference.signature import describe_inputs, describe_outputs
 from service.open_inference.statistics import CountedModel
@@ -19,13 +20,15 @@ from service.parsing import validate
 from service.predict.addresses import ENCODED
 from service.problems import RETRY_AFTER, Problem
 from worker.errors import NotFoundError
-from worker.records.versions import every_version
+from worker.records.versions import first_models, newest_numbers
 from worker.runtime import version
 
 operations = Operations("open_inference")
 
 EXTENSIONS = ["binary_tensor_data", "classification", "statistics"]
 PLATFORM = "gradmill"
+LISTED = 1000
+"The protocol has no pages, so its lists end here."
 NO_MODEL = Answer("No such model, or version of it.", schemas.Refused)
 READ: dict[str, Any] = {"policy": "models:read", "refusal": schemas.Refused}
 "The part of the declaration that the routes which read share."
@@ -82,11 +85,11 @@ def _model(name: str, version: str | None) -> Response:
     addressed = parts().addresses.find(project_id(), name, version)
     predictor = addressed.found.predictor
     with parts().database.reading() as session:
-        versions = every_version(session, project_id(), addressed.found.name)
+        versions = newest_numbers(session, project_id(), addressed.found.name or name, limit=LISTED)
     return answer(
         {
             "name": name,
-            "versions": [str(number) for _, number in versions],
+            "versions": [str(number) for number in versions],
             "platform": PLATFORM,
             "inputs": [tensor.document() for tensor in describe_inputs(predictor, encoded=addressed.encoded)],
             "outputs": [tensor.document() for tensor in describe_outputs(predictor)],
@@ -115,24 +118,27 @@ def _ready(name: str, version: str | None) -> Response:
     "POST",
     "/v2/repository/index",
     accepts=("application/json",),
-    answers={200: Answer("A list, by name and version.", schemas.Index)},
+    documented_body=schemas.IndexRequest,
+    optional_body=True,
+    heavy=True,
+    answers={200: Answer("A list, by name. GET /v1/models has pages of all.", schemas.Index)},
     **READ,
 )
 def index() -> Response:
-    """List every version of every model; the body may be empty."""
+    """List the newest version of each of the first 1,000 models; the body may be empty."""
     content = read_body()
     if content:
-        validate(schemas.IndexRequest, read_json_with_nan(content))
+        validate(schemas.IndexRequest, parse_with_nan(content))
     with parts().database.reading() as session:
-        found = every_version(session, project_id())
+        found = first_models(session, project_id(), limit=LISTED)
     return answer([{"name": name, "version": str(number), "state": "READY", "reason": ""} for name, number in found])
 
 
-@operations.declare("GET", "/v2/models/stats", answers=STATISTICS, **READ)
+@operations.declare("GET", "/v2/models/stats", answers=STATISTICS, heavy=True, **READ)
 def statistics() -> Response:
-    """Show counts and times of requests to every version; NAME.encoded is listed only if it had requests."""
+    """Show counts and times of requests to the models of the index; NAME.encoded only if it had requests."""
     with parts().database.reading() as session:
-        found = every_version(session, project_id())
+        found = first_models(session, project_id(), limit=LISTED)
     shown = []
     for name, number in found:
         shown.append(_statistics(name, number, encoded=False))
@@ -144,13 +150,13 @@ def statistics() -> Response:
 
 @operations.declare("GET", "/v2/models/<name>/stats", answers=STATISTICS, **READ)
 def model_statistics(name: str) -> Response:
-    """Show counts and times of requests to each version of a model."""
+    """Show counts and times of requests to each of the newest 1,000 versions of a model."""
     base = parts().addresses.base(project_id(), name)
     with parts().database.reading() as session:
-        found = every_version(session, project_id(), base)
+        found = newest_numbers(session, project_id(), base, limit=LISTED)
     if not found:
         raise NotFoundError("the model has no versions")
-    return answer({"model_stats": [_statistics(base, number, encoded=base != name) for _, number in found]})
+    return answer({"model_stats": [_statistics(base, number, encoded=base != name) for number in found]})
 
 
 @operations.declare("GET", "/v2/models/<name>/versions/<version>/stats", answers=STATISTICS, **READ)

@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv
 from flask import Response, request
 
 from service.operations import answer
 from service.parsing import JSON_TYPE
+from service.predict.csv_text import csv_bytes
 from service.predict.predictors import NamedPredictor
 from service.predict.requests import BODIES
-from worker.data.arrow_streams import ARROW, write_arrow_stream
+from worker.data.arrow_streams import write_arrow_stream
 from worker.data.npy import NPY, write_npy
-from worker.data.readers import CSV
+from worker.data.readers import ARROW, CSV
 from worker.networks.outputs import Outputs
 from worker.specs.prediction import PredictionOptions
 
@@ -36,7 +35,7 @@ def write_answer(found: NamedPredictor, outputs: Outputs, options: PredictionOpt
     elif media_type == ARROW:
         content, content_type = write_arrow_stream(outputs.table(options)), ARROW
     else:
-        content, content_type = _csv(outputs.table(options)), f"{CSV}; charset=utf-8"
+        content, content_type = csv_bytes(outputs.table(options)), f"{CSV}; charset=utf-8"
     headers = {WARNINGS: str(outputs.warnings.total)} if outputs.warnings.total else {}
     return Response(content, headers=headers, content_type=content_type)
 
@@ -70,9 +69,3 @@ def _top(outputs: Outputs, k: int, *, probabilities: bool) -> list[list[dict[str
         [{"class": name, "probability": p} for name, p in zip(row, ps, strict=True)]
         for row, ps in zip(called, probable.tolist(), strict=True)
     ]
-
-
-def _csv(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pyarrow.csv.write_csv(table, sink)
-    return bytes(sink.getvalue().to_pybytes())

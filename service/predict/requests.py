@@ -2,22 +2,25 @@
 
 from typing import Any, NamedTuple
 
-import orjson
 from flask import request
 
 from service.context import parts
-from service.parsing import JSON_TYPE, check_surrogates, read_json, validate
+from service.json_text import parse_fast
+from service.parsing import JSON_TYPE, validate
 from service.predict import schemas
 from service.problems import Problem, table_fault
-from worker.data.arrow_streams import ARROW, read_arrow_stream
+from worker.data.arrow_streams import read_arrow_stream
 from worker.data.npy import NPY, read_npy
-from worker.data.readers import CSV, read_table
+from worker.data.readers import ARROW, CSV, read_table
 from worker.errors import DataError, pointer_token
 from worker.networks.predictor import Predictor
 from worker.networks.rows import Encoded
 
 BODIES = (JSON_TYPE, CSV, NPY, ARROW)
 ROW_TYPES = {dict, list}
+MEMORY_SETTING = "GRADMILL_PREDICT_MEMORY_BYTES_LIMIT"
+CELL_BYTES = 20
+"What a cell of a table takes at most as text, as a number, and in a copy of it."
 
 
 class JsonBody(NamedTuple):
@@ -38,12 +41,7 @@ def read_json_body() -> JsonBody | None:
     """
     if request.mimetype != JSON_TYPE:
         return None
-    try:
-        document = orjson.loads(request.get_data())
-    except orjson.JSONDecodeError:
-        # the slow parser can read very large numbers, and reports where a body is not JSON
-        document = read_json()
-        check_surrogates(request.get_data(), document)
+    document = parse_fast(request.get_data())
     members: dict[str, Any] = document if isinstance(document, dict) else {}
     rows, columns = members.get("rows"), members.get("columns")
     rows = rows if isinstance(rows, list) and ROW_TYPES.issuperset(map(type, rows)) else None
@@ -66,35 +64,51 @@ def read_rows(predictor: Predictor, body: JsonBody | None) -> Encoded:
         return _read_table(predictor)
     if body.rows is None:
         return _encode_columns(predictor, body.columns or {})
-    check_row_count(len(body.rows))
+    check_rows(predictor, len(body.rows))
     return predictor.rows.encode(body.rows)
 
 
-def check_row_count(rows: int) -> None:
-    """Raise a 413 Problem if there are more rows than one request may have."""
-    limit = parts().settings.predict_rows_limit
-    if rows > limit:
-        raise Problem(413, f"{rows} rows at once; the limit is {limit} (GRADMILL_PREDICT_ROWS_LIMIT)")
+def check_rows(predictor: Predictor, rows: int, *, ranked: int = 0) -> None:
+    """Raise a 413 Problem if there are more rows than one request may have, by their number or their memory.
+
+    ranked: how many classes the answer has for each row, each with its probability.
+    """
+    settings = parts().settings
+    if rows > settings.predict_rows_limit:
+        raise Problem(
+            413, f"{rows} rows at once; the limit is {settings.predict_rows_limit} (GRADMILL_PREDICT_ROWS_LIMIT)"
+        )
+    most = settings.predict_memory_bytes_limit // predictor.row_bytes(ranked)
+    if rows > most:
+        raise Problem(413, f"{rows} rows at once; this model predicts at most {most} ({MEMORY_SETTING})")
+
+
+def cells_limit() -> int:
+    """Return how many cells the table of one request may have."""
+    return parts().settings.predict_memory_bytes_limit // CELL_BYTES
 
 
 def _read_table(predictor: Predictor) -> Encoded:
     content, limits = request.get_data(), parts().settings.limits
+    if len(content) > (most := parts().settings.predict_memory_bytes_limit // 3):
+        # text in it may take three times its length
+        raise Problem(413, f"rows of {len(content)} bytes at once; the limit is {most} ({MEMORY_SETTING} / 3)")
     if request.mimetype == NPY:
-        array = read_npy(content, limits)
-        check_row_count(len(array))
+        array = read_npy(content, limits, cells_limit=cells_limit())
+        check_rows(predictor, len(array))
         return predictor.rows.encode_array(array)
     if request.mimetype == CSV:
-        table = read_table(content, CSV, limits, text=predictor.categories)
+        table = read_table(content, CSV, limits, text=predictor.categories, cells_limit=cells_limit())
     elif request.mimetype == ARROW:
-        table = read_arrow_stream(content, limits, text=predictor.categories)
+        table = read_arrow_stream(content, limits, text=predictor.categories, cells_limit=cells_limit())
     else:
         raise Problem(415, f"the body must be {', '.join(BODIES[:-1])} or {BODIES[-1]}")
-    check_row_count(table.num_rows)
+    check_rows(predictor, table.num_rows)
     return predictor.rows.encode_table(table)
 
 
 def _encode_columns(predictor: Predictor, columns: dict[str, list[Any]]) -> Encoded:
-    check_row_count(max(map(len, columns.values()), default=0))
+    check_rows(predictor, max(map(len, columns.values()), default=0))
     try:
         return predictor.rows.encode_columns(columns)
     except DataError as error:

@@ -11,12 +11,12 @@ from service.operations import Answer, Operations
 from service.predict import schemas
 from service.predict.answers import WARNINGS, accepted_media_type, write_answer
 from service.predict.predictors import NamedPredictor
-from service.predict.requests import BODIES, read_json_body, read_rows
+from service.predict.requests import BODIES, check_rows, read_json_body, read_rows
 from service.predict.table_routes import accept_table
 from service.problems import Problem
 from service.schemas.jobs import WeightsQuery
 from worker.errors import SpecError
-from worker.networks.trained import read_published
+from worker.networks.trained import read_origin
 from worker.records.jobs import get_job
 from worker.records.weights import find_weights_id
 
@@ -73,7 +73,10 @@ def _predict(found: NamedPredictor, query: schemas.PredictQuery) -> Response:
     try:
         if others is not None and others.dataset is not None:
             return accept_table(found, others.dataset, options)
-        outputs = found.predictor.predict(read_rows(found.predictor, body))
+        encoded = read_rows(found.predictor, body)
+        if options.top_k is not None:
+            check_rows(found.predictor, len(encoded.x), ranked=options.top_k)
+        outputs = found.predictor.predict(encoded)
         return write_answer(found, outputs, options, accepted_media_type())
     except SpecError as error:
         in_query = error.pointer == "/top_k" and (others is None or others.top_k is None)
@@ -96,5 +99,5 @@ def weights(job_id: str, query: WeightsQuery) -> Response:
     """Download the weights as safetensors: final, latest, or those of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
-        published = read_published(session, find_weights_id(session, job_id, query.checkpoint))
-    return exported(published, "safetensors", f"{job_id}-{published.epoch}")
+        origin = read_origin(session, find_weights_id(session, job_id, query.checkpoint))
+    return exported(origin, "safetensors", f"{job_id}-{origin.epoch}")

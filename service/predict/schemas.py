@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from service.schemas.common import ListOf, Query, Shown
+from service.schemas.common import SPELLED, ListOf, Query, QueryBoolean, Shown
 from service.schemas.jobs import JobError
 from worker.records.states import PredictionStatus
-from worker.specs.base import Boolean, Integer
+from worker.specs.base import AtMost, Boolean, Integer, Strict, one_of
 from worker.specs.dataset import BuiltinDataset, GeneratedDataset, StoredDataset
 from worker.specs.prediction import TOP_LIMIT, PredictionOptions
 
@@ -19,8 +19,8 @@ TableToPredict = Annotated[StoredDataset | BuiltinDataset | GeneratedDataset, Fi
 class PredictQuery(Query):
     """The same options as in a JSON body. Those of the body take precedence."""
 
-    top_k: Annotated[int, Field(ge=1, le=TOP_LIMIT)] | None = None
-    probabilities: bool = True
+    top_k: Annotated[int, Field(ge=1, le=TOP_LIMIT), SPELLED] | None = None
+    probabilities: QueryBoolean = True
 
     def options(self) -> PredictionOptions:
         if self.top_k is None and self.probabilities:
@@ -28,16 +28,16 @@ class PredictQuery(Query):
         return PredictionOptions(top_k=self.top_k, probabilities=self.probabilities)
 
 
-class PredictRequest(BaseModel):
+class PredictRequest(Strict):
     """Raw values: `rows`, each an object by column name or a list in feature order, or `columns`, lists by name.
 
     Or a whole `dataset`: the answer is then 202 with the address of a prediction that the workers carry out.
     """
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(json_schema_extra=one_of("rows", "columns", "dataset"))
 
-    rows: list[dict[str, Any] | list[Any]] | None = None
-    columns: dict[str, list[Any]] | None = None
+    rows: Annotated[list[dict[str, Any] | list[Any]], Field(fail_fast=True)] | None = None
+    columns: Annotated[dict[str, list[Any]], AtMost(10_000)] | None = None
     dataset: TableToPredict | None = None
     top_k: Annotated[Integer, Field(ge=1, le=TOP_LIMIT)] | None = None
     "For classes or labels: return only this many for each row, the most probable first, not every probability."

@@ -1,11 +1,10 @@
 """Routes for predictions of whole tables: list and show them, download a result, and delete one."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.ipc
 from flask import Response, g, request, url_for
 
@@ -14,11 +13,11 @@ from service.context import parts, project_id
 from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations, answer, conditional
 from service.predict import schemas
+from service.predict.csv_text import csv_bytes
 from service.predict.predictors import NamedPredictor
 from service.problems import Problem
 from service.schemas.common import Page
-from worker.data.arrow_streams import ARROW
-from worker.data.readers import CSV
+from worker.data.readers import ARROW, CSV
 from worker.errors import MissingBytesError
 from worker.intake.submission import ServedWeights
 from worker.records.predictions import delete_prediction, get_prediction, list_predictions, prediction_snapshot
@@ -32,6 +31,7 @@ NO_PREDICTION = problem("No such prediction.")
 NDJSON = "application/x-ndjson"
 EXTENSIONS = {CSV: "csv", ARROW: "arrows", NDJSON: "jsonl"}
 RESULTS = tuple(EXTENSIONS)
+PART_BYTES = 2**20
 
 
 def accept_table(found: NamedPredictor, dataset: schemas.TableToPredict, options: PredictionOptions) -> Response:
@@ -50,6 +50,7 @@ def accept_table(found: NamedPredictor, dataset: schemas.TableToPredict, options
     "GET",
     "/v1/predictions",
     policy="models:read",
+    heavy=True,
     query=Page,
     answers=tagged("Newest first.", schemas.TablePredictionList),
 )
@@ -94,34 +95,33 @@ def result(prediction_id: str) -> Response:
     if request.if_none_match.contains(tag):
         return conditional(Response(content_type=media_type), tag)
     try:
-        content = parts().storage.read(row.storage_key)
-    except MissingBytesError:
+        file = parts().storage.open(row.storage_key)
+    except FileNotFoundError as error:
         # 404 if it was deleted after the row was read; otherwise this storage is not the one that the worker wrote to
         _found(prediction_id)
-        raise
-    response = Response(_converted(content, media_type), content_type=media_type)
+        raise MissingBytesError(row.storage_key) from error
+    response = Response(CONVERTED[media_type](file), content_type=media_type)
+    response.call_on_close(file.close)
     response.headers["Content-Disposition"] = f'attachment; filename="{row.id}.{EXTENSIONS[media_type]}"'
-    response.set_etag(tag)
-    return response
+    return conditional(response, tag)
 
 
-def _converted(content: bytes, media_type: str) -> bytes | Iterator[bytes]:
-    """Return the stored Arrow stream, or convert it batch by batch."""
-    if media_type == ARROW:
-        return content
-    return _csv(content) if media_type == CSV else _json_lines(content)
+def _stored(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: file.read(PART_BYTES), b"")
 
 
-def _csv(content: bytes) -> Iterator[bytes]:
-    for n, batch in enumerate(pa.ipc.open_stream(pa.py_buffer(content))):
-        sink = pa.BufferOutputStream()
-        pyarrow.csv.write_csv(batch, sink, pyarrow.csv.WriteOptions(include_header=n == 0))
-        yield sink.getvalue().to_pybytes()
+def _csv(file: IO[bytes]) -> Iterator[bytes]:
+    for n, batch in enumerate(pa.ipc.open_stream(file)):
+        yield csv_bytes(pa.Table.from_batches([batch]), header=n == 0)
 
 
-def _json_lines(content: bytes) -> Iterator[bytes]:
-    for batch in pa.ipc.open_stream(pa.py_buffer(content)):
+def _json_lines(file: IO[bytes]) -> Iterator[bytes]:
+    for batch in pa.ipc.open_stream(file):
         yield b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in batch.to_pylist())
+
+
+CONVERTED: dict[str, Callable[[IO[bytes]], Iterator[bytes]]] = {CSV: _csv, ARROW: _stored, NDJSON: _json_lines}
+"How the Arrow stream that is stored is sent, a part at a time, by the media type that is asked for."
 
 
 @operations.declare(

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from service.schemas.common import Shown
 from worker.insight.bounds import ROWS
-from worker.specs.base import CheckpointName, Integer
+from worker.specs.base import AtMost, CheckpointName, Integer, Strict, form
 
 Index = Annotated[Integer, Field(ge=0, lt=2**31)]
 Row = dict[str, Any] | list[Any]
@@ -14,11 +14,7 @@ Checkpoint = CheckpointName | Annotated[Integer, Field(ge=1, lt=10_000_000)]
 Factor = float | list[float | None] | None
 
 
-class Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-
-class WeightAsked(Asked):
+class WeightAsked(Strict):
     """A weight, named by the unit that it comes from and the unit that it goes to."""
 
     layer: Index
@@ -32,22 +28,33 @@ class WeightAsked(Asked):
     "A unit of the layer; for an embedding, the dimension."
 
 
-class ChainRuleRequest(Asked):
+FORMS: list[JsonValue] = [
+    form("row", "target", absent=("dataset_row", "rows", "dataset_rows", "targets")),
+    form("dataset_row", absent=("row", "rows", "dataset_rows", "targets")),
+    form("rows", "targets", absent=("row", "dataset_row", "dataset_rows", "target")),
+    form("dataset_rows", absent=("row", "dataset_row", "rows", "target")),
+]
+"The ways of naming rows, with their targets; `_one_way_of_naming_rows` checks the same."
+
+
+class ChainRuleRequest(Strict):
     """One weight, and one row or several. A row is posted with its target, or named by its number in the job's table.
 
     A posted row has raw values, as in a prediction. A target is a class, or a number in your own unit; several numbers
     are a list in the order of the job's targets, or an object by name.
     """
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": FORMS})
+
     weight: WeightAsked
     row: Row | None = None
     dataset_row: Index | None = None
     "The number of a row in the job's table, from 0."
-    rows: Annotated[list[Row], Field(min_length=1, max_length=ROWS)] | None = None
-    dataset_rows: Annotated[list[Index], Field(min_length=1, max_length=ROWS)] | None = None
+    rows: Annotated[list[Row], AtMost(ROWS), Field(min_length=1)] | None = None
+    dataset_rows: Annotated[list[Index], AtMost(ROWS), Field(min_length=1)] | None = None
     target: Any = None
     "The target of `row`; for `dataset_row` it replaces the table's own."
-    targets: list[Any] | None = None
+    targets: Annotated[list[Any], AtMost(ROWS)] | None = None
     "One target for each of `rows`; for `dataset_rows` they replace the table's own."
     checkpoint: Checkpoint = "final"
     "`final`, the number of a stored epoch, or `latest`: final, or the newest stored state of an unfinished job."

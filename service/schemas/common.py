@@ -1,8 +1,35 @@
 """Schemas that the requests and answers of all resources share."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
+BOOLEANS = {"true": True, "false": False}
+
+
+def _integer(text: object) -> object:
+    """Return the integer that a query string spells as JSON would. Pydantic would also read `1_0`, `+1` and `1.0`."""
+    if not isinstance(text, str):
+        return text
+    if not WHOLE.fullmatch(text):
+        raise PydanticCustomError("int_parsing", "Input should be an integer of at most 19 digits")
+    return int(text)
+
+
+def _boolean(text: object) -> object:
+    """Return the boolean that a query string spells as JSON would. Pydantic would also read `on`, `Y` and `1`."""
+    if isinstance(text, str) and text not in BOOLEANS:
+        raise PydanticCustomError("bool_parsing", "Input should be true or false")
+    return BOOLEANS[text] if isinstance(text, str) else text
+
+
+# in a query string a number is text, so strict=True would refuse every number
+SPELLED = BeforeValidator(_integer)
+"Put it last in the annotation of each integer of a query string."
+QueryBoolean = Annotated[bool, BeforeValidator(_boolean)]
 
 
 class Query(BaseModel):
@@ -45,7 +72,7 @@ class ProblemDocument(BaseModel):
 
 
 class Page(Query):
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    limit: Annotated[int, Field(ge=1, le=100), SPELLED] = 20
     cursor: Annotated[str, Field(pattern=r"^[a-z]{3}_[0-9a-f]{32}$")] | None = None
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.schemas.common import ListOf, Query, Shown
+from service.schemas.common import SPELLED, ListOf, Query, Shown
 from worker.specs.base import Text
 
 
@@ -14,7 +14,7 @@ class UploadQuery(Query):
 
 
 class RowsQuery(Query):
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    limit: Annotated[int, Field(ge=1, le=1000), SPELLED] = 100
 
 
 class Column(Shown):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from service.schemas.chain_rule import Moment
-from service.schemas.common import Query, Shown
+from service.schemas.common import SPELLED, Query, Shown
 from worker.specs.base import CheckpointName
 
 
@@ -47,9 +47,9 @@ class Certificate(Shown):
 
 class HistogramsQuery(Query):
     checkpoint: CheckpointName = "final"
-    layer: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    bins: Annotated[int, Field(ge=2, le=200)] = 30
-    member: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    layer: Annotated[int, Field(ge=0, lt=2**31), SPELLED] | None = None
+    bins: Annotated[int, Field(ge=2, le=200), SPELLED] = 30
+    member: Annotated[int, Field(ge=0, lt=2**31), SPELLED] = 0
 
 
 class Histogram(Shown):

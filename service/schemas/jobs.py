@@ -3,31 +3,52 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
-from service.schemas.common import ListOf, Page, Query, Shown
-from worker.records.states import Status
-from worker.specs.base import CheckpointName
+from service.schemas.common import SPELLED, ListOf, Page, Query, QueryBoolean, Shown
+from worker.records.states import STATUSES, Status
+from worker.specs.base import CheckpointName, Name, Text
 from worker.specs.job import Job as JobSpec
+
+NEEDED = ("dataset", "target", "network")
+SEVERAL = "^({0})(,({0}))*$".format("|".join(STATUSES))
 
 
 class SubmitQuery(Query):
-    dry_run: bool = False
+    dry_run: QueryBoolean = False
+
+
+def _as_patch(schema: dict[str, Any]) -> None:
+    """Change the JSON Schema of a job into that of a patch: no member is required, and null removes one."""
+    members = schema["properties"]
+    for name, member in members.items():
+        member.pop("default", None)
+        if name not in NEEDED:
+            members[name] = {"anyOf": [member, {"type": "null"}]}
+    del schema["required"]
+
+
+class Retry(JobSpec):
+    """Members that replace those of the job's specification, as a JSON merge patch (RFC 7396)."""
+
+    model_config = ConfigDict(json_schema_extra=_as_patch)
 
 
 class JobsQuery(Page):
-    status: Annotated[str, Field(description="One status, or several with commas between.")] | None = None
-    name: str | None = None
-    tag: str | None = None
+    status: Annotated[str, Field(pattern=SEVERAL, description="One status, or several with commas between.")] | None = (
+        None
+    )
+    name: Text | None = None
+    tag: Name | None = None
 
 
 class CurveQuery(Query):
-    after_epoch: Annotated[int, Field(ge=0)] = 0
-    max_points: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+    after_epoch: Annotated[int, Field(ge=0, lt=2**31), SPELLED] = 0
+    max_points: Annotated[int, Field(ge=2, le=20_000), SPELLED] | None = None
 
 
 class EventsQuery(Query):
-    after: Annotated[int, Field(ge=0)] | None = None
+    after: Annotated[int, Field(ge=0, lt=10**18), SPELLED] | None = None
 
 
 class WeightsQuery(Query):
@@ -110,6 +131,7 @@ class JobBrief(Shown):
     parameters: int
     classes: list[str] | None
     queue_position: int | None
+    "1 for the next job to run; 1,000 for that place and every later one. None unless the job is queued."
     error: JobError | None
     hints: list[Hint] | None
     "Hints about the curve, in words; null until the job has ended."

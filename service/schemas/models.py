@@ -3,43 +3,37 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
-from service.schemas.common import ListOf, Query, Shown
+from service.schemas.common import SPELLED, ListOf, Query, Shown
 from worker.records.models import VERSION_LIMIT
-from worker.specs.base import Integer, Name, Prose
+from worker.specs.base import Integer, Name, Prose, Strict
 
-Number = Annotated[int, Field(ge=1, lt=VERSION_LIMIT)]
+Number = Annotated[int, Field(ge=1, lt=VERSION_LIMIT), SPELLED]
 
 
-class RegisterRequest(BaseModel):
+class RegisterRequest(Strict):
     """The final weights of a job that has succeeded become the next version of the model of this name."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Name
     job_id: Annotated[str, Field(pattern=r"^job_[0-9a-f]{32}$")]
 
 
-class DescribeRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class DescribeRequest(Strict):
     description: Prose
 
 
-class MoveRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class MoveRequest(Strict):
     version: Annotated[Integer, Field(ge=1, lt=VERSION_LIMIT)]
 
 
 class VersionsQuery(Query):
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    limit: Annotated[int, Field(ge=1, le=100), SPELLED] = 20
     cursor: Number | None = None
 
 
 class AliasesQuery(Query):
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    limit: Annotated[int, Field(ge=1, le=100), SPELLED] = 20
     cursor: Name | None = None
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 from flask import Response, request
 
-from service.bodies import read_body, read_json_with_nan
+from service.bodies import read_body
 from service.context import parts, project_id
+from service.json_text import parse_with_nan
 from service.operations import JSON, Answer, Operations, answer
 from service.parsing import validate
 from service.predict.addresses import AddressedModel
-from service.predict.requests import check_row_count
+from service.predict.requests import cells_limit, check_rows
 from service.problems import Problem
 from service.scoring import schemas
 from service.scoring.dataframes import read_rows
@@ -131,14 +132,14 @@ def _check_media_type() -> None:
 
 
 def _predict_json(predictor: Predictor) -> Prediction:
-    document = read_json_with_nan(read_body())
+    document = parse_with_nan(read_body())
     if not isinstance(document, dict):
         raise Problem(
             400, "the body must be an object with one of dataframe_split, dataframe_records, instances, inputs"
         )
     scoring = validate(schemas.ScoringRequest, document)
     rows = read_rows(scoring, [code.name for code in predictor.encoders.features])
-    check_row_count(len(rows))
+    check_rows(predictor, len(rows))
     return predictor.predict_rows(rows)
 
 
@@ -147,8 +148,8 @@ def _predict_csv(predictor: Predictor) -> Prediction:
     if content.startswith(b","):
         # pandas writes its index as a first column without a name, and reads such a column under this name
         content = b"Unnamed: 0" + content
-    table = read_table(content, CSV, parts().settings.limits, text=predictor.categories)
-    check_row_count(table.num_rows)
+    table = read_table(content, CSV, parts().settings.limits, text=predictor.categories, cells_limit=cells_limit())
+    check_rows(predictor, table.num_rows)
     return predictor.predict_table(table)
 
 

@@ -1,13 +1,14 @@
 """Exceptions under /ui -> an error page. (Those of the API become problem documents.)"""
 
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from flask import Blueprint, g, render_template
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from service.problems import DETAILS, Problem
+from service.problems import DETAILS, RETRY_AFTER, Problem
 from worker.errors import NotFoundError, StateError, UnavailableError
 
 log = structlog.get_logger()
@@ -20,8 +21,19 @@ def register_failures(ui: Blueprint) -> None:
 def _failure(error: Exception) -> Response:
     status, detail = _status_and_detail(error)
     title = HTTPStatus(status).phrase
-    text = render_template("error.html", status=status, title=title, detail=detail, request_id=g.get("request_id"))
-    return Response(text, status, {"Cache-Control": "no-store"}, mimetype="text/html")
+    shown: dict[str, Any] = {"status": status, "title": title, "detail": detail, "request_id": g.get("request_id")}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        # without the line above every page: it would need a connection, which may be what is lacking
+        shown["worker_notice"] = str
+    text = render_template("error.html", **shown)
+    headers = {"Cache-Control": "no-store"} | _headers(error)
+    return Response(text, status, headers, mimetype="text/html")
+
+
+def _headers(error: Exception) -> dict[str, str]:
+    if isinstance(error, Problem):
+        return error.headers
+    return RETRY_AFTER if isinstance(error, UnavailableError) else {}
 
 
 def _status_and_detail(error: Exception) -> tuple[int, str]:

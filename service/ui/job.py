@@ -7,9 +7,10 @@ import orjson
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from service.api.curves import CSV, curve_csv, metric_names
+from service.api.curves import CSV, curve_response
 from service.api.jobs import change_job
 from service.context import parts, project_id
+from service.curve_columns import read_columns
 from service.ui.network import layer_rows
 from service.ui.wording import TABLE_COLUMNS, curve_summary, took
 from worker.records.curves import read_curve
@@ -40,10 +41,12 @@ def change(job_id: str, change: Change) -> Response:
 def curve_file(job_id: str) -> Response:
     """Return the whole curve as CSV, for a link. A link can't use the API, since a browser sets the Accept header."""
     with parts().database.reading() as session:
-        get_job(session, project_id(), job_id)
-        points = read_curve(session, job_id)
+        last = get_job(session, project_id(), job_id).epoch
+    columns = read_columns(parts().database, job_id, after_epoch=0, last_epoch=last)
     headers = {"Content-Disposition": f'attachment; filename="{job_id}-curve.csv"'}
-    return Response(curve_csv(points), headers=headers, content_type=CSV)
+    response = curve_response(columns.csv(), CSV, columns.length)
+    response.headers.update(headers)
+    return response
 
 
 def _shown(job: Job, position: int | None, points: list[Point]) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def _shown(job: Job, position: int | None, points: list[Point]) -> dict[str, Any
         "changes": [name for name in BUTTONS if MOVES[job.status].asked.get(name, job.status) != job.status],
         "columns": TABLE_COLUMNS,
         "points": points,
-        "metrics": metric_names(points),
+        "metrics": sorted({name for point in points for name in point.metrics}),
         "summary": curve_summary(points, job.best),
         "evaluation": job.evaluation or {},
         "layers": layer_rows(job),

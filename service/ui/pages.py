@@ -1,13 +1,16 @@
 """The routes of the pages, in one table, each with its access policy."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import NamedTuple
 
 from flask import Blueprint, Flask, abort, g, redirect, url_for
 from werkzeug.wrappers import Response
 
-from service.access import OPEN, SESSION, csrf_token
+from service.access import OPEN, SESSION
 from service.api.system import workers_state
+from service.browser_sessions import csrf_token
+from service.context import parts
 from service.ui import assets, docs, job, jobs, login, wording
 from service.ui.failures import register_failures
 from worker.errors import UnavailableError
@@ -16,11 +19,14 @@ NO_WORKER = "No worker is running: jobs, and predictions of whole tables, wait f
 
 
 class Route(NamedTuple):
+    """One page. heavy: whether it may read many rows, as in `operations.Operation`."""
+
     method: str
     path: str
     view: Callable[..., Response]
     policy: str
     name: str
+    heavy: bool = False
 
 
 def worker_notice() -> str:
@@ -52,22 +58,34 @@ ROUTES = (
     Route("GET", "/ui/login", login.page, OPEN, "login"),
     Route("POST", "/ui/login", login.submit, OPEN, "submit_login"),
     Route("POST", "/ui/logout", login.leave, SESSION, "logout"),
-    Route("GET", "/ui/jobs", jobs.page, SESSION, "jobs"),
-    Route("GET", "/ui/jobs/rows", jobs.rows, SESSION, "job_rows"),
+    Route("GET", "/ui/jobs", jobs.page, SESSION, "jobs", heavy=True),
+    Route("GET", "/ui/jobs/rows", jobs.rows, SESSION, "job_rows", heavy=True),
     Route("POST", "/ui/jobs/example", jobs.train_example, "jobs:write", "train_example"),
-    Route("GET", "/ui/jobs/<job_id>", job.page, SESSION, "job"),
-    Route("GET", "/ui/jobs/<job_id>/curve.csv", job.curve_file, SESSION, "curve_csv"),
+    Route("GET", "/ui/jobs/<job_id>", job.page, SESSION, "job", heavy=True),
+    Route("GET", "/ui/jobs/<job_id>/curve.csv", job.curve_file, SESSION, "curve_csv", heavy=True),
     Route("POST", "/ui/jobs/<job_id>/<any(cancel, pause, resume):change>", job.change, "jobs:write", "change_job"),
     Route("GET", "/docs", docs.page, SESSION, "docs"),
     Route("GET", "/ui/<path:path>", missing, SESSION, "missing"),
 )
 
 
+def _view(route: Route) -> Callable[..., Response]:
+    if not route.heavy:
+        return route.view
+
+    @wraps(route.view)
+    def view(**arguments: str) -> Response:
+        with parts().lists_share.turn():
+            return route.view(**arguments)
+
+    return view
+
+
 def register(app: Flask) -> dict[str, str]:
     """Add the pages to the app, and return their policies by endpoint."""
     ui = Blueprint("ui", __name__, template_folder="templates")
     for route in ROUTES:
-        ui.add_url_rule(route.path, route.name, route.view, methods=[route.method])
+        ui.add_url_rule(route.path, route.name, _view(route), methods=[route.method])
     version = assets.content_version()
     ui.context_processor(
         lambda: {"asset": assets.addresses(version), "csrf_token": csrf_token, "worker_notice": worker_notice}

@@ -1,10 +1,13 @@
 """The broker of the one-machine mode: a Valkey server on a unix socket that only its owner may open."""
 
 import shutil
+import socket as sockets
 import time
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from worker.errors import StartError
 
@@ -48,15 +51,28 @@ def server_command(folder: Path, socket: Path) -> list[str]:
 def wait_until_gone(socket: Path) -> None:
     """Wait until the server of an earlier instance that was killed has ended. Raises StartError if it does not end."""
     deadline = time.monotonic() + START_SECONDS
-    while answers(socket):
+    while _is_open(socket):
         if time.monotonic() > deadline:
-            raise StartError(f"A broker of an earlier gradmill still answers at {socket}: stop it first.")
+            raise StartError(f"A broker of an earlier gradmill is still there at {socket}: stop it first.")
         time.sleep(0.1)
 
 
+def _is_open(socket: Path) -> bool:
+    """Return whether a server has this socket open, though it may be too busy, or asleep, to answer."""
+    with sockets.socket(sockets.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(socket))
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
 def answers(socket: Path) -> bool:
-    """Return whether a server answers PING on this socket."""
-    client = redis.Redis(unix_socket_path=str(socket), socket_timeout=1)
+    """Return whether a server answers PING on this socket. It is asked once: redis-py would try for seconds."""
+    client = redis.Redis(unix_socket_path=str(socket), socket_timeout=1, retry=Retry(NoBackoff(), 0))
     try:
         return bool(client.ping())
     except (redis.RedisError, OSError):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from service.up.logs import rotate, tail
 from worker.errors import StartError
 
 RESTARTS_LIMIT = 5
@@ -21,7 +22,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class Child:
-    """One child process. Its output goes to a file in the data folder's `logs`.
+    """One child process. Its output is appended to a file in the data folder's `logs`, which is rotated by size.
 
     is_needed: the product can't run without it: if it ends again and again, everything stops. One that is not needed is
     started again after 0.25, 0.5, 1 ... 30 s, for as long as it takes.
@@ -33,14 +34,18 @@ class Child:
         self.name, self.is_needed = name, is_needed
         self._command, self._environment = command, environment
         self._log = logs / f"{name}.log"
+        self._log_begins = 0
         self._started: list[float] = []
         self._falls = 0
         self._rests_until: float | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._started.append(time.monotonic())
-        with self._log.open("ab" if len(self._started) > 1 else "wb") as log:
+        rotate(self._log)
+        with self._log.open("ab") as log:
+            if not self._started:
+                self._log_begins = log.tell()
+            self._started.append(time.monotonic())
             self.process = subprocess.Popen(
                 self._command,
                 env=dict(self._environment),
@@ -59,8 +64,9 @@ class Child:
     def keep_running(self) -> str | None:
         """Start the process again if it has ended. Return a sentence about it when it has just ended and is not needed.
 
-        Raises StartError if a needed one ends again and again.
+        Also rotates its log. Raises StartError if a needed one ends again and again.
         """
+        rotate(self._log)
         if self.is_running:
             return None
         if not self.is_needed:
@@ -96,7 +102,8 @@ class Child:
             raise StartError(f"The {self.name} did not start. The end of its log:\n{self.tail()}")
 
     def tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
+        """Return the last lines of its log since its first start by this supervisor."""
+        return tail(self._log, after=self._log_begins, lines=LOG_LINES_SHOWN)
 
     def ask_to_stop(self) -> None:
         if self.process is not None and self.is_running:

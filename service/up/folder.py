@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import string
 import zlib
 from collections.abc import Iterator
@@ -48,6 +49,16 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def tighten(folder: Path) -> str | None:
+    """Close a folder of this user to all others. Return a sentence about it; None if it was closed, or is another's."""
+    found = folder.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    if found.st_uid != os.getuid() or not mode & 0o077:
+        return None
+    folder.chmod(0o700)
+    return f"Other users could open the data folder {folder} (mode {mode:04o}). Now only you can (0700)."
 
 
 def key_of(folder: Path) -> str:

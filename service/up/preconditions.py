@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from migrations.schema import check_not_newer, is_current, upgrade
 from worker.data.storage import Storage
 from worker.errors import StartError
+from worker.records.connections import find_room
 from worker.records.datasets import newest_storage_keys
 from worker.records.sessions import Database
 from worker.settings import Settings
@@ -32,10 +33,11 @@ def migrate(engine: Engine) -> str:
     return f"Migrated the database from revision {before} to {after}."
 
 
-def wait_until_usable(settings: Settings, stopped: Callable[[float], bool]) -> bool:
+def wait_until_usable(settings: Settings, stopped: Callable[[float], bool], *, connections: int) -> bool:
     """Wait until the database answers and has this version's schema. Return False if asked to stop meanwhile.
 
     The parts of an installation may start in any order, so a line every few seconds says what this waits for.
+    connections: how many the process may open to PostgreSQL.
     stopped: waits for the given seconds, and returns whether the process was asked to stop.
     Raises StartError if waiting would not help: the schema is newer than this version, or no broker is named.
     """
@@ -47,6 +49,7 @@ def wait_until_usable(settings: Settings, stopped: Callable[[float], bool]) -> b
             log.warning("waiting_for_database", why=obstacle)
             if stopped(WAIT_SECONDS):
                 return False
+        warn_of_few_connections(database, connections)
         _warn_of_missing_bytes(database, Storage(settings.storage))
     finally:
         database.close()
@@ -65,6 +68,21 @@ def _obstacle(engine: Engine) -> str | None:
         cause = next(iter(str(getattr(error, "orig", "")).strip().splitlines()), type(error).__name__)
         return f"the database that GRADMILL_DATABASE_URL names can't be reached: {cause}"
     return "the database has no schema, or an older one: run `gradmill migrate`"
+
+
+def warn_of_few_connections(database: Database, wanted: int) -> None:
+    """Say so in one line if the server of the database has hardly room, or none, for this many more connections."""
+    room = find_room(database)
+    if room is not None and room.is_scarce(wanted):
+        log.warning(
+            "few_connections_left",
+            max_connections=room.most,
+            reserved=room.reserved,
+            in_use=room.used,
+            this_may_open=wanted,
+            advice="raise max_connections of PostgreSQL, put pgbouncer before it, or lower GRADMILL_WORKERS or "
+            "GRADMILL_API_CONNECTIONS",
+        )
 
 
 def _warn_of_missing_bytes(database: Database, storage: Storage) -> None:

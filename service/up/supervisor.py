@@ -6,23 +6,26 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 from pydantic import SecretStr
 
+from service.hosts import in_brackets
 from service.settings import ServiceSettings
+from service.starting import check_exposure
 from service.up import broker
 from service.up.children import Child
-from service.up.folder import key_of, locked, socket_path
-from service.up.preconditions import migrate
+from service.up.folder import key_of, locked, socket_path, tighten
+from service.up.preconditions import migrate, warn_of_few_connections
 from worker.errors import StartError, UnavailableError
+from worker.records.connections import of_worker
 from worker.records.logins import new_login_token
 from worker.records.sessions import Database
 from worker.records.workers import forget, list_workers
+from worker.secret_files import SECRETS, file_variable
 
 READY_SECONDS = 60
 STOP_SECONDS = 6.0
@@ -68,9 +71,12 @@ def run_up(
 ) -> None:
     """Start everything and call `work`. If it returns True, keep running until asked to stop. Raises StartError."""
     with locked(settings.data_dir):
+        if (news := tighten(settings.data_dir)) is not None:
+            say(news)
         _check_port(settings)
         own_socket = None if settings.redis_url else socket_path(settings.data_dir)
         settings = _completed(settings, own_socket)
+        check_exposure(settings)
         children: list[Child] = []
         try:
             running = _start(settings, own_socket, children, stop, say)
@@ -118,9 +124,10 @@ def _start(
         _wait(lambda: broker.answers(own_socket), server, stop)
     database = Database(settings.database, pool_size=1)
     migrate(database.engine)
+    warn_of_few_connections(database, settings.api_processes * settings.api_connections + of_worker(settings.workers))
     worker = begin("worker", worker_command(settings), is_needed=False)
     api = begin("api", api_command())
-    url = f"http://{_printable_host(settings.host)}:{settings.port}"
+    url = _url(settings)
     _wait(lambda: _readiness(url)["status"] != "unready", api, stop)
     if _readiness(url).get("broker") == "away":
         say("The broker does not answer: jobs are accepted, and wait until it does.")
@@ -130,7 +137,8 @@ def _start(
         return None
     token = database.write(new_login_token)
     database.close()
-    return Running(settings, url, f"{url}/ui/login?token={token}", has_worker=worker.is_running)
+    link = f"{settings.public_url or url}/ui/login?token={token}"
+    return Running(settings, url, link, has_worker=worker.is_running)
 
 
 def _stop(children: list[Child]) -> None:
@@ -161,7 +169,10 @@ def _environment(settings: ServiceSettings) -> Mapping[str, str]:
     }
     for name in ("data_dir", "database_url", "redis_url", "storage_url", "host", "port", "workers", "lease_seconds"):
         own[f"GRADMILL_{name.upper()}"] = str(getattr(settings, name))
-    return {"OPENBLAS_NUM_THREADS": "1"} | os.environ | own
+    # the secrets that a file holds are in `own` by now
+    files = {file_variable(name) for name in SECRETS}
+    given = {name: value for name, value in os.environ.items() if name not in files}
+    return {"OPENBLAS_NUM_THREADS": "1"} | given | own
 
 
 def _check_port(settings: ServiceSettings) -> None:
@@ -189,7 +200,9 @@ def _wait(is_there: Callable[[], bool], child: Child, stop: StopRequest) -> None
 def _readiness(url: str) -> dict[str, str]:
     """Return the API's own words; status is ready, degraded or unready."""
     try:
-        return dict(httpx2.get(f"{url}/readyz", timeout=2).json())
+        answer = httpx2.get(f"{url}/readyz", timeout=2)
+        # 503 has the API's words too; anything else is a refusal
+        return dict(answer.json()) if answer.status_code in (200, 503) else {"status": "unready"}
     except httpx2.HTTPError:
         return {"status": "unready"}
 
@@ -213,17 +226,7 @@ def _forget(settings: ServiceSettings, child: Child) -> None:
         database.close()
 
 
-def _printable_host(host: str) -> str:
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
-
-
-@contextmanager
-def exiting_in_words() -> Iterator[None]:
-    """If a StartError is raised, print its message to standard error and exit with code 1."""
-    try:
-        yield
-    except StartError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(1)
+def _url(settings: ServiceSettings) -> str:
+    """Return where this machine reaches the API."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    return f"http://{in_brackets(host)}:{settings.port}"

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import engine, recording, service, serving
+from tests.benchmarks import engine, queue, recording, service, serving
 
 MEASUREMENTS: dict[str, Callable[[], None]] = {
     "engine": engine.measure,
     "service": service.measure,
     "serving": serving.measure,
     "recording": recording.measure,
+    "queue": queue.measure,
 }
 
 for name in sys.argv[1:] or MEASUREMENTS:

@@ -37,9 +37,11 @@ def postgresql() -> Iterator[str]:
     name = f"gradmill_bench_{uuid.uuid4().hex[:8]}"
     with psycopg.connect(ADMIN, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    yield ADMIN.removesuffix("postgres") + name
-    with psycopg.connect(ADMIN, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    try:
+        yield ADMIN.removesuffix("postgres") + name
+    finally:
+        with psycopg.connect(ADMIN, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def milliseconds(times: list[float]) -> str:
@@ -89,10 +91,15 @@ def measure_product(label: str, **environment: str) -> None:
         print(f"{label:11} POST /v1/jobs, busy     {milliseconds(submissions)}   200 at once, workers training")
 
 
-def measure() -> None:
+def on_each_database(measure_product: Callable[..., None]) -> None:
+    """Call it with a label, and with the settings of a product on that database as keywords."""
     measure_product("SQLite")
     try:
         with postgresql() as url:
             measure_product("PostgreSQL", GRADMILL_DATABASE_URL=url)
     except psycopg.OperationalError:
         print("PostgreSQL is not here")
+
+
+def measure() -> None:
+    on_each_database(measure_product)

@@ -47,6 +47,43 @@ def test_a_new_job_waits_behind_a_button_and_its_row_then_follows_it(open_page: 
     assert page.evaluate("window.sameDocument")
 
 
+def test_rows_stay_true_however_many_jobs_are_newer(
+    open_page: OpenPage, gradmill: Product, start_job: StartJob
+) -> None:
+    """A page of newer jobs pushes none of those that are shown out of sight of the server."""
+    job = start_job("slow", epochs=100_000)
+    page = open_page()
+    row = page.locator(f'tr[data-id="{job["id"]}"]')
+    expect(row).to_contain_text("running")
+    newer = [start_job("newer", epochs=1)["id"] for _ in range(51)]
+    expect(page.get_by_role("button", name="51 new jobs")).to_be_visible()
+    gradmill.post(f"/v1/jobs/{job['id']}/cancel").raise_for_status()
+    expect(row).to_contain_text("cancelled")
+    page.get_by_role("button", name="51 new jobs").click()
+    expect(page.locator("tr[data-id]").first).to_have_attribute("data-id", newer[-1])
+    for other in newer:
+        gradmill.wait(other)
+
+
+def test_an_older_job_that_gets_the_status_of_the_filter_is_offered(
+    open_page: OpenPage, gradmill: Product, start_job: StartJob
+) -> None:
+    """It is no newer than the rows that are shown, so no place at their top would have it."""
+    ids = [start_job(name, epochs=100_000)["id"] for name in ("first", "second", "third")]
+
+    def cancel(job_id: str) -> None:
+        gradmill.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+        gradmill.wait(job_id, "cancelled")
+
+    cancel(ids[0])
+    cancel(ids[2])
+    page = open_page("/ui/jobs?status=cancelled")
+    expect(page.locator("tr[data-id]").first).to_have_attribute("data-id", ids[2])
+    cancel(ids[1])
+    page.get_by_role("button", name="1 new job").click()
+    expect(page.locator(f'tr[data-id="{ids[1]}"]')).to_be_visible()
+
+
 def test_a_status_filters_the_list(open_page: OpenPage, gradmill: Product, start_job: StartJob) -> None:
     """The link shows only jobs with that status."""
     gradmill.wait(start_job("filtered")["id"])

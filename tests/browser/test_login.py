@@ -1,5 +1,7 @@
 """The way into the dashboard."""
 
+import re
+
 import httpx2
 import pytest
 from playwright.sync_api import expect
@@ -14,8 +16,21 @@ pytestmark = pytest.mark.slow
 def test_a_page_without_a_session_leads_to_the_login(open_page: OpenPage, path: str) -> None:
     """Every page does so, also one that does not exist."""
     page = open_page(path, key=None)
-    expect(page).to_have_url("/ui/login")
+    expect(page).to_have_url(re.compile(r"/ui/login(\?next=.*)?$"))
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_a_deep_link_survives_the_login(open_page: OpenPage, gradmill: Product) -> None:
+    """Also after a mistake; the browser sends its Origin with the form, which is this server's."""
+    page = open_page("/ui/jobs?status=running", key=None)
+    page.get_by_label("API key").fill("not the key")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert").filter(has_text="not the key of this server")).to_be_visible()
+    page.get_by_label("API key").fill(gradmill.key)
+    with page.expect_request(lambda request: request.method == "POST") as sent:
+        page.get_by_role("button", name="Log in").click()
+    assert sent.value.all_headers()["origin"] == gradmill.url
+    expect(page).to_have_url("/ui/jobs?status=running")
 
 
 def test_the_key_opens_the_jobs_and_logging_out_closes_them(open_page: OpenPage) -> None:

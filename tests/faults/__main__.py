@@ -1,6 +1,6 @@
 """The long form, `make faults`: loops of faults, printed as a table. Names and a number of cycles select some.
 
-python -m tests.faults [child|worker|zombie|cancel|backup|deploy|soak ...] [CYCLES]
+python -m tests.faults [child|worker|zombie|cancel|backup|deploy|soak|crowd ...] [CYCLES]
 """
 
 import sys
@@ -13,8 +13,10 @@ from pathlib import Path
 from migrations.schema import upgrade
 from tests.benchmarks.service import postgresql
 from tests.faults.backups import backup_loop
+from tests.faults.crowd import run_crowd
 from tests.faults.kills import Tally
 from tests.faults.loops import cancel_loop, deploy_loop, freeze, kill_child, kill_worker, strike_loop
+from tests.faults.pgbouncer import pgbouncer
 from tests.faults.servers import redis_server
 from tests.faults.soak import soak
 from tests.faults.workers import House
@@ -31,6 +33,8 @@ LOOPS: dict[str, tuple[str, int, Callable[[House, int], Tally]]] = {
     "deploy": ("SIGTERM to the worker", 100, deploy_loop),
 }
 SOAK_JOBS = 20_000
+CROWD_WORKERS = 50
+CROWD_SECONDS = 600
 
 
 @contextmanager
@@ -63,12 +67,25 @@ def measure(name: str, kind: str, cycles: int | None) -> None:
     )
 
 
+def measure_crowd(seconds: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, database_url("PostgreSQL", Path(folder)) as url:
+        database = Database(url)
+        upgrade(database.engine)
+        database.close()
+        with pgbouncer(url, size=20) as bouncer:
+            line = run_crowd(bouncer.url, Path(folder), workers=CROWD_WORKERS, seconds=seconds)
+    print(f"PostgreSQL behind pgbouncer: {line}", flush=True)
+
+
 def main(words: list[str]) -> None:
     cycles = next((int(word) for word in words if word.isdigit()), None)
-    names = [word for word in words if not word.isdigit()] or [*LOOPS, "soak"]
+    names = [word for word in words if not word.isdigit()] or [*LOOPS, "soak", "crowd"]
     print("| fault | cycles | jobs | lost | duplicated epochs | wrong bits | p50 | p99 |")
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
+        if name == "crowd":
+            measure_crowd(cycles or CROWD_SECONDS)
+            continue
         for kind in ("SQLite", "PostgreSQL"):
             if name == "soak":
                 jobs = cycles or SOAK_JOBS

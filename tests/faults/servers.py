@@ -61,7 +61,7 @@ def redis_server() -> Iterator[RedisServer]:
 class PostgresServer:
     """A cluster in a folder. Under root it runs as the user `postgres`, since it refuses to run as root."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: int) -> None:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or sorted(
             Path(path).parent for path in [shutil.which("pg_ctl")] if path
         )
@@ -77,6 +77,7 @@ class PostgresServer:
             os.chown(self._data, user.pw_uid, user.pw_gid)
         self._run("initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync")
         settings = f"port={self.port}\nlisten_addresses='127.0.0.1'\nunix_socket_directories=''\n"
+        settings += "".join(f"{name}={value}\n" for name, value in options.items())
         self._run_shell(f"cat >> '{self._data}/postgresql.conf'", settings)
 
     @property
@@ -114,11 +115,12 @@ class PostgresServer:
 
 
 @contextmanager
-def postgresql_server() -> Iterator[PostgresServer]:
+def postgresql_server(**options: int) -> Iterator[PostgresServer]:
+    """options: settings of the server."""
     # not in pytest's folder, which it keeps to its own user
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder))
+        server = PostgresServer(Path(folder), **options)
         server.start()
         try:
             yield server

@@ -11,11 +11,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 
 from tests.conftest import missing
 from tests.faults.attempts import Attempt, run, run_when_told
-from tests.faults.invariants import Result, assert_invariants, result_of
+from tests.faults.invariants import Result, assert_invariants, recorded, result_of
 from tests.faults.kills import QUICK
 from tests.faults.lengths import IS_LONG
 from tests.faults.workers import House
@@ -23,7 +23,7 @@ from worker.records.checkpoints import newest_checkpoint
 from worker.records.clock import seconds_from_now
 from worker.records.lease import rescue_job
 from worker.records.sessions import Database
-from worker.records.tables import Epoch, Job
+from worker.records.tables import Job
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -109,8 +109,7 @@ def assert_old_or_new(house: House, job_id: str) -> None:
     """A dead attempt leaves epochs without a gap, and either no checkpoint or a whole one that they cover."""
     with house.database.reading() as session:
         job = session.get_one(Job, job_id)
-        epochs = session.scalar(select(func.count()).where(Epoch.job_id == job_id))
-        assert epochs == job.epoch
+        assert recorded(session, job_id)["epoch"].tolist() == list(range(1, job.epoch + 1))
         if (newest := newest_checkpoint(session, job_id)) is not None:
             row, state = newest
             assert row.epoch == state.values["epoch"] <= job.epoch

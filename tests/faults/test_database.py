@@ -26,6 +26,8 @@ from worker.settings import Settings
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 LEASE_SECONDS = 2
+# long enough to be cut off in the middle
+LONG = SPEC | {"training": SPEC["training"] | {"epochs": 2000}}
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +170,8 @@ def test_a_worker_cut_off_from_the_database_stops_before_another_begins(
     with proxied(server.port) as proxy:
         behind = server.url.replace(f":{server.port}/", f":{proxy.port}/")
         with house.worker(GRADMILL_DATABASE_URL=behind) as cut_off:
-            expected = house.result(house.submit(SPEC))
-            job_id = house.submit(SPEC)
+            expected = house.result(house.submit(LONG))
+            job_id = house.submit(LONG)
             house.wait(job_id, lambda job: job.epoch > 20)
             proxy.set("black_hole")
             with house.worker():

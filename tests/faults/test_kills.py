@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kills import kill_loop
-from tests.faults.lengths import DATABASES
+from tests.faults.lengths import DATABASES, WHOLE_WORKER
 from tests.products import Product, free_port, start_product
 from worker.records.sessions import Database
 
@@ -26,13 +26,13 @@ def product_and_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iter
         database.close()
 
 
-@pytest.mark.parametrize("whole_worker", [False, True], ids=["child", "worker"])
+@pytest.mark.parametrize("whole_worker", WHOLE_WORKER)
 def test_kill_9_at_random_moments_costs_no_bit(
     product_and_database: tuple[Product, Database], whole_worker: bool
 ) -> None:
     """Every epoch once, one end, and the curve and weights of a job that nobody disturbed."""
     # the supervisor waits longer each time before it starts its worker again
-    cycles = 3 if whole_worker else 8
+    cycles = 2 if whole_worker else 5
     tally = kill_loop(*product_and_database, cycles, whole_worker=whole_worker, seed=1)
     assert (tally.cycles, tally.wrong_bits) == (cycles, 0)
     print(sorted(round(seconds, 2) for seconds in tally.seconds))

@@ -11,13 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tests.faults.lengths import WHOLE_WORKER
 from tests.products import Product, free_port, start_product
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ARROW = {"Accept": "application/vnd.apache.arrow.stream"}
 # some seconds of work for one process: wide enough that a kill comes in the middle of it
-ROWS = 150_000
+ROWS = 60_000
 TABLE = {"source": "generator", "name": "spirals", "rows": ROWS, "seed": 7}
 SPEC: dict[str, Any] = {
     "name": "wide",
@@ -70,7 +71,7 @@ def result(product: Product, prediction_id: str) -> pa.Table:
     return pa.ipc.open_stream(answer.content).read_all()
 
 
-@pytest.mark.parametrize("whole_worker", [False, True])
+@pytest.mark.parametrize("whole_worker", WHOLE_WORKER)
 def test_a_killed_prediction_is_taken_up_again_and_written_once(
     product: Product, undisturbed: pa.Table, whole_worker: bool
 ) -> None:

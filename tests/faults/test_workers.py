@@ -10,16 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+import redis
 
 from tests.conftest import missing
 from tests.faults.failpoints import Failpoint
+from tests.faults.invariants import recorded
 from tests.faults.kills import QUICK, SPEC
 from tests.faults.lengths import DATABASES, IS_LONG
 from tests.faults.loops import freeze, strike_loop
 from tests.faults.workers import House
+from worker.broker.doorbell import RINGING
 from worker.records.sessions import Database
-from worker.records.tables import Epoch
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -116,9 +117,22 @@ def test_a_worker_that_hears_no_message_ends_itself(house: House) -> None:
         time.sleep(3)
         assert worker.process.poll() is None
         job_id = house.submit(QUICK)
-        assert worker.process.wait(timeout=20) == 1
+        assert worker.process.wait(timeout=60) == 1
     assert "worker_is_deaf" in (house.folder / "worker.log").read_text()
     with house.worker():
+        house.result(job_id)
+
+
+def test_a_worker_is_not_deaf_while_none_may_ring(house: House) -> None:
+    """A worker that was killed while it rang again has the right to for some seconds more: the job only waits."""
+    environment = Failpoint(house.folder).environment | {"GRADMILL_TEST_DEAF_SECONDS": "2"}
+    silent = replace(house, settings=house.settings.model_copy(update={"redis_url": ""}))
+    with house.worker(**environment) as worker, redis.Redis.from_url(house.settings.redis_url) as client:
+        client.set(RINGING, "of a dead worker", px=12_000)
+        job_id = silent.submit(QUICK)
+        time.sleep(6)
+        assert worker.process.poll() is None
+        assert house.job(job_id).status == "queued"
         house.result(job_id)
 
 
@@ -145,7 +159,7 @@ def test_a_worker_with_a_wrong_clock_neither_rescues_early_nor_never(postgresql_
         house.wait(job_id, lambda job: job.attempt == 2 and job.epoch > seen)
         assert other.process.poll() is None
         with house.database.reading() as session:
-            assert min(session.scalars(select(Epoch.seconds).where(Epoch.job_id == job_id))) >= 0
+            assert min(recorded(session, job_id)["seconds"]) >= 0
 
 
 def wrong_clock(environment: dict[str, str]) -> float:

@@ -53,9 +53,14 @@ class House:
         """Wait until this is true of the job, and return it."""
         until = time.monotonic() + seconds
         while not what(job := self.job(job_id)):
-            assert time.monotonic() < until, (job.status, job.attempt, job.epoch, job.error)
+            assert time.monotonic() < until, f"{(job.status, job.attempt, job.epoch, job.error)}\n{self.log()}"
             time.sleep(0.02)
         return job
+
+    def log(self, lines: int = 40) -> str:
+        """The last lines of the workers' log."""
+        path = self.folder / "worker.log"
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
 
     def wait_until(self, what: Callable[[], object], seconds: float = 30) -> None:
         until = time.monotonic() + seconds
@@ -95,7 +100,7 @@ class Worker:
             "GRADMILL_LEASE_SECONDS": str(settings.lease_seconds),
             "OPENBLAS_NUM_THREADS": "1",
         }
-        self._database = house.database
+        self._house = house
         with (house.folder / "worker.log").open("ab") as log:
             # a session of its own: what belongs to it can be found, and nothing else is hit
             self.process = subprocess.Popen(
@@ -109,12 +114,12 @@ class Worker:
     def wait_until_ready(self) -> None:
         until = time.monotonic() + 60
         while not self._beats():
-            assert self.process.poll() is None, "the worker fell"
+            assert self.process.poll() is None, f"the worker fell: {self.process.returncode}\n{self._house.log()}"
             assert time.monotonic() < until, "the worker was not ready"
             time.sleep(0.05)
 
     def _beats(self) -> bool:
-        with self._database.reading() as session:
+        with self._house.database.reading() as session:
             return any(row.pid in self.pids() for row, _ in list_workers(session))
 
     def pids(self) -> list[int]:
@@ -137,7 +142,7 @@ class Worker:
         """
         while True:
             self.signal(signal.SIGSTOP)
-            if self._database.engine.dialect.name != "sqlite" or is_unlocked(self._database):
+            if self._house.database.engine.dialect.name != "sqlite" or is_unlocked(self._house.database):
                 return
             self.signal(signal.SIGCONT)
             time.sleep(0.01)

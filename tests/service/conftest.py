@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ MODELS: dict[str, tuple[str | None, dict[str, Any]]] = {
     # a category that goes into an embedding, and a number
     "letters": (LETTERS, {"target": "kind", "network": {"layers": EMBEDDING}}),
 }
+
+
+@contextmanager
+def serving(settings: ServiceSettings) -> Iterator[tuple[Flask, FlaskClient, Parts]]:
+    """An app, a client that sends the key, and the app's parts, which are closed at the end."""
+    app = create_app(settings)
+    parts: Parts = app.extensions[EXTENSION]
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {KEY}"
+    try:
+        yield app, client, parts
+    finally:
+        parts.live.close()
+        parts.doorbell.close()
+        parts.database.close()
 
 
 @pytest.fixture
@@ -124,17 +140,12 @@ def trained_models(_sqlite_template: Path, redis_url: str, tmp_path_factory: pyt
     settings = ServiceSettings(
         data_dir=folder, database_url=f"sqlite:///{path}", redis_url=redis_url, api_key=SecretStr(KEY)
     )
-    app = create_app(settings)
-    parts: Parts = app.extensions[EXTENSION]
-    runner = Runner(parts.database, parts.datasets, settings, threading.Event(), "wrk_test", parts.doorbell.announce)
-    client = app.test_client()
-    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {KEY}"
-    for name, (table, changes) in MODELS.items():
-        job = client.post("/v1/jobs", json=SPEC | changes | {"model": name} | _dataset(client, table))
-        assert runner.run_job(job.get_json()["id"]) == "succeeded"
-    parts.live.close()
-    parts.doorbell.close()
-    parts.database.close()
+    with serving(settings) as (_, client, parts):
+        known = parts.database, parts.datasets, settings, threading.Event(), "wrk_test", parts.doorbell.announce
+        runner = Runner(*known)
+        for name, (table, changes) in MODELS.items():
+            job = client.post("/v1/jobs", json=SPEC | changes | {"model": name} | _dataset(client, table))
+            assert runner.run_job(job.get_json()["id"]) == "succeeded"
     return path
 
 

@@ -1,16 +1,28 @@
 """Bodies that must be refused, each with a clear problem and its pointer; never a 500."""
 
+import io
 import json
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import update
 
-from service.app import create_app
+from service.app import all_operations, create_app
 from service.context import EXTENSION, Parts
+from service.open_inference.schemas import InferRequest
+from service.predict.schemas import PredictRequest
+from service.schemas.chain_rule import ChainRuleRequest
+from service.scoring.schemas import ScoringRequest
 from service.settings import ServiceSettings
 from tests.conftest import SPEC
 from tests.service.conftest import KEY
+from worker.records.tables import Job as JobRow
+from worker.specs.imports import Description
+from worker.specs.job import Job
 
 JSON = "application/json"
 
@@ -66,6 +78,14 @@ def test_a_malformed_body_is_a_400(client: FlaskClient, body: bytes, said: str) 
             raw('{"layers": [{"type": "dense", "units": 65536}, {"type": "dense", "units": 65536}]}', network=0),
             "/network/layers",
         ),
+        (raw('{"x": 18446744073709551616}'), "/metadata/x"),
+        (raw('{"x": -9223372036854775809}'), "/metadata/x"),
+        (raw('{"x": [0, 1e400]}'), "/metadata/x/1"),
+        (raw('{"x": {"a/b": "\\ud800"}}'), "/metadata/x/a~1b"),
+        (raw('{"x": {"\\ud800": 1}}'), "/metadata/x"),
+        (raw('{"x": "a\\u0000b"}'), "/metadata/x"),
+        (raw('{"x": {"\\u0000": 1}}'), "/metadata/x"),
+        (raw('{"x": "' + "y" * 20_000 + '"}'), "/metadata"),
         (raw('{"epochs": 1000000, "batch_size": 1, "bogus": 1}', training=0), "/training/bogus"),
         (raw('{"loss": "mean_error"}', training=0), "/training/loss"),
         (raw('{"loss": {"type": "hubr"}}', training=0), "/training/loss/type"),
@@ -121,11 +141,124 @@ def test_every_fault_is_told_at_once_but_no_more_than_twenty(client: FlaskClient
     assert [error["pointer"] for error in errors] == [f"/network/layers/{n}/units" for n in range(20)]
 
 
+MANY = 100_000
+UNKNOWN = {f"a{n}": 1 for n in range(MANY)}
+ROWS = {"source": "inline", "columns": ["a", "b"], "rows": [[{}]] * MANY}
+
+
+@pytest.mark.parametrize(
+    ("model", "document", "place"),
+    [
+        (Job, SPEC | {"tags": [{}] * MANY}, ("tags",)),
+        (Job, SPEC | {"network": {"layers": [{}] * MANY}}, ("network", "layers")),
+        (Job, SPEC | {"training": UNKNOWN}, ("training",)),
+        (Job, SPEC | {"columns": UNKNOWN}, ("columns",)),
+        (Job, SPEC | {"metadata": UNKNOWN}, ("metadata",)),
+        (Job, SPEC | {"features": [1] * MANY}, ("features",)),
+        (Job, SPEC | {"dataset": ROWS}, ("dataset", "inline", "rows", 0, 0, "bool")),
+        (Job, SPEC | {"dataset": ROWS | {"rows": [[{}] * MANY]}}, ("dataset", "inline", "rows", 0, 0, "bool")),
+        (Job, SPEC | UNKNOWN, ()),
+        (PredictRequest, {"rows": [1] * MANY}, ("rows", 0, "dict[str,any]")),
+        (PredictRequest, {"columns": UNKNOWN}, ("columns",)),
+        (PredictRequest, UNKNOWN, ()),
+        (ChainRuleRequest, {"rows": [1] * MANY}, ("rows",)),
+        (ChainRuleRequest, {"dataset_rows": ["x"] * MANY}, ("dataset_rows",)),
+        (ScoringRequest, {"dataframe_records": [1] * MANY}, ("dataframe_records", 0)),
+        (ScoringRequest, {"dataframe_split": {"data": [1] * MANY}}, ("dataframe_split", "data", 0)),
+        (ScoringRequest, {"inputs": UNKNOWN}, ("inputs", "list[any]")),
+        (InferRequest, {"inputs": [{}] * MANY}, ("inputs",)),
+        (InferRequest, {"inputs": [], "outputs": [{}] * MANY}, ("outputs",)),
+        (Description, {"features": [1] * MANY}, ("features",)),
+    ],
+)
+def test_of_many_faults_only_a_few_are_looked_for(
+    model: type[BaseModel], document: Any, place: tuple[Any, ...]
+) -> None:
+    """Of 100,000 faults of one kind, validation finds at most 20, and the first has its place."""
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate(document)
+    assert refused.value.error_count() <= 20
+    assert place in [fault["loc"] for fault in refused.value.errors()]
+
+
+TABLES = {"rows", "columns", "data", "dataframe_records", "instances", "inputs"}
+"""The members whose size only the memory of the whole body limits. Validation stops at their first fault, or does not
+look at what they contain."""
+FREE = {"row", "target", "params", "parameters", "InputParameters", "OutputParameters", "InferParameters"}
+"Members whose names are not ours, and of which none but our own is looked at."
+
+
+def test_every_list_and_object_has_a_limit() -> None:
+    """Of everything that a client sends, only a table may have any number of elements."""
+    unlimited = set()
+    models = {known.body or known.documented_body for known in all_operations()} - {None}
+    for name, schema in chain.from_iterable(_named(model.model_json_schema(), model.__name__) for model in models):
+        is_list = schema.get("type") == "array" and "maxItems" not in schema
+        is_object = bool(schema.get("additionalProperties")) and "maxProperties" not in schema
+        if is_list or is_object:
+            unlimited.add(name)
+    assert len(models) > 8
+    assert unlimited <= TABLES | FREE
+
+
+def _named(schema: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every schema within this one, with the name of the member that it describes."""
+    if isinstance(schema, list):
+        yield from chain.from_iterable(_named(each, name) for each in schema)
+    elif isinstance(schema, dict):
+        yield name, schema
+        for word, inner in schema.items():
+            if word in ("properties", "$defs"):
+                yield from chain.from_iterable(_named(each, key) for key, each in inner.items())
+            elif word in ("items", "anyOf", "oneOf", "additionalProperties", "prefixItems"):
+                yield from _named(inner, name)
+
+
+def test_json_that_would_take_too_much_memory_is_a_413(client: FlaskClient, app: Any) -> None:
+    """JSON is refused by the memory that its values would take, and the refusal names the limit."""
+    for body in (
+        b'{"a": [' + b"[]," * 1_000_000 + b"1]}",
+        b'{"a": "' + b"x" * 30_000_000 + "\N{GRINNING FACE}".encode() + b'"}',
+    ):
+        answer = client.post("/v1/jobs", data=body, content_type=JSON)
+        assert answer.status_code == 413, answer.text[:300]
+        assert "GRADMILL_JSON_MEMORY_BYTES_LIMIT" in answer.get_json()["detail"]
+
+
 def test_a_body_over_the_limit_is_a_413(client: FlaskClient, app: Any) -> None:
     """A body that is longer than the limit is a 413."""
     app.config["MAX_CONTENT_LENGTH"] = 1000
     answer = client.post("/v1/jobs", json=SPEC | {"metadata": {"x": "y" * 2000}})
     assert (answer.status_code, answer.get_json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_a_form_of_a_page_has_at_most_a_few_kilobytes(app: Any, parts: Parts, media_type: str) -> None:
+    """A form is refused by its size before any of it is parsed: no key is needed to send one to the login page."""
+    body = io.BytesIO(b"a&" * 10_000_000)
+    answer = app.test_client().post("/ui/login", input_stream=body, content_length=20_000_000, content_type=media_type)
+    assert answer.status_code == 413
+    assert body.tell() == 0
+
+
+def test_a_form_sent_to_the_api_is_not_read(client: FlaskClient) -> None:
+    """An address that takes no form refuses one by its media type."""
+    body = io.BytesIO(b"a&" * 10_000)
+    kind = "application/x-www-form-urlencoded"
+    answer = client.post("/v1/jobs", input_stream=body, content_length=20_000, content_type=kind)
+    assert (answer.status_code, body.tell()) == (415, 0)
+
+
+def test_metadata_of_an_older_version_can_still_be_read(
+    client: FlaskClient, succeeded: Callable[..., str], parts: Parts
+) -> None:
+    """The limit of metadata is one of submissions: a stored job that has more is shown and explained."""
+    job_id = succeeded()
+    with parts.database.reading() as session:
+        spec = dict(session.get_one(JobRow, job_id).spec)
+    spec["metadata"] = {"a": "y" * 20_000}
+    parts.database.write(lambda session: session.execute(update(JobRow).values(spec=spec)))
+    assert client.get(f"/v1/jobs/{job_id}/histograms").status_code == 200
 
 
 def test_hostile_text_is_data(client: FlaskClient) -> None:
@@ -138,7 +271,7 @@ def test_hostile_text_is_data(client: FlaskClient) -> None:
 
 def test_metadata_comes_back_in_its_order(client: FlaskClient) -> None:
     """Metadata keep their values and the order of their members."""
-    metadata = {"z": 1, "a": {"y": None, "b": [True, 0.1, "\u0000"]}}
+    metadata = {"z": 1, "a": {"y": None, "b": [True, 0.1, "\u00e9"]}}
     # as text: the client's own json= would sort the members
     body = json.dumps(SPEC | {"metadata": metadata})
     job = client.post("/v1/jobs", data=body, content_type=JSON).get_json()

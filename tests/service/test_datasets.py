@@ -128,7 +128,34 @@ def test_storage_keeps_bytes_in_a_folder_or_in_memory(tmp_path: Path) -> None:
         storage = Storage(url)
         storage.write("dst_1", b"content")
         assert Storage(url).read("dst_1") == b"content"
+        assert storage.read_ranges("dst_1", [(0, 2), (3, 99)]) == b"cotent"
         storage.delete("dst_1")
         storage.delete("dst_1")
         with pytest.raises(MissingBytesError):
             storage.read("dst_1")
+        with pytest.raises(MissingBytesError):
+            storage.read_ranges("dst_1", [(0, 2)])
+
+
+def test_a_page_ends_when_it_is_large(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of wide tables has fewer of them than asked for, and the next page has the rest."""
+    monkeypatch.setattr("worker.records.paging.PAGE_BYTES", 1500)
+    for n in range(5):
+        columns = ",".join(f"c{n}_{c}" for c in range(3))
+        assert client.post("/v1/datasets", data=f"{columns}\n1,2,3\n", content_type="text/csv").status_code == 201
+    seen, cursor = [], ""
+    while True:
+        page = client.get(f"/v1/datasets?limit=4{cursor}").get_json()
+        seen.append(len(page["data"]))
+        if not page["has_more"]:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert seen == [2, 2, 1]
+
+
+def test_long_rows_are_shown_in_part(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the first rows are long, the answer has fewer of them than were asked for, but at least one."""
+    monkeypatch.setattr("service.api.datasets.ROWS_BYTES_LIMIT", 1000)
+    table = "a,b\n" + f"{'x' * 300},1\n" * 10
+    dataset = client.post("/v1/datasets", data=table, content_type="text/csv").get_json()
+    assert len(client.get(f"/v1/datasets/{dataset['id']}/rows?limit=10").get_json()["rows"]) == 2

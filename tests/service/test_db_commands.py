@@ -91,8 +91,10 @@ def test_a_fault_is_printed_and_exits_1(run: Run, folder: Path, tmp_path: Path) 
     )
     backup = run("backup", str(tmp_path / "backup"))
     assert (backup.exit_code, backup.stderr) == (1, f"Not in the backup: object {path.name} is not in the storage.\n")
+    (tmp_path / "new").mkdir(mode=0o755)
     restored = run("restore", str(tmp_path / "backup"), data=tmp_path / "new")
     assert restored.exit_code == 0
+    assert "(mode 0755). Now only you can (0700)." in restored.stdout
     assert f"The backup lacks the object {path.name}: it is not in the storage" in restored.stderr
 
 

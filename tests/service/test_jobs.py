@@ -4,6 +4,7 @@ import csv
 import io
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -167,6 +168,27 @@ def test_a_retry_is_a_new_job_with_members_overridden(post: Post, client: FlaskC
     assert other["epochs"] == job["spec"]["training"]["epochs"]
     bad = client.post(f"/v1/jobs/{job['id']}/retry", json={"training": {"epochs": 0}})
     assert (bad.status_code, bad.get_json()["errors"][0]["pointer"]) == (422, "/training/epochs")
+
+
+@pytest.mark.parametrize(
+    ("patch", "pointer"),
+    [
+        ({"bogus": None}, "/bogus"),
+        ({"training": {"bogus": None}}, "/training/bogus"),
+        ({"metadata": {"bogus": None}, "columns": {"bogus": None}}, None),
+        ({"model": None, "training": {"test": None}}, None),
+    ],
+)
+def test_a_null_in_a_retry_removes_a_member_that_a_job_can_have(
+    post: Post, client: FlaskClient, patch: dict[str, Any], pointer: str | None
+) -> None:
+    """A null for a member that no specification has is refused; for a name of the client's own it does nothing."""
+    job = post(metadata={"kept": 1}).get_json()
+    answer = client.post(f"/v1/jobs/{job['id']}/retry", json=patch)
+    if pointer is None:
+        assert (answer.status_code, answer.get_json()["metadata"]) == (202, {"kept": 1})
+    else:
+        assert (answer.status_code, answer.get_json()["errors"][0]["pointer"]) == (422, pointer)
 
 
 def test_the_evaluation_shows_where_the_network_errs(succeeded: Callable[..., str], client: FlaskClient) -> None:

@@ -8,15 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 from sqlalchemy import make_url, text
 
+from migrations.schema import upgrade
 from tests.faults.proxy import proxied
+from tests.faults.servers import PostgresServer, postgresql_server
 from tests.faults.workers import House
 from tests.products import free_port
 from worker.data.storage import Storage
@@ -178,7 +181,7 @@ def test_a_health_check_without_a_database_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["api", "worker"])
 def test_without_a_broker_it_ends_in_one_line(name: str, sqlite_url: str) -> None:
     """Celery would otherwise look for a broker of its own choice, and report that it is ready."""
-    environment = os.environ | {"GRADMILL_DATABASE_URL": sqlite_url, "GRADMILL_REDIS_URL": ""}
+    environment = os.environ | {"GRADMILL_DATABASE_URL": sqlite_url, "GRADMILL_REDIS_URL": "", "GRADMILL_API_KEY": "k"}
     finished = subprocess.run([GRADMILL, name], env=environment, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
     assert "GRADMILL_REDIS_URL" in finished.stderr
@@ -199,7 +202,8 @@ def test_a_newer_schema_is_refused_in_one_line(name: str, sqlite_url: str, redis
     database = Database(sqlite_url)
     database.write(lambda session: session.execute(text("UPDATE alembic_version SET version_num = '9999'")))
     database.close()
-    environment = os.environ | {"GRADMILL_DATABASE_URL": sqlite_url, "GRADMILL_REDIS_URL": redis_url}
+    own = {"GRADMILL_DATABASE_URL": sqlite_url, "GRADMILL_REDIS_URL": redis_url, "GRADMILL_API_KEY": "k"}
+    environment = os.environ | own
     finished = subprocess.run([GRADMILL, name], env=environment, capture_output=True, text=True, check=False)
     assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
     assert "upgrade gradmill" in finished.stderr
@@ -221,3 +225,35 @@ def test_a_storage_without_the_recorded_uploads_is_named_at_the_start(
         until(lambda: has_worker(database, worker.process.pid))
         assert not any("storage_not_shared" in line for line in worker.lines)
     database.close()
+
+
+@pytest.fixture(scope="module")
+def small_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL with room for 20 connections, three of them reserved."""
+    with postgresql_server(max_connections=20, superuser_reserved_connections=3) as server:
+        with closing(Database(server.url)) as database:
+            upgrade(database.engine)
+        yield server
+
+
+@pytest.mark.parametrize(("name", "may_open"), [("api", 10), ("worker", 5)])
+def test_a_server_with_few_connections_left_is_named_at_the_start(
+    name: str, may_open: int, small_server: PostgresServer, tmp_path: Path, redis_url: str
+) -> None:
+    """One line with the numbers and what to do when others hold most of them, and none when there is room."""
+    port = free_port()
+    options = {"GRADMILL_DATABASE_URL": small_server.url, "GRADMILL_API_KEY": "k" * 40, "GRADMILL_PORT": str(port)}
+    with closing(Database(small_server.url)) as database, running(name, tmp_path, redis_url, **options) as command:
+        until(lambda: answers(port) if name == "api" else has_worker(database, command.process.pid))
+        assert not any("few_connections_left" in line for line in command.lines)
+    with ExitStack() as others:
+        for _ in range(11):
+            others.enter_context(psycopg.connect(small_server.url.replace("+psycopg", "")))
+        with running(name, tmp_path, redis_url, **options) as command:
+            line = command.wait_for("few_connections_left")
+    assert line["level"] == "warning"
+    assert (line["max_connections"], line["reserved"], line["this_may_open"]) == (20, 3, may_open)
+    # the server may not have noticed yet that processes of before have gone
+    assert 11 <= line["in_use"] <= 14
+    assert "max_connections" in line["advice"]
+    assert "pgbouncer" in line["advice"]

@@ -1,11 +1,14 @@
 """The vocabulary: strict, finite, printable, and with the documented defaults."""
 
+import re
+import unicodedata
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tests.conftest import SPEC
+from worker.specs.base import PROSE, TEXT, Text
 from worker.specs.job import Job
 
 BAD: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
@@ -13,6 +16,7 @@ BAD: list[tuple[dict[str, Any], tuple[Any, ...]]] = [
     ({"name": "a\u0000b"}, ("name",)),
     ({"name": ""}, ("name",)),
     ({"name": "x" * 201}, ("name",)),
+    ({"name": "\u0344" * 150}, ("name",)),
     ({"tags": ["../x"]}, ("tags", 0)),
     ({"bogus": 1}, ("bogus",)),
     ({"training": {"epochs": True}}, ("training", "epochs")),
@@ -61,3 +65,23 @@ def test_a_specification_survives_its_json() -> None:
     job = Job.model_validate(SPEC | {"metadata": {"deep": [1, {"x": None}]}, "tags": ["b", "a", "b"]})
     assert Job.model_validate_json(job.model_dump_json()) == job
     assert job.tags == ("b", "a")
+
+
+def test_the_pattern_of_a_text_has_the_characters_that_a_text_may_have() -> None:
+    """Up to U+FFFF the documented pattern agrees with the validator, except for characters that are not assigned."""
+    pattern, text = re.compile(TEXT), TypeAdapter(Text)
+    for letter in map(chr, range(0xFFFF)):
+        if unicodedata.category(letter) in ("Cn", "Cs") or letter == "\n":
+            continue
+        if len(unicodedata.normalize("NFC", letter)) == 1:
+            assert bool(pattern.search(letter)) == accepts(text, letter), hex(ord(letter))
+    assert not re.compile(PROSE).search("a\rb")
+    assert re.compile(PROSE).search("a\r\nb\nc")
+
+
+def accepts(kind: TypeAdapter[str], value: str) -> bool:
+    try:
+        kind.validate_python(value)
+    except ValidationError:
+        return False
+    return True

@@ -26,8 +26,8 @@ from worker.records.sessions import Database
 from worker.records.tables import Base
 from worker.runtime import version
 
-LEFT_OUT = frozenset({"login_tokens", "workers"})
-"Tables that mean nothing on another machine: links that log in once, and signs of life."
+LEFT_OUT = frozenset({"login_tokens", "ui_sessions", "workers"})
+"Tables that mean nothing on another machine: links that log in once, sessions of browsers, and signs of life."
 MOMENTS = 3
 
 

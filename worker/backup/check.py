@@ -4,12 +4,27 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import Connection, ForeignKeyConstraint, Select, Table, and_, case, exists, func, or_, select, text
+from sqlalchemy import (
+    Connection,
+    ForeignKeyConstraint,
+    Select,
+    Table,
+    and_,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.exc import DatabaseError
 
 from migrations.schema import is_current
+from worker.backup.curves import curve_faults
 from worker.backup.manifest import OBJECTS, damaged_files, read_manifest
 from worker.backup.moment import check_there, moment
 from worker.backup.objects import Named, named_objects, read_object, still_named
@@ -19,7 +34,18 @@ from worker.errors import StartError
 from worker.intake.objects import unknown_objects
 from worker.records.sessions import Database
 from worker.records.states import FINAL
-from worker.records.tables import Base, Blob, Checkpoint, Chunk, Epoch, Event, Job, KeptStep, Weights
+from worker.records.tables import (
+    Base,
+    Blob,
+    Checkpoint,
+    Chunk,
+    Event,
+    Job,
+    JobCount,
+    JobCountChange,
+    KeptStep,
+    Weights,
+)
 
 OWNERS = (Weights, Checkpoint, KeptStep)
 "The tables whose rows name a blob."
@@ -72,7 +98,7 @@ def check(database: Database, storage: Storage) -> Report:
 def check_rows(connection: Connection) -> Report:
     """Check all that the database alone can tell."""
     report = Report()
-    for look in (_integrity, _references, _blobs, _published, _epochs, _numbers, _endings):
+    for look in (_integrity, _references, _blobs, _published, _curves, _endings, _counts):
         report.findings += look(connection)
     for what, table in (("jobs", Job), ("blobs", Blob)):
         report.counted[what] = connection.scalar(select(func.count()).select_from(table)) or 0
@@ -150,36 +176,10 @@ def _published(connection: Connection) -> Iterator[Finding]:
         yield Finding(f"blob {blob_id}", "is named by no row", is_fault=False)
 
 
-def _epochs(connection: Connection) -> Iterator[Finding]:
-    """Find jobs that do not have every epoch from 1 to that of their row."""
-    recorded = (
-        select(
-            Epoch.job_id,
-            func.count().label("count"),
-            func.min(Epoch.epoch).label("first"),
-            func.max(Epoch.epoch).label("last"),
-        )
-        .group_by(Epoch.job_id)
-        .subquery()
-    )
-    count, first, last = (func.coalesce(recorded.c[name], 0) for name in ("count", "first", "last"))
-    has_gap = or_(count != Job.epoch, last != Job.epoch, and_(Job.epoch > 0, first != 1))
-    found = (
-        select(Job.id, Job.epoch, count, first, last).outerjoin(recorded, recorded.c.job_id == Job.id).where(has_gap)
-    )
-    for job_id, epoch, number, low, high in connection.execute(found.limit(SHOWN)):
-        yield Finding(f"job {job_id}", f"has {number} epochs, from {low} to {high}; its row says {epoch}")
-
-
-def _numbers(connection: Connection) -> Iterator[Finding]:
-    """Find numbers used twice, or higher than the row's: a job's epochs and events share one sequence."""
-    twice = select(Event.job_id, Event.seq).join(Epoch, and_(Epoch.job_id == Event.job_id, Epoch.seq == Event.seq))
-    for job_id, seq in connection.execute(twice.limit(SHOWN)):
-        yield Finding(f"job {job_id}", f"has an epoch and an event with the number {seq}")
-    for table in (Epoch, Event):
-        beyond = select(Job.id, table.seq).join(table, table.job_id == Job.id).where(table.seq > Job.seq)
-        for job_id, seq in connection.execute(beyond.limit(SHOWN)):
-            yield Finding(f"job {job_id}", f"has the number {seq}, which its row has not given yet")
+def _curves(connection: Connection) -> Iterator[Finding]:
+    """Find curves that are not whole."""
+    for job_id, detail in islice(curve_faults(connection), SHOWN):
+        yield Finding(f"job {job_id}", detail)
 
 
 def _endings(connection: Connection) -> Iterator[Finding]:
@@ -194,6 +194,21 @@ def _endings(connection: Connection) -> Iterator[Finding]:
         found = select(Job.id, Job.status, number).where(number != expected).limit(SHOWN)
         for job_id, status, count in connection.execute(found):
             yield Finding(f"job {job_id}", f"is {status} and has {count} {what}")
+
+
+def _counts(connection: Connection) -> Iterator[Finding]:
+    """Find counts of ended jobs that are not those of the jobs."""
+    ended = select(Job.project_id, Job.status, -func.count()).where(Job.status.in_(FINAL))
+    terms = union_all(
+        select(JobCount.project_id, JobCount.status, JobCount.count.label("n")),
+        select(JobCountChange.project_id, JobCountChange.status, JobCountChange.change),
+        ended.group_by(Job.project_id, Job.status),
+    ).subquery()
+    key, surplus = (terms.c.project_id, terms.c.status), func.sum(terms.c.n)
+    for project_id, status, number in connection.execute(select(*key, surplus).group_by(*key).having(surplus != 0)):
+        yield Finding(
+            f"project {project_id}", f"counts {abs(number)} {status} jobs too {'many' if number > 0 else 'few'}"
+        )
 
 
 def _objects(database: Database, storage: Storage, named: list[Named]) -> Iterator[Finding]:

@@ -27,8 +27,8 @@ def moment(database: Database, folder: Path | None = None) -> Iterator[Connectio
         with _copied(database, folder) as connection:
             yield connection
         return
-    options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with database.engine.connect().execution_options(**options) as connection:
+    with database.engine.connect() as connection:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         # the reader may be busy with its own disk between two batches
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         yield connection

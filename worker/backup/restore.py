@@ -23,7 +23,7 @@ from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import release_job
 from worker.records.sessions import Database
 from worker.records.states import HELD, MOVES
-from worker.records.tables import Base, Job, LoginToken, Prediction, Project, StoredObject, Worker
+from worker.records.tables import Base, Job, LoginToken, Prediction, Project, StoredObject, UiSession, Worker
 
 RELEASED = {status: moves.expired for status, moves in MOVES.items() if moves.expired is not None}
 "The status of a row whose worker is not here: as when its lease expires, but no crash is counted."
@@ -71,9 +71,10 @@ def write_database(database: Database, folder: Path, manifest: Manifest, *, leas
         _lock_tables(connection)
         # once more, now that nobody else can write
         _check_target(connection, manifest, lease_seconds)
-        # the first migration made a project
-        for table in (LoginToken, Project):
-            connection.execute(delete(table))
+        # the first migration made a project; logins of the target are not those of the backup
+        for table in (LoginToken, UiSession, Project):
+            if inspect(connection).has_table(table.__tablename__):
+                connection.execute(delete(table))
         for stored in manifest.tables:
             _insert(connection, stored.name, folder / TABLES / f"{stored.name}.arrows")
         command.upgrade(configuration(connection), "head")
@@ -152,8 +153,8 @@ def _release(connection: Connection) -> int:
     with Session(connection) as session:
         jobs = session.scalars(select(Job).where(Job.status.in_(HELD))).all()
         for job in jobs:
-            release_job(session, job, RELEASED[job.status])
+            release_job(session, job.id, RELEASED[job.status])
         predictions = session.scalars(select(Prediction).where(Prediction.status.in_(HELD))).all()
         for prediction in predictions:
-            release_row(session, prediction, RELEASED[prediction.status])
+            release_row(session, Prediction, prediction.id, RELEASED[prediction.status])
         return len(jobs) + len(predictions)

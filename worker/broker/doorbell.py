@@ -20,8 +20,8 @@ CHANNEL = "gradmill:changed"
 # after an announcement that failed, none is tried for this long: a broker that is away must not slow down training
 SILENCE_SECONDS = 5.0
 RINGING = "gradmill:ringing"
-# a worker that counts and rings again has this long before another may
-RINGING_SECONDS = 30.0
+# a worker that counts and rings again has this long before another may: if one is killed at it, jobs wait for as long
+RINGING_SECONDS = 5.0
 
 
 class Doorbell:

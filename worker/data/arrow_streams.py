@@ -8,21 +8,20 @@ import pyarrow.compute
 import pyarrow.ipc
 
 from worker.data.readers import check_names
-from worker.errors import DataError
+from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
-
-ARROW = "application/vnd.apache.arrow.stream"
 
 FAULTS = (pa.ArrowException, OSError, ValueError, struct.error)
 # fields of the tables Message and RecordBatch, by their position in the schema: Arrow's format/Message.fbs
 HEADER, COMPRESSION = 2, 3
 
 
-def read_arrow_stream(content: bytes, limits: Limits, *, text: Collection[str] = ()) -> pa.Table:
+def read_arrow_stream(content: bytes, limits: Limits, *, cells_limit: int, text: Collection[str] = ()) -> pa.Table:
     """Return the stream's columns as text, or as float64 with missing cells and NaN as nulls. Raises DataError.
 
     Only columns of numbers, truth values and strings are accepted. Compression and dictionaries are refused, since a
     few bytes of them may expand to any number of cells.
+    cells_limit: the most cells; more are a TableSizeError.
     text: the names of columns to read as text whatever their type, such as a model's categories.
     """
     source = pa.py_buffer(content)
@@ -37,6 +36,11 @@ def read_arrow_stream(content: bytes, limits: Limits, *, text: Collection[str] =
         table = reader.read_all()
         if table.num_rows > limits.rows:
             raise DataError(f"the table has {table.num_rows} rows, more than {limits.rows}")
+        # a column of nulls has no bytes, so its length may be any number
+        if table.num_rows * table.num_columns > cells_limit:
+            raise TableSizeError(
+                f"the table has {table.num_rows * table.num_columns} cells, more than the {cells_limit} read at once"
+            )
         table.validate(full=True)
     except FAULTS as error:
         raise DataError("this is not an Arrow IPC stream that can be read safely") from error

@@ -1,11 +1,10 @@
-"""Rows in a request -> a table -> the bytes in which the table is stored."""
+"""Rows in a request -> a table."""
 
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet
 
-from worker.data.readers import check_names
+from worker.data.readers import CELL_BYTES_LIMIT, check_names
 from worker.errors import DataError, SpecError
 from worker.specs.dataset import InlineDataset
 
@@ -33,6 +32,9 @@ def _column(cells: tuple[Any, ...], position: int) -> pa.Array:
         n = next(n for n, cell in enumerate(cells) if cell is not None and _kind(cell) != first)
         raise SpecError(f"/dataset/rows/{n}/{position}", f"is {_kind(cells[n])}; the column's cells above are {first}")
     if kinds == {"text"}:
+        long = next((n for n, cell in enumerate(cells) if cell and len(cell.encode()) > CELL_BYTES_LIMIT), None)
+        if long is not None:
+            raise SpecError(f"/dataset/rows/{long}/{position}", f"is longer than {CELL_BYTES_LIMIT} bytes")
         return pa.array(cells, pa.string())
     if kinds == {"true or false"}:
         return pa.array([None if cell is None else str(cell).lower() for cell in cells], pa.string())
@@ -48,10 +50,3 @@ def _kind(cell: Any) -> str:
     if isinstance(cell, bool):
         return "true or false"
     return "text" if isinstance(cell, str) else "a number"
-
-
-def table_bytes(table: pa.Table) -> bytes:
-    """Return the table as Parquet: the same bytes for the same table."""
-    sink = pa.BufferOutputStream()
-    pyarrow.parquet.write_table(table, sink)
-    return bytes(sink.getvalue().to_pybytes())

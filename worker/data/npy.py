@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from worker.errors import DataError
+from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
 
 NPY = "application/x-npy"
@@ -20,8 +20,8 @@ FAULTS = (ValueError, KeyError, EOFError, TypeError, SyntaxError, TokenError, Re
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def read_npy(content: bytes, limits: Limits) -> NDArray[np.float64]:
-    """Return the numbers, (rows, columns), with NaN for a missing cell. Raises DataError.
+def read_npy(content: bytes, limits: Limits, *, cells_limit: int) -> NDArray[np.float64]:
+    """Return the numbers, (rows, columns), with NaN for a missing cell. Raises DataError, or TableSizeError.
 
     A header of 128 bytes may claim any size, and np.load would allocate it. So the claimed size must equal the number
     of bytes that follow. Pickles, structures and text are refused.
@@ -31,6 +31,9 @@ def read_npy(content: bytes, limits: Limits) -> NDArray[np.float64]:
         shape, _, dtype = HEADERS[npy.read_magic(file)](file)
     except FAULTS as error:
         raise DataError("this is not an NPY file of version 1 or 2") from error
+    if any(type(length) is not int for length in shape):
+        # NumPy lets True and False through, which count as 1 and 0
+        raise DataError("the array's shape must be of integers")
     if dtype not in DTYPES:
         raise DataError("the array must be of integers or floats, little-endian")
     if len(shape) != 2:
@@ -41,9 +44,11 @@ def read_npy(content: bytes, limits: Limits) -> NDArray[np.float64]:
         raise DataError(f"the header claims {claimed} bytes of numbers; {there} follow")
     if shape[0] > limits.rows or shape[1] > limits.columns:
         raise DataError(f"the array is larger than {limits.rows} rows or {limits.columns} columns")
+    if math.prod(shape) > cells_limit:
+        raise TableSizeError(f"the array has {math.prod(shape)} numbers, more than the {cells_limit} read at once")
     file.seek(0)
     array: NDArray[Any] = np.load(file, allow_pickle=False)
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 def write_npy(array: NDArray[Any]) -> bytes:

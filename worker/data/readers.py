@@ -3,18 +3,19 @@
 import io
 import re
 import unicodedata
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from worker.errors import DataError
+from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
 
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
+ARROW = "application/vnd.apache.arrow.stream"
 
 MISSING = ["", "NA", "NaN", "null"]
 LINE_BYTES_LIMIT = 8 * 2**20
@@ -22,26 +23,59 @@ CELL_BYTES_LIMIT = 2**16
 NAME_LENGTH_LIMIT = 200
 
 
-def read_table(content: bytes, media_type: str, limits: Limits, *, text: Collection[str] = ()) -> pa.Table:
+def read_table(
+    content: bytes, media_type: str, limits: Limits, *, text: Collection[str] = (), cells_limit: int | None = None
+) -> pa.Table:
     """Return the table in these bytes. Raises DataError with the row or column at fault.
 
-    A column is numeric if every cell is a number; otherwise it is text, unchanged.
+    A column of a CSV is numeric if every cell is a number; otherwise it is text, unchanged.
     text: the names of columns to read as text whatever their cells look like, such as a model's categories. Otherwise a
         row could be read differently because of the rows around it.
+    cells_limit: the most cells of a CSV; more are a TableSizeError, before any of them is read.
     """
+    if cells_limit is not None:
+        _check_cells(content, cells_limit)
     table = READERS[media_type](content, limits)
     if table.num_rows == 0:
         raise DataError("the table has no rows")
     if table.num_rows > limits.rows:
         raise DataError(f"the table has {table.num_rows} rows, more than {limits.rows}")
     columns = zip(table.column_names, table.columns, strict=True)
-    # Parquet stores types: a column that was written as text stays text
-    typed = media_type == PARQUET
+    # the other formats store types: a column that was written as text stays text
+    typed = media_type != CSV
+    if not typed:
+        _check_quotes(content, table)
     return pa.table({name: _plain(column, name, keep=typed or name in text) for name, column in columns})
 
 
+def read_pieces(content: bytes, media_type: str, types: Sequence[str], limits: Limits) -> pa.Table:
+    """Return a part of a stored table, which was read as a whole before, from its head and some of its pieces.
+
+    types: the Arrow types of the columns in the whole table. This part alone may look like others.
+    """
+    table = READERS[media_type](content, limits)
+    columns = zip(table.column_names, table.columns, types, strict=True)
+    return pa.table({name: _finite(column.cast(kind), name) for name, column, kind in columns})
+
+
+def read_delimiter(content: bytes, limits: Limits) -> str:
+    """Return what separates the cells of a CSV table."""
+    return _header(content, limits)[1]
+
+
+def _check_cells(content: bytes, cells_limit: int) -> None:
+    """Raise TableSizeError if there are more separators than cells may be. One within quotes counts as well."""
+    cells = content.count(b"\n") + max(content.count(mark) for mark in (b",", b";", b"\t"))
+    if cells > cells_limit:
+        raise TableSizeError(f"the table has about {cells} cells, more than the {cells_limit} read at once")
+
+
 def _read_csv(content: bytes, limits: Limits) -> pa.Table:
+    """Return the columns as text."""
     names, delimiter = _header(content, limits)
+    if (nul := content.find(b"\0")) >= 0:
+        # neither PostgreSQL nor a spreadsheet can hold it
+        raise DataError("a cell has a NUL, which is not text", row=max(0, content.count(b"\n", 0, nul) - 1))
     ragged: list[pyarrow.csv.InvalidRow] = []
 
     def keep_ragged(row: pyarrow.csv.InvalidRow) -> str:
@@ -49,13 +83,15 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
         return "error"
 
     try:
-        table = pyarrow.csv.read_csv(
+        return pyarrow.csv.read_csv(
             pa.BufferReader(content),
             # Arrow gives the number of a ragged row only if it uses one thread; it still reads 200 MB/s
             read_options=pyarrow.csv.ReadOptions(
                 use_threads=False, skip_rows=1, column_names=names, block_size=LINE_BYTES_LIMIT
             ),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=keep_ragged),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=delimiter, invalid_row_handler=keep_ragged, newlines_in_values=True
+            ),
             # read everything as text: if Arrow guessed types, it would rewrite dates and booleans
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()), null_values=MISSING, strings_can_be_null=True
@@ -68,10 +104,8 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
             place = None if row.number is None else row.number - 2
             raise DataError(f"expected {row.expected_columns} cells, got {row.actual_columns}", row=place) from error
         if "straddling" in str(error):
-            raise DataError(f"a line is longer than {LINE_BYTES_LIMIT} bytes") from error
+            raise DataError(f"a row is longer than {LINE_BYTES_LIMIT} bytes; is a quote never closed?") from error
         raise DataError("this is not a table of comma-separated values with a header line") from error
-    _check_quotes(content, table)
-    return table
 
 
 def _check_quotes(content: bytes, table: pa.Table) -> None:
@@ -125,8 +159,13 @@ def check_names(names: list[str]) -> list[str]:
 
 
 def _read_parquet(content: bytes, _limits: Limits) -> pa.Table:
-    """Return a table that we wrote ourselves for a job with inline rows. Uploads are CSV."""
+    """Return the inline rows of a job that was submitted before they were written as Arrow streams."""
     return pyarrow.parquet.read_table(pa.BufferReader(content))
+
+
+def _read_arrow(content: bytes, _limits: Limits) -> pa.Table:
+    """Return a table that we wrote ourselves for a job with inline rows. Uploads are CSV."""
+    return pa.ipc.open_stream(pa.py_buffer(content)).read_all().combine_chunks()
 
 
 def _plain(column: pa.ChunkedArray, name: str, *, keep: bool) -> pa.ChunkedArray:
@@ -172,4 +211,4 @@ def _check_lengths(text: pa.ChunkedArray, name: str) -> None:
         raise DataError(detail, row=row, column=name)
 
 
-READERS: dict[str, Callable[[bytes, Limits], pa.Table]] = {CSV: _read_csv, PARQUET: _read_parquet}
+READERS: dict[str, Callable[[bytes, Limits], pa.Table]] = {CSV: _read_csv, PARQUET: _read_parquet, ARROW: _read_arrow}

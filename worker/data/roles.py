@@ -181,8 +181,9 @@ def _type(column: ColumnProfile, override: ColumnOverride | None, limits: Limits
             raise SpecError(pointer, 'has no values at all: declare it {"type": "ignore"}')
         raise SpecError(
             pointer,
-            f"has {column.distinct} distinct values; a category has at most {limits.categories}, none with a fraction: "
-            'declare it {"type": "ignore"}' + (' or {"type": "numeric"}' if column.type == "numeric" else ""),
+            f"has {column.distinct} distinct values; a category has at most {limits.categories}, not long and none "
+            'with a fraction: declare it {"type": "ignore"}'
+            + (' or {"type": "numeric"}' if column.type == "numeric" else ""),
         )
     return "categorical"
 

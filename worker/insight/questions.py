@@ -14,6 +14,8 @@ from worker.insight.subject import Subject
 from worker.networks.rows import RowEncoder
 
 LARGEST = 1e300
+PLACES = 64
+"The most places of a table from which rows are read for a question about many of them."
 
 Encoded = tuple[Matrix, Targets]
 
@@ -34,33 +36,46 @@ def posted_rows(subject: Subject, rows: Sequence[Any], targets: Sequence[Any], *
     return x, _targets(subject, targets, len(rows), many=many)
 
 
+def known_rows(rows: Sequence[int], count: int, *, many: bool) -> Sequence[int]:
+    """Return the numbers of the rows that a question asks about. Raises QuestionError for one past the table's end.
+
+    count: how many rows the table has.
+    many: whether the question calls them `dataset_rows` rather than `dataset_row`.
+    """
+    for n, row in enumerate(rows):
+        if row >= count:
+            pointer = f"/dataset_rows/{n}" if many else "/dataset_row"
+            raise QuestionError(pointer, f"must be from 0 to {count - 1}: the table has {count} rows")
+    return rows
+
+
+def spread_rows(most: int, count: int) -> Sequence[int]:
+    """Return the numbers of at most this many rows: all of them, or some from evenly spaced places.
+
+    A table may be sorted, so there are many places. Rows that are next to each other are read together, so a place
+    has several rows if more rows are wanted than there are places.
+    """
+    if count <= most:
+        return list(range(count))
+    places = min(most, PLACES)
+    run = most // places
+    first = np.linspace(0, count - run, places).astype(np.int64)
+    chosen: list[int] = (first[:, None] + np.arange(run)).ravel().tolist()
+    return chosen
+
+
 def table_rows(
-    subject: Subject, table: pa.Table, rows: Sequence[int], targets: Sequence[Any] | None, *, many: bool
+    subject: Subject, table: pa.Table, targets: Sequence[Any] | None = None, *, many: bool = True
 ) -> Encoded:
     """Return rows of the job's own table as x and y. Raises QuestionError.
 
-    rows: their numbers, from 0.
     targets: targets that replace those of the table; None to keep those.
-    many: whether the question calls them `dataset_rows` and `targets` rather than `dataset_row` and `target`.
+    many: whether the question calls them `targets` rather than `target`.
     """
-    for n, row in enumerate(rows):
-        if row >= table.num_rows:
-            pointer = f"/dataset_rows/{n}" if many else "/dataset_row"
-            raise QuestionError(pointer, f"must be from 0 to {table.num_rows - 1}: the table has {table.num_rows} rows")
-    x, y = _of_table(subject, table.take(rows))
-    return x, y if targets is None else _targets(subject, targets, len(rows), many=many)
-
-
-def sample_rows(subject: Subject, table: pa.Table, count: int) -> Encoded:
-    """Return at most `count` rows of the job's own table as x and y."""
-    # evenly spaced: a table may be sorted
-    chosen = np.linspace(0, table.num_rows - 1, min(count, table.num_rows)).astype(np.int64)
-    return _of_table(subject, table.take(chosen))
-
-
-def _of_table(subject: Subject, table: pa.Table) -> Encoded:
     x = encode_table(table, subject.encoders, pool_unknown=True, dtype=np.float64)
-    return x, encode_targets(table, subject.encoders.target)
+    if targets is None:
+        return x, encode_targets(table, subject.encoders.target)
+    return x, _targets(subject, targets, table.num_rows, many=many)
 
 
 def _targets(subject: Subject, given: Sequence[Any], rows: int, *, many: bool) -> Targets:

@@ -1,7 +1,7 @@
 """Loads, profiles and stores the tables that a specification can name: generated, inline or uploaded ones."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -9,22 +9,32 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
-from worker.data.inline import inline_table, table_bytes
+from worker.data.inline import inline_table
+from worker.data.pieces import Pieces, write_pieces
 from worker.data.profiles import TableProfile, profile_table
-from worker.data.readers import PARQUET, read_table
+from worker.data.readers import ARROW, read_pieces, read_table
 from worker.data.sources import make_table
 from worker.data.storage import Storage
 from worker.errors import NotFoundError, SpecError, UnavailableError
 from worker.intake.objects import discard_object, sweep_objects, write_object
-from worker.records.datasets import add_dataset, find_same_bytes, get_dataset
+from worker.intake.parsers import PRELOADED, Parsed, parse_rows, parse_table
+from worker.records.datasets import add_dataset, find_same_bytes, get_dataset, get_pieces
 from worker.records.sessions import Database
 from worker.records.tables import Dataset
+from worker.sandbox import MEMORY_BYTES, Sandbox
 from worker.settings import Limits
 from worker.specs.dataset import BuiltinDataset, GeneratedDataset, InlineDataset, StoredDataset
 from worker.specs.dataset import Dataset as DatasetSpec
 
 AddDataset = Callable[[Session], tuple[Dataset, bool]]
 "Adds the row of a table; returns it, or the row with the same bytes, and whether it is new."
+
+
+PART_BYTES = 2**20
+"""The longest part of a table that is parsed in the process that asks: some milliseconds, and a few times its bytes.
+
+The same parser has read the same cells in the sandbox before, or we wrote them ourselves; more is parsed there too.
+"""
 
 
 class InlineRows(NamedTuple):
@@ -37,8 +47,10 @@ class InlineRows(NamedTuple):
 class Datasets:
     """Loads, profiles and stores the tables of jobs and of predictions."""
 
-    def __init__(self, database: Database, storage: Storage, limits: Limits) -> None:
+    def __init__(self, database: Database, storage: Storage, limits: Limits, sandbox: Sandbox | None = None) -> None:
+        """sandbox: where uploads are read; None for one with the usual limit."""
         self.database, self._storage, self._limits = database, storage, limits
+        self._sandbox = sandbox or Sandbox(PRELOADED, memory_bytes=MEMORY_BYTES)
         # a built-in or generated table is the same each time, so its profile is too
         self._profile_made = lru_cache(maxsize=64)(lambda spec: profile_table(make_table(spec), limits))
 
@@ -76,18 +88,19 @@ class Datasets:
 
     def store_rows(self, project_id: str, name: str, rows: InlineRows) -> StoredDataset:
         """Store the rows of a request as a dataset; return the specification that names it."""
-        with self.upload(project_id, name, table_bytes(rows.table), PARQUET, profile=rows.profile) as add:
+        content, pieces = write_pieces(rows.table)
+        with self.upload(project_id, name, content, ARROW, parsed=Parsed(rows.profile, pieces)) as add:
             dataset, _ = self.database.write(add)
         return StoredDataset(source="stored", id=dataset.id)
 
     @contextmanager
     def upload(
-        self, project_id: str, name: str, content: bytes, media_type: str, *, profile: TableProfile | None = None
+        self, project_id: str, name: str, content: bytes, media_type: str, *, parsed: Parsed | None = None
     ) -> Iterator[AddDataset]:
         """Write the bytes of a table, and yield the function that adds its row within the caller's transaction.
 
-        Bytes for which no row was added in the end are deleted. profile: of the table; None: it is read from the
-        bytes. Raises DataError.
+        Bytes for which no row was added in the end are deleted. parsed: what is known about the table; None: it is
+        read from the bytes. Raises DataError.
         """
         sha256 = hashlib.sha256(content).hexdigest()
         with self.database.reading() as session:
@@ -98,10 +111,11 @@ class Datasets:
                 self._storage.write(known.storage_key, content)
             yield lambda session: (_find_again(session, project_id, sha256), False)
             return
-        profile = profile or profile_table(read_table(content, media_type, self._limits), self._limits)
+        profile, pieces = parsed or parse_table(self._sandbox, content, media_type, self._limits)
         key = write_object(self.database, self._storage, project_id, "dst", content, sha256=sha256)
         values: dict[str, Any] = {"content_bytes": len(content), "sha256": sha256, "rows": profile.rows}
         values |= {"name": name, "media_type": media_type, "profile": profile.model_dump(mode="json")}
+        values |= {"pieces": None if pieces is None else pieces.pack()}
         is_kept = False
 
         def add(session: Session) -> tuple[Dataset, bool]:
@@ -118,8 +132,45 @@ class Datasets:
                 discard_object(self.database, self._storage, key)
 
     def sweep(self) -> int:
-        """Delete the stored objects that were abandoned, and return how many."""
+        """Delete the stored objects that were abandoned, for two seconds at most, and return how many."""
         return sweep_objects(self.database, self._storage)
+
+    def take(self, project_id: str, spec: DatasetSpec, choose: Callable[[int], Sequence[int]]) -> pa.Table:
+        """Return some rows of a table, without having the whole of an upload in this process.
+
+        choose: given how many rows the table has, returns the numbers of the rows, from 0.
+        Raises SpecError if the upload does not exist, DataError if its bytes can't be read.
+        """
+        if not isinstance(spec, StoredDataset):
+            table = self.load(project_id, spec)
+            return table.take(choose(table.num_rows))
+        dataset = self._stored(project_id, spec)
+        return self._take(dataset, self._pieces(dataset), choose(dataset.rows))
+
+    def first_rows(self, dataset: Dataset, most: int, *, bytes_limit: int) -> pa.Table:
+        """Return at most this many of the first rows of an upload, by its row.
+
+        bytes_limit: how many bytes of the upload are read at most, unless one row is longer.
+        """
+        pieces = self._pieces(dataset)
+        if pieces is not None:
+            most = min(most, pieces.rows_within(bytes_limit))
+        return self._take(dataset, pieces, range(min(most, dataset.rows)))
+
+    def _pieces(self, dataset: Dataset) -> Pieces | None:
+        with self.database.reading() as session:
+            packed = get_pieces(session, dataset.id)
+        return None if packed is None else Pieces.unpack(packed)
+
+    def _take(self, dataset: Dataset, pieces: Pieces | None, rows: Sequence[int]) -> pa.Table:
+        kind = dataset.media_type
+        if pieces is None:
+            return parse_rows(self._sandbox, self._storage.read(dataset.storage_key), kind, self._limits, rows=rows)
+        part = pieces.find(rows)
+        content = self._storage.read_ranges(dataset.storage_key, part.ranges)
+        if len(content) > PART_BYTES:
+            return parse_rows(self._sandbox, content, kind, self._limits, rows=part.positions, types=pieces.types)
+        return read_pieces(content, kind, pieces.types, self._limits).take(part.positions)
 
     def read(self, dataset: Dataset, *, text: Collection[str] = ()) -> pa.Table:
         """Return an uploaded table, by its row."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pydantic_core import to_json
+
 from worker.data.profiles import TableProfile
 from worker.data.roles import Roles, assign_roles
 from worker.data.splits import part_rows
@@ -19,6 +21,8 @@ from worker.specs.dataset import InlineDataset
 from worker.specs.job import Job
 from worker.specs.network import ResolvedLayer
 from worker.specs.training import Training
+
+METADATA_BYTES_LIMIT = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Design:
 
 def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -> Design:
     """Return the design. Raises SpecError if the specification does not fit the table, the source or the limits."""
+    _check_metadata(spec)
     start = _start(spec, project_id, datasets)
     if start is not None:
         spec = start.spec
@@ -74,6 +79,16 @@ def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -
     parts = part_rows(spec.training, roles.rows)
     _check_steps(spec.training, parts["train"])
     return Design(spec, roles, task, layers, cost, parts, start and start.weights_id, rows)
+
+
+def _check_metadata(spec: Job) -> None:
+    """Raise SpecError for metadata that are too large: each list of jobs repeats them.
+
+    Checked here and not by the model, which also reads the jobs of older versions.
+    """
+    size = len(to_json(spec.metadata))
+    if size > METADATA_BYTES_LIMIT:
+        raise SpecError("/metadata", f"must be at most {METADATA_BYTES_LIMIT} bytes of JSON, not {size}")
 
 
 def _start(spec: Job, project_id: str, datasets: Datasets) -> Start | None:

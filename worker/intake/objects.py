@@ -23,6 +23,7 @@ from worker.records.sessions import Database, is_disk_full
 
 log = structlog.get_logger()
 
+SWEEP_SECONDS = 2.0
 SWEPT_AT_ONCE = 100
 ASKED_AT_ONCE = 500
 COUNTED = 1000
@@ -61,21 +62,24 @@ def discard_object(database: Database, storage: Storage, key: str) -> None:
         delete_bytes(storage, key)
 
 
-def sweep_objects(database: Database, storage: Storage) -> int:
+def sweep_objects(database: Database, storage: Storage, *, seconds: float = SWEEP_SECONDS) -> int:
     """Delete the abandoned objects, the bytes before the row, and return how many.
 
+    seconds: look for no more of them after this long.
     An object without a row is never deleted: this may be an empty or an older database beside a full storage.
     """
     database.write(abandon_unfinished)
+    ends = time.monotonic() + seconds
     swept, after = 0, ""
-    while True:
+    while time.monotonic() < ends:
         with database.reading() as session:
             keys = abandoned_keys(session, after=after, limit=SWEPT_AT_ONCE)
         if not keys:
-            return swept
+            break
         deleted = [key for key in keys if delete_bytes(storage, key)]
         database.write(partial(forget_objects, keys=deleted))
         swept, after = swept + len(deleted), keys[-1]
+    return swept
 
 
 def delete_bytes(storage: Storage, key: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from sqlalchemy.orm import Session
@@ -13,7 +14,10 @@ from worker.intake.design import Design, design_job
 from worker.records.idempotency import Answered, Request
 from worker.records.new_jobs import submit_job
 from worker.records.predictions import submit_prediction
+from worker.records.queue_room import QueueRoom
 from worker.records.sessions import Database
+from worker.records.tables import Job as JobRow
+from worker.records.tables import Prediction
 from worker.settings import Limits
 from worker.specs.dataset import BuiltinDataset, GeneratedDataset, StoredDataset
 from worker.specs.job import Job
@@ -46,6 +50,14 @@ class Intake:
     limits: Limits
     ring: Callable[[str], object]
 
+    @cached_property
+    def _job_room(self) -> QueueRoom:
+        return QueueRoom(JobRow, self.limits.queued_jobs)
+
+    @cached_property
+    def _prediction_room(self) -> QueueRoom:
+        return QueueRoom(Prediction, self.limits.queued_jobs)
+
     def design(self, project_id: str, spec: Job) -> Design:
         """Return the design of a job and store nothing. Raises SpecError."""
         return design_job(spec, project_id, self.datasets, self.limits)
@@ -77,7 +89,7 @@ class Intake:
                 project_id,
                 spec,
                 design.job_columns,
-                queued_limit=self.limits.queued_jobs,
+                room=self._job_room,
                 request=request,
                 request_id=request_id,
                 retry_of=retry_of,
@@ -112,7 +124,7 @@ class Intake:
                 served={"name": served.name, "version": served.version, "job_id": served.job_id},
                 dataset=dataset.model_dump(mode="json"),
                 options=options.model_dump(mode="json"),
-                waiting_limit=self.limits.queued_jobs,
+                room=self._prediction_room,
                 request=request,
                 request_id=request_id,
             )

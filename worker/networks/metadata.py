@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from worker.data.encoders import Encoders
 from worker.errors import SpecError, WeightsFileError
 from worker.networks.layers import LAYERS
-from worker.networks.trained import Published, to_columns
+from worker.networks.trained import Origin, to_columns
 from worker.specs.imports import Description
 from worker.specs.network import ResolvedLayer
 
@@ -18,16 +18,16 @@ FORMAT = "gradmill"
 T = TypeVar("T")
 
 
-def write_metadata(published: Published) -> dict[str, str]:
+def write_metadata(origin: Origin) -> dict[str, str]:
     """Return the metadata, with the job's id if a job made the weights. Documents are written as JSON."""
-    columns = to_columns(published.trained.layers, published.trained.encoders)
+    columns = to_columns(origin.architecture.layers, origin.architecture.encoders)
     metadata = {
         "format": FORMAT,
-        "epoch": str(published.epoch),
+        "epoch": str(origin.epoch),
         "network": json.dumps(columns["network"]),
         "encoders": json.dumps(columns["encoders"]),
     }
-    return metadata if published.job_id is None else metadata | {"job_id": published.job_id}
+    return metadata if origin.job_id is None else metadata | {"job_id": origin.job_id}
 
 
 def is_ours(metadata: Mapping[str, str], description: Description | None) -> bool:

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from worker.networks.layers import units_after
 from worker.networks.pytorch_program import CLASSES, PROGRAM
-from worker.networks.trained import Published
+from worker.networks.trained import Origin
 from worker.specs import network as specs
 
 ACTIVATIONS: Mapping[specs.ResolvedActivation, str | None] = {
@@ -30,12 +30,12 @@ ACTIVATIONS: Mapping[specs.ResolvedActivation, str | None] = {
 }
 
 
-def to_pytorch(published: Published) -> str:
+def to_pytorch(origin: Origin) -> str:
     """Return the program's text."""
-    trained = published.trained
-    layers = indent(_lines(trained.layers, trained.encoders.width), " " * 8)
+    known = origin.architecture
+    layers = indent(_lines(known.layers, known.encoders.width), " " * 8)
     classes = "".join(f"{text}\n\n" for name, text in CLASSES.items() if f"{name}(" in layers)
-    parts = {"{weights_id}": published.weights_id, "{classes}": classes, "        {layers}\n": layers}
+    parts = {"{weights_id}": origin.weights_id, "{classes}": classes, "        {layers}\n": layers}
     program = PROGRAM
     for place, text in parts.items():
         program = program.replace(place, text)

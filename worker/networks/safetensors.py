@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,25 +14,41 @@ from worker.errors import SpecError, WeightsFileError
 from worker.networks.dense_chain import DenseFound, from_chain
 from worker.networks.file_checks import checked
 from worker.networks.metadata import is_ours, read_metadata, write_metadata
-from worker.networks.trained import Published, Trained
-from worker.records.weights import to_bytes
+from worker.networks.trained import Origin, Trained
+from worker.records.weights import LENGTH_BYTES
 from worker.settings import Limits
 from worker.specs.imports import Description
 from worker.specs.network import Activation
 
+HEADER_BYTES_LIMIT = 16 * 2**20
+ARRAYS_LIMIT = 100_000
+"More than an ensemble of 64 networks of 256 layers has, with the braces in the metadata."
 NAME = re.compile(r"^(?P<stem>.{0,150}?)(?P<number>\d{1,6})\.(?P<kind>weight|bias)$", re.ASCII)
 
 
-def to_safetensors(published: Published) -> bytes:
-    """Return the file's bytes: the arrays, with everything else that predicting needs in the metadata."""
-    metadata = write_metadata(published)
-    if published.spec is not None:
-        metadata["spec"] = json.dumps(published.spec)
-    return to_bytes(dict(published.trained.arrays), metadata)
+def to_safetensors(origin: Origin, stored: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the file in parts: the arrays, with everything else that predicting needs in the metadata.
+
+    stored: the parts of the file of arrays that the record has. Only its header is changed, so that a network of any
+        size takes no memory.
+    """
+    metadata = write_metadata(origin)
+    if origin.spec is not None:
+        metadata["spec"] = json.dumps(origin.spec)
+    parts, begun = iter(stored), b""
+    while len(begun) < (end := LENGTH_BYTES + int.from_bytes(begun[:LENGTH_BYTES], "little")):
+        begun += next(parts)
+    header = json.loads(begun[LENGTH_BYTES:end]) | {"__metadata__": metadata}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # the arrays are aligned to eight bytes
+    text += b" " * (-len(text) % LENGTH_BYTES)
+    yield len(text).to_bytes(LENGTH_BYTES, "little") + text + begun[end:]
+    yield from parts
 
 
 def from_safetensors(content: bytes, description: Description | None, limits: Limits) -> Trained:
     """Return the file's network. Raises WeightsFileError, and SpecError for a description that does not fit."""
+    _check_header(content)
     try:
         arrays: dict[str, Any] = safetensors_numpy.load(content)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -47,11 +63,18 @@ def from_safetensors(content: bytes, description: Description | None, limits: Li
     return from_chain(_layers(arrays, description), description, limits)
 
 
+def _check_header(content: bytes) -> None:
+    """Raise WeightsFileError for a header that would be large once it is parsed: it names each array, and is JSON."""
+    length = int.from_bytes(content[:8], "little")
+    if length > HEADER_BYTES_LIMIT or content.count(b"{", 8, 8 + length) > ARRAYS_LIMIT:
+        raise WeightsFileError(f"has a header of more than {HEADER_BYTES_LIMIT} bytes or {ARRAYS_LIMIT} arrays")
+
+
 def _metadata(content: bytes) -> dict[str, str]:
     # the library has checked the header: its length, then JSON with the metadata in it
     length = int.from_bytes(content[:8], "little")
-    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    return found
+    found: dict[str, str] | None = json.loads(content[8 : 8 + length]).get("__metadata__")
+    return found or {}
 
 
 def _layers(arrays: Mapping[str, Floats], description: Description) -> list[DenseFound]:

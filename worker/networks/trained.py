@@ -90,16 +90,16 @@ class Trained:
         return Trained(self.layers, self.encoders, {name: np.asarray(array, dtype) for name, array in arrays.items()})
 
 
-@dataclass(frozen=True)
-class Published:
-    """A trained network with its origin in the record.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A trained network without its arrays, and where it comes from.
 
     job_id, spec: the job that made it, and that job's specification; None if it was imported.
     epoch: the epoch at whose end the weights were taken.
     kind: final, snapshot or imported.
     """
 
-    trained: Trained
+    architecture: Architecture
     weights_id: str
     job_id: str | None
     epoch: int
@@ -107,12 +107,29 @@ class Published:
     spec: Mapping[str, Any] | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Published(Origin):
+    """A trained network with its arrays, and where it comes from."""
+
+    trained: Trained
+
+
 def read_published(session: Session, weights_id: str) -> Published:
     """Read a trained network with its origin. Raises NotFoundError."""
-    row, arrays = read_weights(session, weights_id)
+    trained = read_trained(session, weights_id)
+    return Published(trained=trained, **vars(_origin(session, weights_id, trained.architecture)))
+
+
+def read_origin(session: Session, weights_id: str) -> Origin:
+    """Read a trained network's origin; of its arrays only the header of their file. Raises NotFoundError."""
+    return _origin(session, weights_id, read_architecture(session, weights_id))
+
+
+def _origin(session: Session, weights_id: str, architecture: Architecture) -> Origin:
+    row = find_weights(session, weights_id)
     job = None if row.job_id is None else session.get_one(Job, row.job_id)
-    return Published(
-        trained=Trained(*from_columns(row), arrays),
+    return Origin(
+        architecture=architecture,
         weights_id=row.id,
         job_id=row.job_id,
         epoch=row.epoch,

@@ -1,7 +1,6 @@
 """A training process: runs what has waited longest when its parent asks, until it is asked to end or is orphaned."""
 
 import signal
-import sys
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -21,6 +20,8 @@ import structlog
 from worker.broker.doorbell import Doorbell
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
+from worker.processes.entry import PULSE_SECONDS
+from worker.records.connections import TRAINING_CONNECTIONS
 from worker.records.lease import Claim
 from worker.records.predictions import PredictionClaim
 from worker.records.queue import claim_oldest
@@ -29,12 +30,11 @@ from worker.running.attempt import claim_for
 from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
 from worker.running.stopping import Progress
-from worker.runtime import configure_log
+from worker.runtime import configure_log, limit_memory
 from worker.settings import Settings
 
 log = structlog.get_logger()
 
-PULSE_SECONDS = 0.5
 # how much of a message is logged: others may have written it, at any length
 ID_LENGTH = 40
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -57,7 +57,9 @@ class Child:
         self._shutdown, self._progress = threading.Event(), Progress()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
-        database, storage = Database(settings.database, pool_size=2), Storage(settings.storage)
+        overflow = TRAINING_CONNECTIONS - 1
+        database = Database(settings.database, name="gradmill training", pool_size=1, overflow=overflow)
+        storage = Storage(settings.storage)
         known: dict[str, Any] = {"database": database, "settings": settings, "owner": owner}
         known |= {"datasets": Datasets(database, storage, settings.limits)}
         known |= {"shutdown": self._shutdown, "progress": self._progress}
@@ -119,11 +121,6 @@ class Child:
         self._ids.put(None)
 
 
-def main(parent: Connection, owner: str) -> None:
-    """Run a training process. owner: the id of the worker, in whose name jobs are claimed."""
-    Child(parent, owner).live()
-
-
 def machine_memory_bytes() -> int:
     """Return the memory of this machine, or of the container that this process runs in."""
     total: int = psutil.virtual_memory().total
@@ -132,18 +129,3 @@ def machine_memory_bytes() -> int:
     except (OSError, ValueError):
         # no container, or one without a limit
         return total
-
-
-def limit_memory(more_bytes: int) -> None:
-    """Let this process allocate this many bytes more than it has now. An allocation past that raises MemoryError.
-
-    So a job that needs too much fails by itself, before the kernel kills the whole process. Linux only: other systems
-    do not limit what NumPy allocates.
-    """
-    if sys.platform == "linux":
-        import resource
-
-        limit = psutil.Process().memory_info().data + more_bytes
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        if hard == resource.RLIM_INFINITY or limit < hard:
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psutil
 import structlog
 
-from worker.processes.child import PULSE_SECONDS, main
+from worker.processes.entry import PULSE_SECONDS, main
 
 log = structlog.get_logger()
 
@@ -139,6 +139,7 @@ class TrainingProcesses:
     """The training processes of a worker, one for each job that runs at the same time.
 
     on_death: called when one of them dies before it is ready, or during a job.
+    received: how many times a message has asked for a job to be run.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class TrainingProcesses:
         self._all: list[TrainingProcess] = []
         self._idle: SimpleQueue[TrainingProcess] = SimpleQueue()
         self._ending = False
+        self.received = 0
 
     @property
     def is_starting(self) -> bool:
@@ -167,6 +169,7 @@ class TrainingProcesses:
 
     def run(self, job_id: str) -> None:
         """Have a process run what has waited longest, and wait until that is over or the process is dead."""
+        self.received += 1
         if self._ending:
             # what waits is for another worker, and is rung for again
             return

@@ -1,14 +1,14 @@
 """Blobs: bytes in chunks. They are written in small transactions, and published by the one that refers to them."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.errors import NotFoundError
-from worker.records.clock import seconds_from_now
+from worker.records.clock import fixed, seconds_from_now
 from worker.records.identifiers import new_id
 from worker.records.sessions import Database
 from worker.records.tables import Blob, Chunk
@@ -49,6 +49,28 @@ def put_blob(session: Session, project_id: str, content: bytes) -> str:
     return blob_id
 
 
+def put_blobs(session: Session, project_id: str, contents: Sequence[bytes]) -> list[str]:
+    """Write published blobs, and return their ids. The same transaction writes the rows that refer to them.
+
+    However many there are, it takes two statements. Each content has one chunk.
+    """
+    if not contents:
+        return []
+    ids = [new_id("blb") for _ in contents]
+    found = list(zip(ids, contents, strict=True))
+    known = {"project_id": project_id, "published": True}
+    session.execute(
+        insert(Blob),
+        [
+            known | {"id": blob_id, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for blob_id, content in found
+        ],
+    )
+    chunks = [{"blob_id": blob_id, "position": 0, "content": content} for blob_id, content in found]
+    session.execute(insert(Chunk), [{"project_id": project_id} | chunk for chunk in chunks])
+    return ids
+
+
 def write_blob(database: Database, project_id: str, content: bytes) -> str:
     """Write a blob of any size in small transactions and return its id. The caller publishes it."""
     blob_id = database.write(lambda session: start_blob(session, project_id, content))
@@ -76,6 +98,25 @@ def read_blob(session: Session, blob_id: str) -> bytes:
     return content
 
 
+def iterate_blob(database: Database, blob_id: str) -> Iterator[bytes]:
+    """Yield the content in parts, each read in a transaction of its own.
+
+    Raises NotFoundError for one that is missing or damaged; if only its content is, at the end.
+    """
+    with database.reading() as session:
+        blob = session.get(Blob, blob_id)
+    if blob is None:
+        raise NotFoundError(f"blob {blob_id} is missing or damaged")
+    digest = hashlib.sha256()
+    for position in range(-(-blob.bytes // CHUNK_BYTES)):
+        with database.reading() as session:
+            content = session.scalar(select(Chunk.content).where(Chunk.blob_id == blob_id, Chunk.position == position))
+        digest.update(content or b"")
+        yield content or b""
+    if digest.hexdigest() != blob.sha256:
+        raise NotFoundError(f"blob {blob_id} is missing or damaged")
+
+
 def delete_blobs(session: Session, blob_ids: list[str]) -> None:
     session.execute(delete(Chunk).where(Chunk.blob_id.in_(blob_ids)))
     session.execute(delete(Blob).where(Blob.id.in_(blob_ids)))
@@ -83,10 +124,9 @@ def delete_blobs(session: Session, blob_ids: list[str]) -> None:
 
 def sweep_blobs(session: Session) -> int:
     """Delete blobs that were not published within an hour, and return how many."""
-    abandoned = select(Blob.id).where(
-        Blob.published.is_(False), Blob.created_at < seconds_from_now(-UNPUBLISHED_SECONDS)
-    )
-    blob_ids = list(session.scalars(abandoned.limit(SWEPT_AT_ONCE)))
+    abandoned = select(Blob.id).where(~Blob.published, Blob.created_at < fixed(seconds_from_now(-UNPUBLISHED_SECONDS)))
+    # in the order of the index, so that PostgreSQL reads no more of it than it needs
+    blob_ids = list(session.scalars(abandoned.order_by(Blob.created_at).limit(SWEPT_AT_ONCE)))
     if blob_ids:
         delete_blobs(session, blob_ids)
     return len(blob_ids)

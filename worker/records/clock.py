@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Float, Text
+from sqlalchemy import DateTime, Dialect, Float, ScalarSelect, Text, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -49,6 +49,15 @@ class seconds_since(FunctionElement[float]):  # noqa: N801
 
     type = Float()
     inherit_cache = True
+
+
+def fixed(moment: FunctionElement[datetime]) -> ScalarSelect[Any]:
+    """Return the moment as one value for a whole statement, to compare a column with.
+
+    PostgreSQL's clock goes on during a statement, so without this no index can find the rows before a moment. A value
+    that is stored must not be fixed: a statement may wait for a lock.
+    """
+    return select(moment).scalar_subquery()
 
 
 SQLITE_FORMAT = "'%Y-%m-%d %H:%M:%f'"

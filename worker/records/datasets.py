@@ -11,6 +11,9 @@ from worker.records.paging import read_page
 from worker.records.states import OPEN
 from worker.records.tables import Dataset, JobDataset, Prediction
 
+COLUMN_BYTES = 300
+"About how long the profile of a column is, without its categories."
+
 
 def find_same_bytes(session: Session, project_id: str, sha256: str) -> Dataset | None:
     """Return the table with these bytes, if it was uploaded before."""
@@ -29,6 +32,7 @@ def add_dataset(
     rows: int,
     profile: dict[str, Any],
     storage_key: str,
+    pieces: bytes | None,
 ) -> Dataset:
     """Add a table, keep its object and return its row, or the row with the same bytes that another request added."""
     known = find_same_bytes(session, project_id, sha256)
@@ -44,6 +48,7 @@ def add_dataset(
         rows=rows,
         profile=profile,
         storage_key=storage_key,
+        pieces=pieces,
     )
     session.add(dataset)
     keep_object(session, storage_key)
@@ -66,12 +71,22 @@ def get_dataset(session: Session, project_id: str, dataset_id: str) -> Dataset:
     return dataset
 
 
+def get_pieces(session: Session, dataset_id: str) -> bytes | None:
+    """Return where the table's rows are in its bytes; None if that is not known."""
+    return session.scalar(select(Dataset.pieces).where(Dataset.id == dataset_id))
+
+
 def list_datasets(
     session: Session, project_id: str, *, before: str | None = None, limit: int
 ) -> tuple[list[Dataset], bool]:
     """Return a page of datasets, newest first, and whether there are more. before: an id; older ones only."""
     found = select(Dataset).where(Dataset.project_id == project_id)
-    return read_page(session, found, Dataset.id, before=before, limit=limit)
+    return read_page(session, found, Dataset.id, before=before, limit=limit, size_of=_size_of)
+
+
+def _size_of(dataset: Dataset) -> int:
+    columns = dataset.profile["columns"]
+    return COLUMN_BYTES * len(columns) + sum(len(known) for column in columns for known in column["categories"] or ())
 
 
 def delete_dataset(session: Session, project_id: str, dataset_id: str) -> str:

@@ -1,13 +1,16 @@
 """The events of a job. Events and epochs share one sequence of numbers, so a watcher can continue where it stopped."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from worker.records.blocks import read_layers, read_numbered
+from worker.records.packing import points_of
 from worker.records.points import COLUMNS
 from worker.records.snapshots import brief, job_snapshot
-from worker.records.tables import Epoch, Event, Job
+from worker.records.tables import Event, Job, LastBlock
 
 Kind = Literal["status", "epoch", "checkpoint", "elsewhere", "nondeterminism", "storage_missing", "end"]
 
@@ -20,10 +23,8 @@ class Happening(NamedTuple):
     payload: dict[str, Any]
 
 
-def add_event(session: Session, job: Job, kind: Kind) -> None:
-    """Add an event with the next number, whose payload is the job as it is now. The caller has locked the job's row."""
-    job.seq += 1
-    session.flush()
+def show_job(session: Session, job: Job, kind: Kind) -> None:
+    """Add an event whose payload is the job as it is now. Its number is the job's newest, which was just allotted."""
     payload = brief(job_snapshot(job))
     write_event(session, project_id=job.project_id, job_id=job.id, seq=job.seq, kind=kind, payload=payload)
 
@@ -32,23 +33,34 @@ def write_event(
     session: Session, *, project_id: str, job_id: str, seq: int, kind: Kind, payload: dict[str, Any]
 ) -> None:
     """Add an event with a number that this transaction has allotted from the job's row."""
-    session.execute(insert(Event).values(job_id=job_id, project_id=project_id, seq=seq, kind=kind, payload=payload))
+    write_events(session, project_id=project_id, job_id=job_id, first=seq, kind=kind, payloads=[payload])
+
+
+def write_events(
+    session: Session, *, project_id: str, job_id: str, first: int, kind: Kind, payloads: Sequence[dict[str, Any]]
+) -> None:
+    """Add events with successive numbers. first: the number of the first."""
+    known = {"job_id": job_id, "project_id": project_id, "kind": kind}
+    rows = [known | {"seq": seq, "payload": payload} for seq, payload in enumerate(payloads, first)]
+    if rows:
+        session.execute(insert(Event), rows)
 
 
 def happenings_after(session: Session, job_id: str, seq: int, *, limit: int) -> list[Happening]:
     """Return at most `limit` epochs and events with a number above `seq`, in order."""
     events = select(Event.seq, Event.kind, Event.payload).where(Event.job_id == job_id, Event.seq > seq)
-    epochs = select(Epoch).where(Epoch.job_id == job_id, Epoch.seq > seq)
     found = [Happening(*row) for row in session.execute(events.order_by(Event.seq).limit(limit))]
-    for row in session.scalars(epochs.order_by(Epoch.seq).limit(limit)):
-        point = {name: getattr(row, name) for name in COLUMNS}
-        found.append(Happening(row.seq, "epoch", point))
+    epochs = read_numbered(session, job_id, after_seq=seq, limit=limit)
+    points = points_of(epochs, read_layers(session, job_id, epochs))
+    for number, point in zip(epochs["seq"].tolist(), points, strict=True):
+        found.append(Happening(number, "epoch", {name: getattr(point, name) for name in COLUMNS}))
     return sorted(found)[:limit]
 
 
 def count_recent_events(session: Session, job_id: str, kind: Kind) -> int:
     """Return how many events of this kind the job has had since its newest recorded epoch, or its newest pause."""
-    epoch = select(func.coalesce(func.max(Epoch.seq), 0)).where(Epoch.job_id == job_id).scalar_subquery()
+    last = select(LastBlock.last_seq).where(LastBlock.job_id == job_id)
+    epoch = func.coalesce(last.scalar_subquery(), 0)
     paused = Event.payload["status"].as_string() == "paused"
     pause = select(func.coalesce(func.max(Event.seq), 0)).where(Event.job_id == job_id, Event.kind == "status", paused)
     recent = Event.seq > epoch, Event.seq > pause.scalar_subquery()

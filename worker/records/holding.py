@@ -6,7 +6,7 @@ What else such a change does to a job or to a prediction is in `lease` and in `p
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Update, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, Update, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.errors import LeaseLostError
@@ -21,11 +21,20 @@ LEASED: tuple[Table, ...] = (Job, Prediction)
 CRASHES_LIMIT = 3
 
 
+def queued(table: Table) -> ColumnElement[bool]:
+    """Return the condition of a row that is queued, in the words of the index that has only these rows."""
+    # written out, not bound: so PostgreSQL sees in every plan that the partial index has all of these rows
+    return table.status == literal("queued", literal_execute=True)
+
+
+def held(table: Table) -> ColumnElement[bool]:
+    """Return the condition of a row that a worker has, in the words of the index that has only these rows."""
+    return table.owner.is_not(None)
+
+
 def waits(table: Table) -> tuple[ColumnElement[bool], ...]:
     """Return the condition of a row that can be claimed now: it is queued, and its rest is over."""
-    # written out, not bound: so PostgreSQL sees in every plan that the partial index has all of these rows
-    queued = table.status == literal("queued", literal_execute=True)
-    return queued, or_(table.dispatched_at.is_(None), table.dispatched_at <= now())
+    return queued(table), or_(table.dispatched_at.is_(None), table.dispatched_at <= now())
 
 
 def oldest_waiting(table: Table) -> Select[Any]:
@@ -50,23 +59,19 @@ def claim_row(
     owner: the worker's id. pid: the id of its process. values: other columns to set.
     """
     oldest = oldest_waiting(table).with_for_update(skip_locked=True, key_share=True).scalar_subquery()
-    queued = update(table).where(table.id == (oldest if row_id is None else row_id), table.status == "queued")
-    row = session.scalars(
-        queued.values(
+    waiting = update(table).where(table.id == (oldest if row_id is None else row_id), table.status == "queued")
+    return session.scalars(
+        waiting.values(
             status=MOVES["queued"].claimed,
             attempt=table.attempt + 1,
             owner=owner,
             owner_pid=pid,
             lease_until=seconds_from_now(lease_seconds),
             heartbeat_at=now(),
+            started_at=func.coalesce(table.started_at, now()),
             **values,
         ).returning(table)
     ).one_or_none()
-    if row is not None and row.started_at is None:
-        row.started_at = now()
-        session.flush()
-        session.refresh(row, ["started_at"])
-    return row
 
 
 def is_held(table: type[Row], row_id: str, attempt: int) -> tuple[ColumnElement[bool], ...]:
@@ -95,30 +100,26 @@ def lease_lost(row_id: str, attempt: int) -> LeaseLostError:
     return LeaseLostError(f"attempt {attempt} no longer holds {row_id}")
 
 
-def release_row(session: Session, row: Job | Prediction, status: Status, **values: Any) -> None:
-    """End the owner's hold on the row, and set its status and values. The caller has locked the row."""
-    row.status = status
-    row.owner = row.owner_pid = None
-    row.lease_until = None
+def release_row(session: Session, table: type[Row], row_id: str, status: Status, **values: Any) -> Row:
+    """End the owner's hold on the row, set its status and values, and return it. The caller has locked the row."""
+    values = {"owner": None, "owner_pid": None, "lease_until": None} | values
     if status == "queued":
-        row.dispatched_at = now()
-    for name, value in values.items():
-        setattr(row, name, value)
+        values = {"dispatched_at": now()} | values
     if status in FINAL:
-        row.finished_at = now()
-    session.flush()
-    session.refresh(row)
+        values["finished_at"] = now()
+    released = update(table).where(table.id == row_id).values(status=status, **values).returning(table)
+    return session.scalars(released, execution_options={"populate_existing": True}).one()
 
 
 def end_leases(session: Session, table: Table, *, owner: str, pid: int, crash: str) -> None:
     """End the leases of a worker's process that has died. crash: how it ended."""
-    held = update(table).where(table.owner == owner, table.owner_pid == pid, table.status.in_(HELD))
-    session.execute(held.values(lease_until=seconds_from_now(-1), crash=crash))
+    leases = update(table).where(table.owner == owner, table.owner_pid == pid)
+    session.execute(leases.values(lease_until=seconds_from_now(-1), crash=crash))
 
 
 def expired_rows(session: Session, table: type[Row], *, after: str, limit: int) -> Sequence[tuple[str, int]]:
     """Return (id, attempt) of rows whose lease has expired, in order of id. after: an id; later ones only."""
-    found = select(table.id, table.attempt).where(table.status.in_(HELD), table.lease_until < now(), table.id > after)
+    found = select(table.id, table.attempt).where(held(table), table.lease_until < now(), table.id > after)
     return [(row_id, attempt) for row_id, attempt in session.execute(found.order_by(table.id).limit(limit))]
 
 

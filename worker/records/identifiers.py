@@ -4,7 +4,7 @@ from typing import Literal
 
 import uuid_utils
 
-Prefix = Literal["job", "dst", "mdl", "wts", "blb", "ckp", "wrk", "prj", "mov", "prd"]
+Prefix = Literal["job", "dst", "mdl", "wts", "blb", "ckp", "wrk", "prj", "mov", "prd", "net"]
 
 DEFAULT_PROJECT = "prj_default"
 "The only project, until API keys can be managed."

@@ -10,8 +10,8 @@ from worker.records.blobs import delete_blobs, publish_blob
 from worker.records.identifiers import new_id
 from worker.records.jobs import are_needed
 from worker.records.predictions import check_unused
-from worker.records.tables import ModelVersion, Weights
-from worker.records.weights import NetworkColumns
+from worker.records.tables import ModelVersion, StoredNetwork, Weights
+from worker.records.weights import NetworkColumns, add_network
 
 
 def publish_import(session: Session, project_id: str, columns: NetworkColumns, blob_id: str) -> str:
@@ -25,7 +25,7 @@ def publish_import(session: Session, project_id: str, columns: NetworkColumns, b
             epoch=0,
             kind="imported",
             blob_id=blob_id,
-            **columns,
+            network_id=add_network(session, project_id, columns),
         )
     )
     publish_blob(session, blob_id)
@@ -38,7 +38,8 @@ def delete_unserved_imports(session: Session, weights_ids: Sequence[str]) -> Non
     Raises StateError while an unfinished job or prediction needs them.
     """
     served = select(ModelVersion.version).where(ModelVersion.weights_id == Weights.id).exists()
-    found = select(Weights.id, Weights.blob_id).where(Weights.id.in_(weights_ids), Weights.kind == "imported", ~served)
+    found = select(Weights.id, Weights.blob_id, Weights.network_id)
+    found = found.where(Weights.id.in_(weights_ids), Weights.kind == "imported", ~served)
     # locked, so that no job that starts from them can be submitted before the commit
     rows = session.execute(found.with_for_update(of=Weights)).all()
     unserved = [row.id for row in rows]
@@ -46,4 +47,5 @@ def delete_unserved_imports(session: Session, weights_ids: Sequence[str]) -> Non
         raise StateError("a job that has not ended starts from these weights")
     check_unused(session, unserved)
     session.execute(delete(Weights).where(Weights.id.in_(unserved)))
+    session.execute(delete(StoredNetwork).where(StoredNetwork.id.in_([row.network_id for row in rows])))
     delete_blobs(session, [row.blob_id for row in rows])

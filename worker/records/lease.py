@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worker.records.clock import now
-from worker.records.events import Kind, add_event, write_event
+from worker.records.events import Kind, show_job, write_event
 from worker.records.holding import (
     after_expiry,
     claim_row,
@@ -59,20 +58,28 @@ def claim_job(
     owner: the worker's id.
     pid: the id of its process that will run the job.
     """
-    job = claim_row(session, Job, job_id, owner=owner, pid=pid, lease_seconds=lease_seconds, progress_at=now())
+    values = {"progress_at": now(), "seq": Job.seq + 1}
+    job = claim_row(session, Job, job_id, owner=owner, pid=pid, lease_seconds=lease_seconds, **values)
     if job is None:
         return None
-    add_event(session, job, "status")
+    show_job(session, job, "status")
     return Claim(job.id, job.project_id, job.attempt, job.epoch, job.spec, lease_seconds, job.request_id)
 
 
-def guard(session: Session, claim: Claim, *, sequence_numbers: int = 0, **values: Any) -> Guarded:
+def guard(
+    session: Session, claim: Claim, *, recorded: int | None = None, sequence_numbers: int = 0, **values: Any
+) -> Guarded:
     """Renew the lease, set values and allot sequence numbers. Every write of a running job begins with this statement.
 
+    recorded: the job's last epoch so far, if the caller adds epochs after it. The row's epoch may be another if a
+        commit succeeded whose answer was lost: then these epochs must not be added again.
     sequence_numbers: how many the caller needs for epochs and events; the last of them is returned.
-    Raises LeaseLostError if the claim no longer holds the job; the caller's transaction is then rolled back.
+    Raises LeaseLostError if the claim no longer holds the job, or if the row has another last epoch; the caller's
+    transaction is then rolled back.
     """
     renewed = renewal(Job, claim.job_id, claim.attempt, lease_seconds=claim.lease_seconds)
+    if recorded is not None:
+        renewed = renewed.where(Job.epoch == recorded)
     row = session.execute(
         renewed.values(seq=Job.seq + sequence_numbers, **values).returning(Job.status, Job.seq)
     ).one_or_none()
@@ -92,18 +99,14 @@ def held_status(session: Session, claim: Claim) -> Status:
     return read_held_status(session, Job, claim.job_id, claim.attempt)
 
 
-def held_job(session: Session, claim: Claim, **values: Any) -> Job:
-    """Guard the job and return its whole row. Raises LeaseLostError."""
-    guard(session, claim, **values)
-    return session.scalars(
-        select(Job).where(Job.id == claim.job_id), execution_options={"populate_existing": True}
-    ).one()
+def release_job(session: Session, job_id: str, status: Status, **values: Any) -> Job:
+    """End the owner's hold on the job, set its status and values, add the event, and return the job.
 
-
-def release_job(session: Session, job: Job, status: Status, **values: Any) -> None:
-    """End the owner's hold on the job, set its status and values, and add the event. The caller has locked the row."""
-    release_row(session, job, status, eta_seconds=None, **values)
-    add_event(session, job, "end" if status in FINAL else "status")
+    The caller has locked the row.
+    """
+    job = release_row(session, Job, job_id, status, eta_seconds=None, seq=Job.seq + 1, **values)
+    show_job(session, job, "end" if status in FINAL else "status")
+    return job
 
 
 def expired_jobs(session: Session, *, after: str = "", limit: int = 100) -> Sequence[tuple[str, int]]:
@@ -121,5 +124,5 @@ def rescue_job(session: Session, job_id: str, attempt: int) -> Status | None:
     if job is None:
         return None
     status, values = after_expiry(job, goal="completing another epoch", epoch=job.epoch)
-    release_job(session, job, status, **values)
+    release_job(session, job_id, status, **values)
     return status

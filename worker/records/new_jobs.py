@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from worker.errors import SpecError, StateError
+from worker.errors import SpecError
 from worker.records.clock import now
 from worker.records.events import write_event
 from worker.records.holding import lock_reference
 from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.identifiers import new_id
 from worker.records.jobs import queue_positions
+from worker.records.queue_room import QueueRoom
 from worker.records.snapshots import brief, job_snapshot
 from worker.records.tables import Dataset, Job, JobDataset, JobSource, JobTag, Weights
 from worker.specs.dataset import StoredDataset
@@ -43,20 +43,20 @@ def submit_job(
     spec: JobSpec,
     columns: JobColumns,
     *,
-    queued_limit: int,
+    room: QueueRoom,
     request: Request | None = None,
     request_id: str | None = None,
     retry_of: str | None = None,
 ) -> Answered:
     """Store a job, its idempotency key and its first event. Return the answer for the client.
 
-    queued_limit: how many jobs of the project may be queued.
+    room: checks that the project's queue is not full.
     Raises IdempotencyError; StateError(queue_full) if too many are queued; SpecError if the table or the weights that
     the job needs have been deleted.
     """
 
     def make() -> Made:
-        _check_queue(session, project_id, queued_limit)
+        room.take(session, project_id)
         job = _job(project_id, spec, columns, request_id=request_id, retry_of=retry_of)
         session.add(job)
         session.flush()
@@ -66,14 +66,6 @@ def submit_job(
         return Made(snapshot, job.id)
 
     return answer_once(session, project_id, request, make)
-
-
-def _check_queue(session: Session, project_id: str, queued_limit: int) -> None:
-    waiting = session.scalar(
-        select(func.count()).select_from(Job).where(Job.project_id == project_id, Job.status == "queued")
-    )
-    if (waiting or 0) >= queued_limit:
-        raise StateError(f"{waiting} jobs are waiting already; the limit is {queued_limit}", code="queue_full")
 
 
 def _job(project_id: str, spec: JobSpec, columns: JobColumns, *, request_id: str | None, retry_of: str | None) -> Job:

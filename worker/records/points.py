@@ -1,6 +1,6 @@
 """One point of a curve. Events, the API, CSV and the page take their columns from its fields.
 
-The engine's Epoch, the table, the API's schema and the page's labels name the columns too; tests hold them equal.
+The engine's Epoch, the API's schema and the page's labels name the columns too; tests hold them equal.
 """
 
 import math
@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from worker.backprop import plan
-from worker.records.tables import Epoch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +28,7 @@ class Point:
     layers: list[dict[str, float | None]] | None = None
     seconds: float
     is_best: bool | None
-    "Whether the monitored figure is the best so far. None in epochs that were recorded before this column existed."
+    "Whether the monitored figure is the best so far. None in epochs that were recorded before this figure existed."
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -48,11 +47,6 @@ FIGURES = tuple(name for name in COLUMNS if name not in ("metrics", "layers", "i
 "The columns with one number per epoch."
 SUMMARY = ("epoch", "train_loss", "validation_loss", "metrics")
 REPEATED = tuple(name for name in COLUMNS if name not in ("epoch", "seconds", "is_best"))
-
-
-def point_of(row: Epoch) -> Point:
-    """Return the point that a row records."""
-    return Point(**{name: getattr(row, name) for name in COLUMNS})
 
 
 def recorded_point(epoch: plan.Epoch, seconds: float) -> Point:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from worker.errors import NotFoundError, SpecError, StateError
@@ -24,6 +24,7 @@ from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.identifiers import new_id
 from worker.records.objects import abandon_objects, keep_object
 from worker.records.paging import read_page
+from worker.records.queue_room import QueueRoom
 from worker.records.snapshots import Snapshot, rfc3339
 from worker.records.states import OPEN, Status, ended
 from worker.records.tables import Dataset, IdempotencyKey, Prediction, Weights
@@ -51,21 +52,21 @@ def submit_prediction(
     served: dict[str, Any],
     dataset: dict[str, Any],
     options: dict[str, Any],
-    waiting_limit: int,
+    room: QueueRoom,
     request: Request | None = None,
     request_id: str | None = None,
 ) -> Answered:
     """Store a prediction and its idempotency key. Return the answer for the client.
 
     served: the name, version and job_id that the client asked for. dataset: the specification of the table.
-    waiting_limit: how many predictions of the project may be queued.
+    room: checks that the project's queue is not full.
     Raises IdempotencyError; StateError(queue_full) if too many are queued; NotFoundError or SpecError if the weights or
     the table have been deleted.
     """
 
     def make() -> Made:
         _check_references(session, weights_id, dataset)
-        _check_queue(session, project_id, waiting_limit)
+        room.take(session, project_id)
         # the caller rings right after the commit
         queued: dict[str, Any] = {"status": "queued", "attempt": 0, "crashes": 0, "dispatched_at": now()}
         prediction = Prediction(
@@ -90,13 +91,6 @@ def _check_references(session: Session, weights_id: str, dataset: dict[str, Any]
         raise NotFoundError("there are no such weights")
     if "id" in dataset and not lock_reference(session, Dataset, dataset["id"]):
         raise SpecError("/dataset/id", "there is no such dataset")
-
-
-def _check_queue(session: Session, project_id: str, waiting_limit: int) -> None:
-    waiting = select(func.count()).select_from(Prediction)
-    waiting = waiting.where(Prediction.project_id == project_id, Prediction.status == "queued")
-    if (session.scalar(waiting) or 0) >= waiting_limit:
-        raise StateError(f"the limit of waiting predictions is {waiting_limit}", code="queue_full")
 
 
 def claim_prediction(
@@ -132,8 +126,7 @@ def end_prediction(session: Session, claim: PredictionClaim, status: Status, **v
     status = ended(guard_prediction(session, claim), status)
     if "storage_key" in values:
         keep_object(session, values["storage_key"])
-    row = session.get_one(Prediction, claim.prediction_id, populate_existing=True)
-    release_row(session, row, status, **values)
+    release_row(session, Prediction, claim.prediction_id, status, **values)
     return status
 
 
@@ -151,7 +144,7 @@ def rescue_prediction(session: Session, prediction_id: str, attempt: int) -> Sta
     if row is None:
         return None
     status, values = after_expiry(row, goal="completing it", epoch=None)
-    release_row(session, row, status, **values)
+    release_row(session, Prediction, prediction_id, status, **values)
     return status
 
 

@@ -7,11 +7,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.records.clock import seconds_from_now, seconds_since
-from worker.records.holding import LEASED, Table, oldest_waiting, waits
+from worker.records.holding import LEASED, Table, held, oldest_waiting, queued, waits
 from worker.records.identifiers import age_key
 from worker.records.lease import Claim, claim_job
 from worker.records.predictions import PredictionClaim, claim_prediction
-from worker.records.states import HELD
 from worker.records.tables import Job, Prediction
 
 CLAIMS: Mapping[Table, Callable[..., Claim | PredictionClaim | None]] = {
@@ -56,18 +55,26 @@ def queue_figures(session: Session) -> QueueFigures:
     depth = running = 0
     oldest: list[float] = []
     for table in LEASED:
-        waiting = select(func.count(), func.max(seconds_since(table.created_at))).where(table.status == "queued")
-        count, age = session.execute(waiting).one()
-        depth += count
-        oldest += [age] if age is not None else []
-        running += session.scalar(select(func.count()).where(table.status.in_(HELD))) or 0
+        # every id is greater: without a range SQLite reads an index of all rows, not the one that has only these
+        every = table.id > ""
+        waiting = select(func.count()).where(queued(table), every)
+        # ids are in the order of time
+        age = select(seconds_since(table.created_at)).where(queued(table)).order_by(table.id).limit(1)
+        taken = select(func.count()).where(held(table), every)
+        found = session.execute(select(*(one.scalar_subquery() for one in (waiting, age, taken)))).one()
+        depth += found[0]
+        oldest += [] if found[1] is None else [found[1]]
+        running += found[2]
     return QueueFigures(depth, max(oldest, default=None), running)
 
 
-def waiting_rows(session: Session) -> int:
-    """Return how many jobs and predictions could be claimed now. The broker should have as many messages."""
-    counts = [select(func.count()).select_from(table).where(*waits(table)) for table in LEASED]
-    return sum(session.scalar(count) or 0 for count in counts)
+def waiting_rows(session: Session, *, limit: int) -> int:
+    """Return how many jobs and predictions could be claimed now. The broker should have as many messages.
+
+    limit: count no more than this many of each.
+    """
+    rows = [select(table.id).where(*waits(table)).limit(limit).subquery() for table in LEASED]
+    return sum(session.scalar(select(func.count()).select_from(found)) or 0 for found in rows)
 
 
 def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> list[str]:
@@ -78,8 +85,6 @@ def undelivered(session: Session, *, older_than_seconds: float, limit: int) -> l
     """
     found: list[str] = []
     for table in LEASED:
-        lost = select(table.id).where(
-            table.status == "queued", table.dispatched_at < seconds_from_now(-older_than_seconds)
-        )
+        lost = select(table.id).where(queued(table), table.dispatched_at < seconds_from_now(-older_than_seconds))
         found += session.scalars(lost.order_by(table.id).limit(limit))
     return sorted(found, key=age_key)[:limit]

@@ -2,33 +2,42 @@
 
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from worker.errors import UnavailableError
+from worker.records.pool import ShrinkingPool
 
 T = TypeVar("T")
 
 ATTEMPTS = 6
 BUSY_SECONDS = 5
+IDLE_SECONDS = 30.0
 POSTGRESQL = {
     "connect_timeout": 3,
     # a server without an encoding would make psycopg return bytes
     "client_encoding": "utf8",
-    # a network that drops packets, or a client that froze with a row locked, must not delay others for long
+    # a network that drops packets must not delay others for long
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
-    "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=5s",
+    # the listener below begins transactions, not the driver
+    "autocommit": True,
+    # pgbouncer may give each transaction another connection, which does not know the statements that were prepared
+    "prepare_threshold": None,
 }
+# a client that froze with a row locked must not delay others for long. Sent together, these are one round trip, as is a
+# bare BEGIN. Set for each transaction, they also hold behind pgbouncer, which refuses settings at a connection's start
+BEGIN_POSTGRESQL = "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '5s'"
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 DISK_FULL = "53100"
 # serialization failure, deadlock, lock not available, idle too long, and the errors of a server that restarts
@@ -36,10 +45,18 @@ RETRIED_STATES = {"40001", "40P01", "55P03", "25P03", "57P01", "57P02", "57P03",
 
 
 class Database:
-    """The connections of one process: create it after a fork, never before."""
+    """The connections of one process: create it after a fork, never before.
 
-    def __init__(self, url: str, *, pool_size: int = 5) -> None:
-        self.engine = make_engine(url, pool_size=pool_size)
+    name: the application_name of its connections, which PostgreSQL shows beside each.
+    pool_size: how many connections it may keep. One to PostgreSQL that is not used for IDLE_SECONDS is closed.
+    overflow: how many more it may open, each closed as soon as it is returned.
+    """
+
+    def __init__(self, url: str, *, name: str = "gradmill", pool_size: int = 5, overflow: int = 1) -> None:
+        self.engine = make_engine(url, name=name, pool_size=pool_size, overflow=overflow)
+        self._closed = threading.Event()
+        if isinstance(self.engine.pool, ShrinkingPool):
+            threading.Thread(target=self._close_idle, name="idle connections", daemon=True).start()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -76,7 +93,13 @@ class Database:
         raise AssertionError
 
     def close(self) -> None:
+        self._closed.set()
         self.engine.dispose()
+
+    def _close_idle(self) -> None:
+        while not self._closed.wait(IDLE_SECONDS / 3):
+            if isinstance(self.engine.pool, ShrinkingPool):
+                self.engine.pool.close_idle(IDLE_SECONDS)
 
 
 def _worth_another_try(error: DBAPIError) -> bool:
@@ -97,28 +120,62 @@ def is_disk_full(error: UnavailableError) -> bool:
     return sqlite_code == sqlite3.SQLITE_FULL or state == DISK_FULL
 
 
-def make_engine(url: str, *, pool_size: int = 5) -> Engine:
-    """Return an engine. With SQLite a writer takes its lock when it begins, not at its first write."""
+def make_engine(url: str, *, name: str = "gradmill", pool_size: int = 5, overflow: int = 1) -> Engine:
+    """Return an engine. With SQLite a writer takes its lock when it begins, not at its first write.
+
+    Its errors name the statement but no value, because they are logged. The other arguments are those of Database.
+    """
     if not url.startswith("sqlite"):
-        return create_engine(
+        engine = create_engine(
             url,
+            hide_parameters=True,
+            poolclass=ShrinkingPool,
             pool_size=pool_size,
-            max_overflow=pool_size,
+            max_overflow=overflow,
+            pool_use_lifo=True,
             pool_pre_ping=True,
             pool_timeout=5,
-            connect_args=POSTGRESQL,
+            connect_args=POSTGRESQL | {"application_name": name},
         )
+        event.listen(engine, "handle_error", _hide_values)
+        event.listen(engine, "begin", _begin_postgresql)
+        return engine
     engine = create_engine(
-        url, pool_size=pool_size, max_overflow=64, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+        url,
+        hide_parameters=True,
+        pool_size=pool_size,
+        # As few as on PostgreSQL. If 200 threads read at once, each is slow; the writer waits for all of them, and
+        # whoever begins to read waits for the writer.
+        max_overflow=overflow,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
+def _begin_postgresql(connection: Connection) -> None:
+    # with parameters, even with none in it, the driver would send only a single statement
+    connection.exec_driver_sql(BEGIN_POSTGRESQL, execution_options={"no_parameters": True})
+
+
+def _hide_values(context: ExceptionContext) -> None:
+    """Shorten PostgreSQL's message to what was wrong: it goes on with the value, the row or its key."""
+    error, outer = context.original_exception, context.sqlalchemy_exception
+    primary = getattr(getattr(error, "diag", None), "message_primary", None)
+    if primary is None:
+        return
+    whole, kept = str(error), primary.partition(': "')[0]
+    error.args = (kept,)
+    if outer is not None:
+        outer.args = tuple(str(part).replace(whole, kept) for part in outer.args)
+
+
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # the listener below begins transactions, not the driver
     for pragma in (
+        # for a file without tables only: the others keep what they have
+        "auto_vacuum=INCREMENTAL",
         f"journal_mode={'WAL' if wal_is_safe(sqlite3.sqlite_version_info) else 'TRUNCATE'}",
         "synchronous=FULL",
         "foreign_keys=ON",

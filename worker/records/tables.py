@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
-    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -18,19 +17,30 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, relationship
 
 from worker.records.clock import Instant, now
 from worker.records.states import Status
 
 # not JSONB: it would reorder a client's members, and nothing here queries inside a document
 Json = JSON(none_as_null=True)
+Packed = bytes
 Id = String(40)
 Name = String(200)
 # SQLite's rowid needs INTEGER; everywhere else 64 bits
 Big = BigInteger().with_variant(Integer(), "sqlite")
-# the rows of a partial index: the oldest of those that wait is its first
-QUEUED: dict[str, Any] = dict.fromkeys(("sqlite_where", "postgresql_where"), text("status = 'queued'"))
+
+
+def only(condition: str) -> dict[str, Any]:
+    """Return the options of an index that has only some rows: few, even if the table has millions.
+
+    A query must name the condition in the same words, not with bound values: else PostgreSQL does not use the index.
+    """
+    return dict.fromkeys(("sqlite_where", "postgresql_where"), text(condition))
+
+
+QUEUED = only("status = 'queued'")
+HELD = only("owner IS NOT NULL")
 
 
 class Base(DeclarativeBase):
@@ -83,6 +93,20 @@ class LoginToken(Base, OfProject):
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+    __table_args__ = (Index(None, "expires_at"),)
+
+
+class UiSession(Base, OfProject):
+    """A browser that is logged in to the dashboard. Its cookie carries the token; the row goes when it logs out."""
+
+    __tablename__ = "ui_sessions"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(default=now())
+    expires_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "expires_at"),)
 
 
 class Leased:
@@ -160,9 +184,34 @@ class Job(Base, OfProject, Leased):
     __table_args__ = (
         Index(None, "project_id", "id"),
         Index(None, "project_id", "status", "id"),
-        Index(None, "status", "lease_until"),
+        Index(None, "project_id", "name", "status", "id"),
         Index("ix_jobs_queued", "id", **QUEUED),
+        Index("ix_jobs_held", "id", **HELD),
     )
+
+
+class JobCount(Base, OfProject):
+    """How many jobs have ended with a status, as far as `JobCountChange` has been added up."""
+
+    __tablename__ = "job_counts"
+
+    project_id: Mapped[str] = mapped_column(Id, ForeignKey("projects.id"), primary_key=True)
+    status: Mapped[Status] = mapped_column(String(16), primary_key=True)
+    count: Mapped[int] = mapped_column(Big)
+
+
+class JobCountChange(Base, OfProject):
+    """A job that has ended, or was deleted after that, and is not in `JobCount` yet.
+
+    A trigger of the database writes these rows, so that no change of a status can forget them.
+    change: 1 or -1.
+    """
+
+    __tablename__ = "job_count_changes"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    status: Mapped[Status] = mapped_column(String(16))
+    change: Mapped[int]
 
 
 class JobTag(Base, OfProject):
@@ -174,29 +223,61 @@ class JobTag(Base, OfProject):
     __table_args__ = (Index(None, "project_id", "tag", "job_id"),)
 
 
-class Epoch(Base, OfProject):
-    """One point of a curve. `points.Point` describes its figures.
+class Block:
+    """Some consecutive epochs of a curve, as `blocks` divides it. `packing` describes the content.
 
-    seq: its number among the job's epochs and events.
-    attempt: the attempt that recorded it.
+    first_seq, last_seq: the numbers of its first and last epoch among the job's epochs and events.
     """
 
-    __tablename__ = "epochs"
+    last_epoch: Mapped[int]
+    first_seq: Mapped[int] = mapped_column(Big)
+    last_seq: Mapped[int] = mapped_column(Big)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class EpochBlock(Base, OfProject, Block):
+    """A block that is full, and never changes."""
+
+    __tablename__ = "epoch_blocks"
+
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    first_epoch: Mapped[int] = mapped_column(primary_key=True)
+
+    __table_args__ = (UniqueConstraint("job_id", "first_seq"),)
+
+
+class LastBlock(Base, OfProject, Block):
+    """The last block of a job. It may be full too: it becomes an EpochBlock with the epoch after it.
+
+    Each flush rewrites it. On PostgreSQL the new version takes the place of one that is no longer needed, since the
+    only index is that of the job, and the migration leaves room in the page.
+    """
+
+    __tablename__ = "last_blocks"
+
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    first_epoch: Mapped[int]
+
+
+class CurveSummary(Base, OfProject):
+    """The extremes of many epochs of a curve, packed like a block. `blocks` describes the levels."""
+
+    __tablename__ = "curve_summaries"
+
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    level: Mapped[int] = mapped_column(primary_key=True)
+    first_epoch: Mapped[int] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class EpochLayers(Base, OfProject):
+    """The figures of each layer in one epoch. At most 256 epochs of a job have them."""
+
+    __tablename__ = "epoch_layers"
 
     job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)
-    seq: Mapped[int] = mapped_column(Big)
-    attempt: Mapped[int]
-    train_loss: Mapped[float | None] = mapped_column(Float(53))
-    validation_loss: Mapped[float | None] = mapped_column(Float(53))
-    learning_rate: Mapped[float] = mapped_column(Float(53))
-    gradient_norm: Mapped[float | None] = mapped_column(Float(53))
-    metrics: Mapped[dict[str, Any]]
-    layers: Mapped[list[Any] | None] = mapped_column(Json)
-    seconds: Mapped[float] = mapped_column(Float(53))
-    is_best: Mapped[bool | None]
-
-    __table_args__ = (UniqueConstraint("job_id", "seq"),)
+    layers: Mapped[list[Any]] = mapped_column(Json)
 
 
 class Event(Base, OfProject):
@@ -221,7 +302,8 @@ class Event(Base, OfProject):
     payload: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now())
 
-    __table_args__ = (Index(None, "created_at"),)
+    # a job's last event is kept as long as the job
+    __table_args__ = (Index("ix_events_old", "created_at", **only("kind <> 'end'")),)
 
 
 class Blob(Base, OfProject):
@@ -235,6 +317,15 @@ class Blob(Base, OfProject):
     published: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now())
 
+    __table_args__ = (
+        Index(
+            "ix_blobs_unpublished",
+            "created_at",
+            sqlite_where=text("published = 0"),
+            postgresql_where=text("NOT published"),
+        ),
+    )
+
 
 class Chunk(Base, OfProject):
     __tablename__ = "chunks"
@@ -244,13 +335,29 @@ class Chunk(Base, OfProject):
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class StoredNetwork(Base, OfProject):
+    """What turns stored arrays into a network: the same for all weights of a job.
+
+    job_id: the job that made them; None if they were imported.
+    network: the resolved layers.
+    encoders: how rows of a table become their input.
+    """
+
+    __tablename__ = "networks"
+
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[str | None] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    network: Mapped[list[Any]] = mapped_column(Json)
+    encoders: Mapped[dict[str, Any]]
+
+
 class Weights(Base, OfProject):
     """A network's weights. They never change once published, so a cache by id is safe.
 
     job_id: the job that made them; None if they were imported.
     kind: final, snapshot or imported.
-    network: the resolved layers.
-    encoders: how rows of a table become their input.
+    network_id: the `StoredNetwork`. Empty for weights that were stored before these rows, which have their own.
+    own_network, own_encoders: empty if there is a `StoredNetwork`.
     """
 
     __tablename__ = "weights"
@@ -259,12 +366,31 @@ class Weights(Base, OfProject):
     job_id: Mapped[str | None] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"))
     epoch: Mapped[int]
     kind: Mapped[str] = mapped_column(String(16))
-    network: Mapped[list[Any]] = mapped_column(Json)
-    encoders: Mapped[dict[str, Any]]
-    blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"))
+    # not a foreign key, since it may be empty
+    network_id: Mapped[str] = mapped_column(Id, server_default="", index=True)
+    own_network: Mapped[list[Any]] = mapped_column("network", Json, default=list)
+    own_encoders: Mapped[dict[str, Any]] = mapped_column("encoders", default=dict)
+    blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now())
 
-    __table_args__ = (UniqueConstraint("job_id", "kind", "epoch"), Index(None, "created_at"))
+    __table_args__ = (
+        UniqueConstraint("job_id", "kind", "epoch"),
+        Index("ix_weights_snapshots", "created_at", **only("kind = 'snapshot'")),
+    )
+
+    stored: Mapped[StoredNetwork | None] = relationship(
+        primaryjoin=lambda: foreign(Weights.network_id) == StoredNetwork.id, lazy="joined", viewonly=True
+    )
+
+    @property
+    def network(self) -> list[Any]:
+        """The resolved layers."""
+        return self.own_network if self.stored is None else self.stored.network
+
+    @property
+    def encoders(self) -> dict[str, Any]:
+        """How rows of a table become the input of the network."""
+        return self.own_encoders if self.stored is None else self.stored.encoders
 
 
 class Checkpoint(Base, OfProject):
@@ -283,7 +409,7 @@ class Checkpoint(Base, OfProject):
     epoch: Mapped[int]
     step: Mapped[int]
     fingerprint: Mapped[dict[str, Any]]
-    blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"))
+    blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now())
 
 
@@ -301,7 +427,7 @@ class KeptStep(Base, OfProject):
     number: Mapped[int] = mapped_column(Big, primary_key=True)
     epoch: Mapped[int]
     weights_sha256: Mapped[str] = mapped_column(String(64))
-    blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"))
+    blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now())
 
 
@@ -310,6 +436,8 @@ class Dataset(Base, OfProject):
 
     profile: a `worker.data.profiles.TableProfile`.
     storage_key: where its bytes are, relative to the storage URL.
+    pieces: a packed `worker.data.pieces.Pieces`; None if the table can only be read as a whole, as those that were
+        stored before there were pieces. It is read by itself: up to a thousandth of the table.
     """
 
     __tablename__ = "datasets"
@@ -321,7 +449,8 @@ class Dataset(Base, OfProject):
     sha256: Mapped[str] = mapped_column(String(64))
     rows: Mapped[int] = mapped_column(Big)
     profile: Mapped[dict[str, Any]]
-    storage_key: Mapped[str] = mapped_column(Text)
+    storage_key: Mapped[str] = mapped_column(Text, index=True)
+    pieces: Mapped[Packed | None] = mapped_column(LargeBinary, deferred=True)
     created_at: Mapped[datetime] = mapped_column(default=now())
 
     __table_args__ = (UniqueConstraint("project_id", "sha256"), Index(None, "project_id", "id"))
@@ -377,7 +506,7 @@ class Model(Base, OfProject):
     last_version: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(default=now())
 
-    __table_args__ = (UniqueConstraint("project_id", "name"),)
+    __table_args__ = (UniqueConstraint("project_id", "name"), Index(None, "project_id", "id"))
 
 
 class ModelVersion(Base, OfProject):
@@ -439,12 +568,13 @@ class Prediction(Base, OfProject, Leased):
     request_id: Mapped[str | None] = mapped_column(String(64))
     rows: Mapped[int | None] = mapped_column(Big)
     result_bytes: Mapped[int | None] = mapped_column(Big)
-    storage_key: Mapped[str | None] = mapped_column(Text)
+    storage_key: Mapped[str | None] = mapped_column(Text, index=True)
 
     __table_args__ = (
         Index(None, "project_id", "id"),
-        Index(None, "status", "lease_until"),
+        Index(None, "project_id", "status"),
         Index("ix_predictions_queued", "id", **QUEUED),
+        Index("ix_predictions_held", "id", **HELD),
         Index(None, "created_at"),
     )
 
@@ -481,4 +611,4 @@ class IdempotencyKey(Base, OfProject):
     is_new: Mapped[bool | None]
     created_at: Mapped[datetime] = mapped_column(default=now())
 
-    __table_args__ = (Index(None, "created_at"),)
+    __table_args__ = (Index(None, "created_at"), Index(None, "resource_id"))

@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from worker.errors import StateError
-from worker.records.events import add_event
+from worker.records.events import show_job
 from worker.records.jobs import get_job
-from worker.records.lease import Claim, held_job, release_job
+from worker.records.lease import Claim, guard, release_job
 from worker.records.states import HELD, MOVES, Change, Status, ended
 from worker.records.tables import Job
 
@@ -23,10 +23,11 @@ def change_status(session: Session, project_id: str, job_id: str, change: Change
     if status in HELD:
         # the worker keeps the job, and acts on the new status when it next reads it
         job.status = status
-        add_event(session, job, "status")
-    else:
-        release_job(session, job, status)
-    return job
+        job.seq += 1
+        session.flush()
+        show_job(session, job, "status")
+        return job
+    return release_job(session, job_id, status)
 
 
 def end_attempt(session: Session, claim: Claim, status: Status, **values: Any) -> Status:
@@ -37,7 +38,6 @@ def end_attempt(session: Session, claim: Claim, status: Status, **values: Any) -
     values: figures to store in the row.
     Raises LeaseLostError, and ValueError if the table of moves does not allow the status.
     """
-    job = held_job(session, claim)
-    status = ended(job.status, status)
-    release_job(session, job, status, **values)
+    status = ended(guard(session, claim).status, status)
+    release_job(session, claim.job_id, status, **values)
     return status

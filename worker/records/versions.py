@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ScalarSelect, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.errors import NotFoundError, StateError
@@ -158,22 +158,32 @@ def _records(session: Session, model: Model, numbers: list[int]) -> list[Version
 
 def newest_versions(session: Session, model_ids: list[str]) -> dict[str, int]:
     """Return the number of each model's newest version; a model without versions is left out."""
-    found = select(ModelVersion.model_id, func.max(ModelVersion.version)).where(ModelVersion.model_id.in_(model_ids))
-    return dict(session.execute(found.group_by(ModelVersion.model_id)).all())
+    found = session.execute(select(Model.id, _newest()).where(Model.id.in_(model_ids)))
+    return {model_id: number for model_id, number in found if number is not None}
 
 
-def every_version(session: Session, project_id: str, name: str | None = None) -> list[tuple[str, int]]:
-    """Return (name, number) of every version of the project, or of one model, ordered by name and number."""
-    found = (
-        select(Model.name, ModelVersion.version)
-        .join(ModelVersion, ModelVersion.model_id == Model.id)
-        .where(Model.project_id == project_id)
-    )
-    if name is not None:
-        if not can_exist(name):
-            return []
-        found = found.where(Model.name == name)
-    return [(row.name, row.version) for row in session.execute(found.order_by(Model.name, ModelVersion.version))]
+def first_models(session: Session, project_id: str, *, limit: int) -> list[tuple[str, int]]:
+    """Return (name, number) of the newest version of each of the project's first models, by name.
+
+    limit: how many models to look at; one without versions is left out.
+    """
+    found = select(Model.name, _newest()).where(Model.project_id == project_id).order_by(Model.name).limit(limit)
+    return [(name, number) for name, number in session.execute(found) if number is not None]
+
+
+def newest_numbers(session: Session, project_id: str, name: str, *, limit: int) -> list[int]:
+    """Return the numbers of a model's newest versions in ascending order; none if there is no such model."""
+    if not can_exist(name):
+        return []
+    found = select(ModelVersion.version).join(Model, Model.id == ModelVersion.model_id)
+    found = found.where(Model.project_id == project_id, Model.name == name)
+    return sorted(session.scalars(found.order_by(ModelVersion.version.desc()).limit(limit)))
+
+
+def _newest() -> ScalarSelect[int]:
+    """Return the number of a model's newest version, by its id: one look into an index for each model."""
+    versions = select(ModelVersion.version).where(ModelVersion.model_id == Model.id)
+    return versions.order_by(ModelVersion.version.desc()).limit(1).scalar_subquery()
 
 
 def delete_version(session: Session, project_id: str, name: str, version: int) -> None:

@@ -5,6 +5,7 @@ That has nothing to do with the states to resume from, which are in `checkpoints
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from safetensors import numpy as safetensors
@@ -16,7 +17,7 @@ from worker.errors import NotFoundError, StateError
 from worker.records.blobs import CHUNK_BYTES, publish_blob, read_blob
 from worker.records.identifiers import new_id
 from worker.records.lease import Claim
-from worker.records.tables import Chunk, Weights
+from worker.records.tables import Chunk, StoredNetwork, Weights
 from worker.specs.base import epoch_of
 
 LENGTH_BYTES = 8
@@ -52,14 +53,42 @@ def publish_weights(
             id=weights_id,
             project_id=claim.project_id,
             job_id=claim.job_id,
+            network_id=_network_of(session, claim, columns),
             epoch=epoch,
             kind=kind,
             blob_id=blob_id,
-            **columns,
         )
     )
     publish_blob(session, blob_id)
     return weights_id
+
+
+def publish_snapshots(
+    session: Session, claim: Claim, columns: NetworkColumns, blob_ids: Mapping[int, str]
+) -> dict[int, str]:
+    """Publish snapshots of epochs that this transaction records, and return their ids by epoch.
+
+    blob_ids: by epoch.
+    """
+    ids = {epoch: new_id("wts") for epoch in blob_ids}
+    if ids:
+        known = {"project_id": claim.project_id, "job_id": claim.job_id, "kind": "snapshot"}
+        known |= {"network_id": _network_of(session, claim, columns)}
+        rows = [{"id": ids[epoch], "epoch": epoch, "blob_id": blob_id} for epoch, blob_id in blob_ids.items()]
+        session.execute(insert(Weights), [known | row for row in rows])
+    return ids
+
+
+def _network_of(session: Session, claim: Claim, columns: NetworkColumns) -> str:
+    """Return the id of the job's network, which is stored with the first of its weights."""
+    found = session.scalar(select(StoredNetwork.id).where(StoredNetwork.job_id == claim.job_id))
+    return found or add_network(session, claim.project_id, columns, job_id=claim.job_id)
+
+
+def add_network(session: Session, project_id: str, columns: NetworkColumns, *, job_id: str | None = None) -> str:
+    network_id = new_id("net")
+    session.execute(insert(StoredNetwork).values(id=network_id, project_id=project_id, job_id=job_id, **columns))
+    return network_id
 
 
 def find_weights_id(session: Session, job_id: str, checkpoint: str = "latest") -> str:

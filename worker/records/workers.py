@@ -5,7 +5,6 @@ from sqlalchemy.orm import Session
 
 from worker.records.clock import now, seconds_from_now, seconds_since
 from worker.records.holding import LEASED, end_leases
-from worker.records.states import HELD
 from worker.records.tables import Worker
 
 FORGOTTEN_SECONDS = 86_400
@@ -53,5 +52,5 @@ def expire_leases(session: Session, *, owner: str, pid: int, crash: str) -> None
 
 def holds_any(session: Session, owner: str) -> bool:
     """Return whether a worker holds any job or prediction."""
-    held = [select(table.id).where(table.owner == owner, table.status.in_(HELD)) for table in LEASED]
-    return any(session.scalar(one.limit(1)) is not None for one in held)
+    found = [select(table.id).where(table.owner == owner) for table in LEASED]
+    return any(session.scalar(one.limit(1)) is not None for one in found)

@@ -1,4 +1,4 @@
-"""The heartbeat of a running attempt: a thread with its own database connection that renews the lease."""
+"""The heartbeat of a running attempt: a thread that renews the lease, on another connection if the run uses its own."""
 
 import threading
 from collections.abc import Callable

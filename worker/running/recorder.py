@@ -14,16 +14,16 @@ from sqlalchemy.orm import Session
 from worker.backprop.parameters import Parameters
 from worker.backprop.plan import Epoch, State
 from worker.backprop.replay import KeptStep
-from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, put_blob, start_blob
+from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, publish_blob, put_blob, put_blobs, start_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
 from worker.records.curves import record_epochs
-from worker.records.events import write_event
+from worker.records.events import write_events
 from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, record_event
 from worker.records.points import Point, recorded_point
 from worker.records.sessions import Database
 from worker.records.states import Status
-from worker.records.weights import NetworkColumns, publish_weights, to_bytes
+from worker.records.weights import NetworkColumns, publish_snapshots, publish_weights, to_bytes
 from worker.runtime import uptime
 
 log = structlog.get_logger()
@@ -172,9 +172,7 @@ class Recorder:
             eta_seconds=left * self._epoch_seconds,
             events=len(snapshots),
         )
-        first = guarded.seq - len(snapshots) + 1
-        for seq, (epoch, staged) in enumerate(snapshots, first):
-            self._publish_snapshot(session, epoch, staged, seq)
+        self._publish_snapshots(session, snapshots, guarded.seq - len(snapshots) + 1)
         return guarded.status, differing
 
     def _publish_checkpoint(self, session: Session, state: State, staged: Staged) -> None:
@@ -198,14 +196,20 @@ class Recorder:
                 blob_id=self._blob(session, staged),
             )
 
-    def _publish_snapshot(self, session: Session, epoch: int, staged: Staged, seq: int) -> None:
-        weights_id = publish_weights(
-            session, self._claim, self._columns, kind="snapshot", epoch=epoch, blob_id=self._blob(session, staged)
-        )
-        payload = {"epoch": epoch, "weights_id": weights_id}
+    def _publish_snapshots(self, session: Session, snapshots: list[tuple[int, Staged]], first: int) -> None:
+        """Publish snapshots, each with its event. first: the number of the first event."""
         project_id, job_id = self._claim.project_id, self._claim.job_id
+        small = {epoch: staged for epoch, staged in snapshots if isinstance(staged, bytes)}
+        blob_ids = dict(zip(small, put_blobs(session, project_id, list(small.values())), strict=True))
+        for epoch, staged in snapshots:
+            if isinstance(staged, str):
+                publish_blob(session, staged)
+                blob_ids[epoch] = staged
+        ids = publish_snapshots(session, self._claim, self._columns, blob_ids)
         # the API calls a published snapshot a checkpoint; it is not a state to resume from
-        write_event(session, project_id=project_id, job_id=job_id, seq=seq, kind="checkpoint", payload=payload)
+        payloads = [{"epoch": epoch, "weights_id": ids[epoch]} for epoch, _ in snapshots]
+        known: dict[str, Any] = {"project_id": project_id, "job_id": job_id, "kind": "checkpoint"}
+        write_events(session, **known, first=first, payloads=payloads)
 
     def stage_final(self, parameters: Parameters, epoch: int) -> Callable[[Session], None]:
         """Prepare the final weights. Return a function that publishes them in the transaction that ends the job."""

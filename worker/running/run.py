@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
-from threadpoolctl import threadpool_limits
 
 from worker.backprop.fit import Training
 from worker.errors import DivergedError, SpecError
@@ -31,7 +30,7 @@ from worker.records.weights import find_weights_id
 from worker.running.attempt import Attempt, Failure, attempt_row, claim_for
 from worker.running.loading import Loaded, evaluate, load
 from worker.running.recorder import Recorder, snapshot_epochs
-from worker.running.resuming import fingerprint, resume
+from worker.running.resuming import fingerprint, libraries, resume
 from worker.running.stopping import Progress, Reason
 from worker.runtime import uptime
 from worker.settings import Settings
@@ -111,7 +110,7 @@ class JobAttempt(Attempt):
         training = self.spec.training
         self.learning_rate = training.optimizer.learning_rate
         self.stopping.limit(max_seconds=training.max_seconds, checkpoint_seconds=training.checkpoint_seconds)
-        with threadpool_limits(training.threads):
+        with libraries().limit(limits=training.threads):
             return self._train()
 
     def _train(self) -> Status | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from worker.specs.base import Boolean, Integer, Number, Seed, Spec, Text
+from worker.specs.base import AtMost, Boolean, Integer, Number, Seed, Spec, Text
 
 # bool comes first, so that JSON's true is a category and not the number 1
 Cell = Annotated[Boolean | Integer | Number | str | None, Field(union_mode="left_to_right")]
@@ -32,8 +32,8 @@ class InlineDataset(Spec):
     """Rows in the request itself. They become a stored dataset, whose id the job's specification keeps."""
 
     source: Literal["inline"]
-    columns: Annotated[tuple[Text, ...], Field(min_length=2, max_length=10_000)]
-    rows: Annotated[tuple[tuple[Cell, ...], ...], Field(min_length=2)]
+    columns: Annotated[tuple[Text, ...], Field(min_length=2), AtMost(10_000)]
+    rows: Annotated[tuple[Annotated[tuple[Cell, ...], Field(fail_fast=True)], ...], Field(min_length=2, fail_fast=True)]
 
 
 class StoredDataset(Spec):

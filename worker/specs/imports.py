@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from worker.specs.base import Spec, Text
+from worker.specs.base import AtMost, Spec, Text
 from worker.specs.network import Activation
 
-Names = Annotated[tuple[Text, ...], Field(min_length=1, max_length=10_000)]
+Names = Annotated[tuple[Text, ...], Field(min_length=1), AtMost(10_000)]
 
 
 class Description(Spec):
@@ -17,7 +17,7 @@ class Description(Spec):
     sigmoid with several units predicts labels, each present or absent. Any other activation predicts numbers.
     """
 
-    activations: Annotated[tuple[Activation, ...], Field(min_length=1, max_length=256)] | None = None
+    activations: Annotated[tuple[Activation, ...], Field(min_length=1), AtMost(256)] | None = None
     "One activation for each layer, the output layer last. A state_dict has none; an ONNX file has its own."
     features: Names | None = None
     "The names of the columns, in the order of the inputs; null: x0, x1, ..."

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from worker.specs.base import Name, Spec, Text
+from worker.specs.base import AtMost, Name, Spec, Text, form
 from worker.specs.dataset import ColumnOverride, Dataset
 from worker.specs.network import Network
 from worker.specs.start import StartFrom
@@ -15,16 +15,18 @@ SAME_AS_SOURCE = Network(layers=())
 
 
 class Job(Spec):
+    model_config = ConfigDict(json_schema_extra={"anyOf": [form("network"), form("start_from")]})
+
     name: Text = "unnamed"
     "Need not be unique."
     dataset: Dataset
-    target: Text | Annotated[tuple[Text, ...], Field(min_length=1, max_length=1000)]
+    target: Text | Annotated[tuple[Text, ...], Field(min_length=1), AtMost(1000)]
     "The column to predict; a list of numeric columns for a regression with several outputs."
     weight: Text | None = None
     "A numeric column with the weight of each row relative to the others; it is not a feature."
-    features: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    features: Annotated[tuple[Text, ...], Field(min_length=1), AtMost(10_000)] | None = None
     "The columns to predict from; null: every column that is neither a target nor ignored."
-    columns: dict[str, ColumnOverride] = {}
+    columns: Annotated[dict[str, ColumnOverride], AtMost(10_000)] = {}
     "Overrides of the inferred types, by column name."
     start_from: StartFrom | None = None
     "Start with the weights of a trained network; null: with random weights."
@@ -33,9 +35,9 @@ class Job(Spec):
     training: Training = Training()
     model: Name | None = None
     "When the job succeeds, its network becomes the next version of the model with this name."
-    tags: Annotated[tuple[Name, ...], Field(max_length=32)] = ()
-    metadata: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
-    "Your own data; stored and returned unchanged."
+    tags: Annotated[tuple[Name, ...], AtMost(32)] = ()
+    metadata: Annotated[dict[str, JsonValue], AtMost(64)] = {}
+    "Your own data; stored and returned unchanged. At most 16 KiB of JSON."
 
     @field_validator("network", mode="before")
     @classmethod

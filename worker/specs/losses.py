@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from worker.specs.base import Number, Spec
+from worker.specs.base import AtMost, Number, Spec
 
 LossName = Literal[
     "auto",
@@ -18,7 +18,7 @@ LossName = Literal[
     "quantile",
 ]
 Smoothing = Annotated[Number, Field(ge=0, lt=1)]
-ClassWeights = Literal["balanced"] | dict[str, Annotated[Number, Field(ge=0, le=1e6)]]
+ClassWeights = Literal["balanced"] | Annotated[dict[str, Annotated[Number, Field(ge=0, le=1e6)]], AtMost(1000)]
 
 
 class CrossEntropy(Spec):

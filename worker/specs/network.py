@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from worker.specs.base import Integer, Number, Spec, Text
+from worker.specs.base import AtMost, Integer, Number, Spec, Text
 
 Activation = Literal[
     "identity",
@@ -96,7 +96,7 @@ class ResidualLayer(Spec):
     """
 
     type: Literal["residual"]
-    layers: Annotated[tuple[InnerLayer, ...], Field(min_length=1, max_length=32)]
+    layers: Annotated[tuple[InnerLayer, ...], Field(min_length=1), AtMost(32)]
 
 
 Layer = Annotated[
@@ -114,7 +114,7 @@ class OutputLayer(Spec):
 
 
 class Network(Spec):
-    layers: Annotated[tuple[Layer, ...], Field(max_length=256)]
+    layers: Annotated[tuple[Layer, ...], AtMost(256)]
     "The hidden layers; the output layer is added after them. An empty list gives a linear model."
     output: OutputLayer = OutputLayer()
 

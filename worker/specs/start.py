@@ -2,9 +2,16 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from worker.specs.base import Integer, Name, Spec
+from worker.specs.base import Integer, Name, Spec, form
+
+FORMS: list[JsonValue] = [
+    form("job", absent=("model", "version", "alias")),
+    form("model", absent=("job", "version")),
+    form("model", "version", absent=("job", "alias")),
+]
+"The ways of naming a source; `_one_source` checks the same."
 
 
 class StartFrom(Spec):
@@ -14,6 +21,8 @@ class StartFrom(Spec):
     order, they are encoded as in the source, and so is the target. A category that the source never saw is then
     treated as unknown. The output layer starts with random weights if the target, its classes or the activation differ.
     """
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": FORMS})
 
     job: Annotated[str, Field(pattern=r"^job_[0-9a-f]{32}$")] | None = None
     "A job that succeeded; its final weights are used."

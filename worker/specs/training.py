@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from worker.specs.base import Boolean, Integer, Number, Seed, Spec
+from worker.specs.base import AtMost, Boolean, Integer, Number, Seed, Spec
 from worker.specs.losses import Loss
 from worker.specs.optimizers import Adam, Optimizer
 from worker.specs.schedules import ConstantSchedule, Schedule
@@ -60,7 +60,7 @@ class Training(Spec):
     loss: Loss = "auto"
     """A name, or an object with parameters, such as `{"type": "huber", "delta": 0.5}`. `auto`: cross_entropy for a
     category, mean_squared_error for numbers."""
-    metrics: Annotated[tuple[Metric, ...], Field(max_length=8)] | None = None
+    metrics: Annotated[tuple[Metric, ...], AtMost(8)] | None = None
     """Recorded each epoch beside the loss. null: accuracy for a category, r2 for numbers. For a category: accuracy,
     top_2, top_3, top_5, balanced_accuracy, macro_f1, roc_auc, log_loss; for numbers: r2, and rmse and mae in the
     target's own units."""
@@ -96,7 +96,7 @@ class Training(Spec):
     "BLAS threads. One is best except for large layers."
     checkpoint_seconds: Annotated[Number, Field(ge=0.1, le=86_400)] = 10.0
     "Time between the checkpoints from which a killed job resumes; longer if a checkpoint takes over 2.5 % of it."
-    replay_steps: Annotated[tuple[Annotated[Integer, Field(ge=1)], ...], Field(max_length=4)] = ()
+    replay_steps: Annotated[tuple[Annotated[Integer, Field(ge=1, lt=2**63)], ...], AtMost(4)] = ()
     """Steps, counted from 1 over the whole run, whose tensors are all kept: inputs, z, a, gradients, the update, and
     the weights before and after. Needs a single network and one batch per step; at most 32 MiB in all."""
     snapshots: Annotated[Integer, Field(ge=0, le=32)] = 32

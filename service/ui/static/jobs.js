@@ -1,10 +1,12 @@
 // Keeps the list up to date: cells change in place, and new jobs wait behind a button, so no row moves under a pointer.
 
 import { enhanceForms } from "./forms.js";
+import { keepRefreshing } from "./polling.js";
 import { call, ProblemError } from "./problems.js";
 import { keepTimes, writeTimes } from "./times.js";
 
 const POLL_MILLISECONDS = 2000;
+const TIMEOUT_MILLISECONDS = 60_000;
 
 const list = document.getElementById("jobs");
 const pill = document.getElementById("newer");
@@ -12,6 +14,19 @@ const live = document.getElementById("live");
 // the markup that each cell was last given; its text may differ, since times.js rewrites it
 const shown = new WeakMap();
 let before = null;
+// the newest job when the rows were last replaced: what the server tells of begins with it, however many are newer
+let top = newest(list);
+
+function newest(part) {
+  return part.querySelector("tr[data-id]")?.dataset.id;
+}
+
+/** The address of the part that changes. A page of older jobs stays where it is anyway. */
+function address() {
+  const url = new URL(list.dataset.rows, location.href);
+  if (top && !url.searchParams.has("cursor")) url.searchParams.set("top", top);
+  return url;
+}
 
 function showState(state) {
   live.hidden = false;
@@ -20,22 +35,36 @@ function showState(state) {
 }
 
 async function refresh() {
-  if (document.hidden) return;
   try {
-    const text = await (await call(list.dataset.rows)).text();
+    // without an end of its own, a request whose answer got lost would be the last
+    const signal = AbortSignal.timeout(TIMEOUT_MILLISECONDS);
+    let text;
+    let asked;
+    do {
+      asked = top;
+      text = await (await call(address(), { signal })).text();
+      // if the button was pressed meanwhile, this is not what is wanted any more
+    } while (asked !== top);
     if (text !== before) patch(new DOMParser().parseFromString(text, "text/html"));
     before = text;
+    // with the last row its place in the list is gone
+    if (!newest(list)) top = before = null;
     showState("live");
   } catch (error) {
-    if (!(error instanceof ProblemError)) throw error;
     showState("reconnecting");
+    // a fault of ours is reported, and does not end the refreshing either
+    if (!(error instanceof ProblemError || error instanceof DOMException)) reportError(error);
+    throw error;
   }
 }
 
 function patch(fresh) {
   const standing = [...list.querySelectorAll("tr[data-id]")];
-  if (!standing.length) return replaceAll(fresh);
+  if (!top || !standing.length) return replaceAll(fresh);
   const rows = new Map([...fresh.querySelectorAll("tr[data-id]")].map((row) => [row.dataset.id, row]));
+  const ids = standing.map((row) => row.dataset.id);
+  // jobs that are no newer than the first row may come in too: with a filter, whenever one gets that status
+  const between = [...rows.keys()].filter((id) => !ids.includes(id) && id > ids.at(-1)).length;
   for (const row of standing) {
     const found = rows.get(row.dataset.id);
     if (found) patchCells(row.cells, found.cells);
@@ -45,8 +74,7 @@ function patch(fresh) {
     const found = fresh.querySelector(`[data-cell="${number.dataset.cell}"]`);
     if (found) number.textContent = found.textContent;
   }
-  const ids = standing.map((row) => row.dataset.id);
-  offer([...rows.keys()].filter((id) => !ids.includes(id) && id > ids[ids.length - 1]).length, fresh);
+  offer(fresh.querySelector("[data-newer]")?.dataset.newer ?? "0", between);
   writeTimes(list);
 }
 
@@ -58,17 +86,25 @@ function patchCells(cells, found) {
   });
 }
 
-/** Remove a row that the list no longer has, unless a pointer is over the list. Rows that newer ones pushed off stay. */
+/** Remove a row that the list no longer has, unless a pointer is over the list. Rows that others pushed off stay. */
 function leave(row, oldest) {
   if (oldest && row.dataset.id < oldest) return;
   if (list.matches(":hover")) row.classList.add("gone");
   else row.remove();
 }
 
-function offer(newer, fresh) {
-  pill.hidden = newer === 0;
-  pill.textContent = newer === 1 ? "1 new job" : `${newer} new jobs`;
-  pill.onclick = () => replaceAll(fresh);
+/** newer: the server's count of newer jobs, such as 7 or 99+. */
+function offer(newer, between) {
+  const number = newer.endsWith("+") ? newer : String(Number(newer) + between);
+  pill.hidden = number === "0";
+  pill.textContent = number === "1" ? "1 new job" : `${number} new jobs`;
+}
+
+/** Show the newest jobs: what is asked for without a top takes the place of all rows. */
+function showNewest() {
+  top = before = null;
+  pill.hidden = true;
+  refreshNow();
 }
 
 function replaceAll(fresh) {
@@ -78,6 +114,7 @@ function replaceAll(fresh) {
     return;
   }
   list.replaceChildren(...fresh.body.childNodes);
+  top = newest(list);
   pill.hidden = true;
   writeTimes(list);
 }
@@ -85,5 +122,5 @@ function replaceAll(fresh) {
 enhanceForms();
 keepTimes();
 showState("live");
-setInterval(refresh, POLL_MILLISECONDS);
-document.addEventListener("visibilitychange", refresh);
+const refreshNow = keepRefreshing(refresh, POLL_MILLISECONDS);
+pill.onclick = showNewest;

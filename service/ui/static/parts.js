@@ -1,10 +1,11 @@
 // Fetches parts of the page again. The server renders them, so each part has one template and no second one here.
 
+import { oneAtATime } from "./polling.js";
 import { call } from "./problems.js";
 import { writeTimes } from "./times.js";
 
 /** Replace the [data-part] elements of the page with those that the server now renders. */
-export async function refreshParts() {
+export const refreshParts = oneAtATime(async () => {
   const response = await call(location.href, { headers: { Accept: "text/html" } });
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const standing of document.querySelectorAll("[data-part]")) {
@@ -12,7 +13,7 @@ export async function refreshParts() {
     if (found && found.outerHTML !== standing.outerHTML) swap(standing, document.adoptNode(found));
   }
   writeTimes();
-}
+});
 
 function swap(standing, found) {
   const held = standing.contains(document.activeElement) ? document.activeElement : null;

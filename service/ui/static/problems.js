@@ -16,7 +16,9 @@ export async function call(address, options = {}) {
     throw new ProblemError("No answer", "The server can't be reached.", null);
   }
   // the session has ended: a page redirects to the login, the API answers 401
-  if (response.status === 401 || new URL(response.url).pathname === "/ui/login") location.assign("/ui/login");
+  if (response.status === 401 || new URL(response.url).pathname === "/ui/login") {
+    location.assign(`/ui/login?next=${encodeURIComponent(location.pathname + location.search)}`);
+  }
   if (!response.ok) throw await problemOf(response);
   return response;
 }

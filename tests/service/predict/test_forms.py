@@ -13,6 +13,7 @@ from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from service.context import Parts
+from worker.records.identifiers import DEFAULT_PROJECT
 
 NAMES = ["sepal length", "sepal width", "petal length", "petal width"]
 ROWS = [[5.1, 3.5, 1.4, 0.2], [7.0, 3.0, 6.1, 2.3], [6.0, 2.7, 4.2, 1.3]]
@@ -211,9 +212,10 @@ def test_a_form_that_nobody_offers_is_not_acceptable(ask: Callable[..., TestResp
     assert ask(accept="text/csv;q=0.5, application/x-npy").mimetype == NPY
 
 
-def test_the_limit_of_rows_holds_for_every_form(ask: Callable[..., TestResponse], parts: Parts) -> None:
-    """More rows than the limit are a 413 in every media type."""
-    object.__setattr__(parts, "settings", parts.settings.model_copy(update={"predict_rows_limit": 2}))
+@pytest.mark.parametrize("limit", [{"predict_rows_limit": 2}, {"predict_memory_bytes_limit": 500}])
+def test_the_limits_hold_for_every_form(ask: Callable[..., TestResponse], parts: Parts, limit: dict[str, int]) -> None:
+    """More rows than the limit, or more than the limit of memory has room for, are a 413 in every media type."""
+    object.__setattr__(parts, "settings", parts.settings.model_copy(update=limit))
     for content_type, body in (BODIES | {JSON: {"columns": COLUMNS}}).items():
         assert ask(body, content_type).status_code == 413, content_type
     assert ask({"rows": ROWS}).status_code == 413
@@ -286,3 +288,15 @@ def test_an_integer_past_what_a_float_holds_is_rounded(ask: Callable[..., TestRe
         answer = ask(body, content_type, accept=JSON)
         assert answer.status_code == 200, answer.get_json()
         np.testing.assert_allclose(answer.get_json()["probabilities"], expected, atol=1e-6)
+
+
+def test_ranked_classes_count_towards_the_memory_of_a_request(
+    ask: Callable[..., TestResponse], parts: Parts, job_id: str
+) -> None:
+    """An answer that names several classes of each row takes more memory, and so it may have fewer rows."""
+    predictor = parts.predictors.of_job(DEFAULT_PROJECT, job_id).predictor
+    limit = len(ROWS) * predictor.row_bytes()
+    settings = parts.settings.model_copy(update={"predict_memory_bytes_limit": limit})
+    object.__setattr__(parts, "settings", settings)
+    assert ask({"rows": ROWS}).status_code == 200
+    assert ask({"rows": ROWS, "top_k": 2}).status_code == 413

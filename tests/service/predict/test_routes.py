@@ -188,7 +188,7 @@ def test_more_rows_than_the_limit_are_refused(job_id: str, client: FlaskClient, 
     [b'{"rows": [[1, 2, 3, "\\ud800"]]}', b'{"rows": [{"\\ud800": 1}]}', b'{"columns": {"\\ud800": [1]}}'],
 )
 def test_half_a_surrogate_pair_is_no_text(succeeded: Callable[..., str], client: FlaskClient, body: bytes) -> None:
-    """Half a surrogate pair is a 400: JSON's escapes can write it, but neither a category nor an answer can hold it."""
+    """Half a surrogate pair is refused: JSON can write it, but neither a category nor an answer can hold it."""
     job_id = succeeded()
     answer = client.post(f"/v1/jobs/{job_id}/predict", data=body, content_type="application/json")
-    assert (answer.status_code, answer.get_json()["code"]) == (400, "malformed")
+    assert (answer.status_code, answer.get_json()["code"]) == (422, "invalid")

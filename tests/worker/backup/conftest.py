@@ -14,15 +14,29 @@ from sqlalchemy import Table, create_engine, insert, select, text
 
 from migrations.schema import upgrade
 from tests.conftest import POSTGRESQL, missing
+from tests.worker.records.test_curves import points
 from worker.data.storage import Storage
 from worker.intake.datasets import Datasets
 from worker.records.aliases import move_alias
+from worker.records.curves import record_epochs
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
-from worker.records.lease import claim_job
-from worker.records.logins import new_login_token
+from worker.records.job_counts import add_up_changes
+from worker.records.lease import Claim, claim_job
+from worker.records.logins import begin_session, new_login_token
 from worker.records.sessions import Database
 from worker.records.states import Change
-from worker.records.tables import ApiKey, Base, IdempotencyKey, Job, JobDataset, JobSource, Prediction, Weights, Worker
+from worker.records.tables import (
+    ApiKey,
+    Base,
+    IdempotencyKey,
+    Job,
+    JobCountChange,
+    JobDataset,
+    JobSource,
+    Prediction,
+    Weights,
+    Worker,
+)
 from worker.records.transitions import change_status
 from worker.running.run import Runner
 
@@ -48,12 +62,15 @@ def record(
     storage = Storage(str(tmp_path / "storage"))
     done = submit(model="iris", training={"replay_steps": [1]}, tags=["a"])["id"]
     assert runner.run_job(done) == "succeeded"
+    database.write(add_up_changes)
     jobs = {"succeeded": done, "queued": submit()["id"], "running": _half_done(runner, submit)}
     changes: list[tuple[str, Change]] = [("pausing", "pause"), ("cancelling", "cancel")]
     for status, change in changes:
         jobs[status] = submit()["id"]
-        claim(database, jobs[status])
+        claimed = claim(database, jobs[status])
         database.write(partial(change_status, project_id=DEFAULT_PROJECT, job_id=jobs[status], change=change))
+    # the last of these jobs gets full blocks and a summary
+    database.write(lambda session: record_epochs(session, claimed, points(1, 600), recorded=0, eta_seconds=1.0))
     claim(database, jobs["running"])
     dataset, _ = datasets.store(DEFAULT_PROJECT, "flowers", CSV, "text/csv")
     result = new_id("prd")
@@ -62,8 +79,10 @@ def record(
     return Record(database, storage, jobs, dataset.id, result)
 
 
-def claim(database: Database, job_id: str) -> None:
-    database.write(lambda session: claim_job(session, job_id, owner="wrk_old", pid=7, lease_seconds=3600))
+def claim(database: Database, job_id: str) -> Claim:
+    claimed = database.write(lambda session: claim_job(session, job_id, owner="wrk_old", pid=7, lease_seconds=3600))
+    assert claimed is not None
+    return claimed
 
 
 def _half_done(runner: Runner, submit: Callable[..., Any]) -> str:
@@ -91,6 +110,9 @@ def _add_others(database: Database, jobs: dict[str, str], dataset: str, result: 
     leased = {"status": "succeeded", "attempt": 1, "crashes": 0, **own}
     asked = {"weights_id": weights, "served": hard, "dataset": hard, "options": {}}
     rows: list[tuple[type[Base], dict[str, Any]]] = [
+        # A job failed and was then deleted: two changes that no worker has added up yet.
+        (JobCountChange, {"id": "0" * 32, "status": "failed", "change": 1, **own}),
+        (JobCountChange, {"id": "1" * 32, "status": "failed", "change": -1, **own}),
         (ApiKey, {"id": "key_1", "name": "k", "secret_sha256": "0" * 64, "scopes": ["jobs:read"], **own}),
         (IdempotencyKey, {"key": "once", "request_sha256": "1" * 64, "resource_id": "x", "answer": hard, **own}),
         (JobDataset, {"job_id": jobs["queued"], "dataset_id": dataset, **own}),
@@ -104,7 +126,7 @@ def _add_others(database: Database, jobs: dict[str, str], dataset: str, result: 
     ]
     database.write(lambda session: [session.execute(insert(table).values(**values)) for table, values in rows])
     database.write(lambda session: move_alias(session, DEFAULT_PROJECT, "iris", "production", 1, by="me"))
-    database.write(new_login_token)
+    database.write(lambda session: (new_login_token(session), begin_session(session, seconds=60)))
 
 
 @pytest.fixture

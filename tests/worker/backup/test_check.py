@@ -21,17 +21,34 @@ DAMAGE = [
     ("DELETE FROM blobs WHERE id = (SELECT min(blob_id) FROM checkpoints)", "its blob_id is not in blobs"),
     ("DELETE FROM blobs WHERE id = (SELECT min(blob_id) FROM kept_steps)", "its blob_id is not in blobs"),
     ("UPDATE blobs SET published = {false}", "not published, and will be swept"),
-    ("DELETE FROM epochs WHERE epoch = 2", "epochs, from 1 to"),
-    ("DELETE FROM epochs WHERE epoch = 1", "epochs, from 2 to"),
-    ("DELETE FROM epochs", "has 0 epochs, from 0 to 0; its row says 5"),
+    ("DELETE FROM epoch_blocks WHERE first_epoch = 33", "epochs, from 1 to"),
+    ("DELETE FROM epoch_blocks WHERE first_epoch = 1", "epochs, from 33 to"),
+    ("DELETE FROM last_blocks", "has 0 epochs, from 0 to 0; its row says 5"),
+    ("UPDATE last_blocks SET first_epoch = first_epoch + 1", "is not where a block may be"),
+    ("UPDATE last_blocks SET last_epoch = last_epoch + 1", "its row says"),
+    ("UPDATE last_blocks SET first_seq = first_seq + 1", "whose epochs or numbers are others"),
+    (
+        "UPDATE last_blocks SET content = (SELECT content FROM epoch_blocks WHERE first_epoch = 33 LIMIT 1)",
+        "whose epochs or numbers are others",
+    ),
+    ("UPDATE epoch_blocks SET content = {zeros}", "that can't be read"),
+    ("DELETE FROM epoch_layers WHERE epoch = 2", "without the figures of layers of epoch 2"),
+    ("UPDATE epoch_layers SET epoch = epoch + 1000 WHERE epoch = 1", "has figures of layers of epoch 1001"),
+    ("DELETE FROM curve_summaries WHERE first_epoch = 1", "has no right summary of epochs 1 to 512"),
+    (
+        "UPDATE curve_summaries SET content = (SELECT content FROM epoch_blocks WHERE first_epoch = 33 LIMIT 1)",
+        "has no right summary of epochs 1 to 512",
+    ),
     ("UPDATE jobs SET epoch = epoch + 1 WHERE status = 'succeeded'", "has 5 epochs, from 1 to 5; its row says 6"),
     (
-        "UPDATE events SET seq = (SELECT max(seq) FROM epochs WHERE job_id = events.job_id) WHERE kind = 'end'",
+        "UPDATE events SET seq = (SELECT last_seq FROM last_blocks WHERE job_id = events.job_id) WHERE kind = 'end'",
         "has an epoch and an event with",
     ),
     ("UPDATE jobs SET seq = 1", "which its row has not given yet"),
     ("UPDATE weights SET kind = 'final' WHERE epoch = 1", "is succeeded and has 2 sets of final weights"),
     ("DELETE FROM events WHERE kind = 'end'", "is succeeded and has 0 end events"),
+    ("UPDATE job_counts SET count = count - 1", "counts 1 succeeded jobs too few"),
+    ("UPDATE job_count_changes SET change = 2 WHERE change = 1", "counts 1 failed jobs too many"),
     ("UPDATE datasets SET bytes = bytes + 1", "bytes; its row says"),
     ("UPDATE datasets SET sha256 = '0'", "differs from the sha256 in its row"),
     ("UPDATE datasets SET storage_key = 'dst_gone'", "is not in the storage"),
@@ -68,7 +85,8 @@ def test_damage_of_each_kind_is_named(record: Record) -> None:
     for statement, words in DAMAGE:
         with unguarded(record.database) as connection:
             false = "0" if connection.dialect.name == "sqlite" else "false"
-            connection.execute(text(statement.format(false=false)))
+            zeros = "x'00'" if connection.dialect.name == "sqlite" else "'\\x00'"
+            connection.execute(text(statement.format(false=false, zeros=zeros)))
             details = [finding.detail for finding in check_rows(connection).findings if finding.is_fault]
             details += [str(difference(record.storage, one)) for one in named_objects(connection)]
         if not any(words in detail for detail in details):

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pytest
 
 from worker.data.arrow_streams import read_arrow_stream, write_arrow_stream
-from worker.errors import DataError
+from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
+
+MANY = 1_000
 
 
 def stream(table: pa.Table, **options: Any) -> bytes:
@@ -31,7 +33,7 @@ def test_numbers_text_and_missing_cells_are_read() -> None:
             "category": [3.0, 2.5, None],
         }
     )
-    read = read_arrow_stream(stream(table), Limits(), text=("category",))
+    read = read_arrow_stream(stream(table), Limits(), cells_limit=MANY, text=("category",))
     assert read.to_pydict() == {
         "f": [1.5, None, None],
         "i": [1.0, 2.0**63, None],
@@ -49,14 +51,14 @@ def test_every_batch_is_looked_at() -> None:
     plain = pa.table({"x": np.zeros(5)})
     for codec in ("zstd", "lz4"):
         with pytest.raises(DataError, match="compressed"):
-            read_arrow_stream(stream(plain, compression=codec), Limits())
+            read_arrow_stream(stream(plain, compression=codec), Limits(), cells_limit=MANY)
     schema_and_two, rest = stream(plain), stream(plain, compression="zstd")
     # the compressed stream's batches behind the plain one's
     one = pa.ipc.MessageReader.open_stream(rest)
     messages = [one.read_next_message() for _ in range(3)]
     spliced = schema_and_two[:-8] + messages[2].serialize().to_pybytes() + schema_and_two[-8:]
     with pytest.raises(DataError, match="compressed"):
-        read_arrow_stream(spliced, Limits())
+        read_arrow_stream(spliced, Limits(), cells_limit=MANY)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_every_batch_is_looked_at() -> None:
 def test_other_columns_are_refused(column: pa.Array, said: str) -> None:
     """Nested, binary, dictionary-encoded and infinite columns are refused."""
     with pytest.raises(DataError, match=f"{said}|dictionary"):
-        read_arrow_stream(stream(pa.table({"x": column})), Limits())
+        read_arrow_stream(stream(pa.table({"x": column})), Limits(), cells_limit=MANY)
 
 
 def test_names_and_sizes_are_checked() -> None:
@@ -85,7 +87,7 @@ def test_names_and_sizes_are_checked() -> None:
         (pa.table({"a": [1, 2]}), Limits(rows=1)),
     ):
         with pytest.raises(DataError):
-            read_arrow_stream(stream(table), limits)
+            read_arrow_stream(stream(table), limits, cells_limit=MANY)
 
 
 def test_a_harmed_stream_is_refused_or_read_but_never_more() -> None:
@@ -100,7 +102,20 @@ def test_a_harmed_stream_is_refused_or_read_but_never_more() -> None:
     refused = 0
     for content in harmed:
         try:
-            assert read_arrow_stream(content, Limits()).num_rows < 10
+            assert read_arrow_stream(content, Limits(), cells_limit=MANY).num_rows < 10
         except DataError:
             refused += 1
     assert refused > 50
+
+
+def test_a_table_past_the_limit_of_cells_is_refused_before_memory_is_taken() -> None:
+    """Columns of nulls have no bytes: a small stream may claim any number of cells, which are counted first."""
+    schema = pa.schema([(f"c{n}", pa.null()) for n in range(1_000)])
+    batch = pa.RecordBatch.from_arrays([pa.nulls(4_000_000) for _ in schema], schema=schema)
+    content = stream(pa.Table.from_batches([batch]).slice(0, 2))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(batch)
+    with pytest.raises(TableSizeError, match="4000000000 cells"):
+        read_arrow_stream(bytes(sink.getvalue().to_pybytes()), Limits(), cells_limit=5_000_000)
+    assert read_arrow_stream(content, Limits(), cells_limit=5_000_000).num_rows == 2

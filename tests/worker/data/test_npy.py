@@ -34,7 +34,7 @@ HEADER = "{'descr': '<f8', 'fortran_order': False, 'shape': %s, }"
 def test_numbers_are_read_as_numpy_wrote_them(dtype: str, order: Any) -> None:
     """Integers and floats of each width, in either memory order, become the same float64 numbers."""
     array = np.arange(6, dtype=dtype).reshape(2, 3).copy(order=order)
-    read = read_npy(saved(array), Limits())
+    read = read_npy(saved(array), Limits(), cells_limit=10_000)
     assert read.dtype == np.float64
     np.testing.assert_array_equal(read, array)
     np.testing.assert_array_equal(np.load(io.BytesIO(write_npy(read))), read)
@@ -62,7 +62,9 @@ def test_numbers_are_read_as_numpy_wrote_them(dtype: str, order: Any) -> None:
         (saved(np.zeros((1, 2), dtype="c16")), "integers or floats"),
         (saved(np.zeros((1, 2), dtype=[("a", "f8")])), "integers or floats"),
         (saved(np.array([[{}]], dtype=object), allow_pickle=True), "integers or floats"),
+        (claiming(HEADER % "(True, 4)", b"\0" * 32), "shape must be of integers"),
         (saved(np.zeros((1, 10_001))), "larger than"),
+        (saved(np.zeros((101, 100), dtype="i1")), "more than the 10000 read at once"),
     ],
 )
 def test_what_lies_or_is_no_array_of_numbers_is_refused(content: bytes, said: str) -> None:
@@ -70,7 +72,7 @@ def test_what_lies_or_is_no_array_of_numbers_is_refused(content: bytes, said: st
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match=said):
-            read_npy(content, Limits())
+            read_npy(content, Limits(), cells_limit=10_000)
         # Python's parser takes some megabytes for the deepest header that it is given
         assert tracemalloc.get_traced_memory()[1] < 2**25
     finally:

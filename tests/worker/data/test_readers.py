@@ -1,10 +1,12 @@
 """Bytes become tables, or are refused with the row and the column at fault."""
 
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
-from worker.data.inline import inline_table, table_bytes
-from worker.data.readers import CSV, PARQUET, read_table
+from worker.data.inline import inline_table
+from worker.data.pieces import write_pieces
+from worker.data.readers import ARROW, CSV, PARQUET, read_table
 from worker.errors import DataError, SpecError
 from worker.settings import Limits
 from worker.specs.dataset import InlineDataset
@@ -57,6 +59,7 @@ def test_the_delimiter_is_the_headers(delimiter: str) -> None:
         (b"a\n1\n" + b'"' + b"x" * 2**17, "is a quote never closed", 1, "a"),
         (b"a\n" + b"x" * (9 * 2**20) + b"\n1\n", "a cell is longer than 65536 bytes", 0, "a"),
         (b"a\x07b,c\n1,2\n", "printable", None, None),
+        (b"a,b\n1,2\n3,x\0y\n", "has a NUL", 1, None),
     ],
 )
 def test_a_bad_csv_is_refused_with_its_place(content: bytes, said: str, row: int | None, column: str | None) -> None:
@@ -79,11 +82,12 @@ def inline(columns: list[str], rows: list[list[object]]) -> InlineDataset:
 
 
 def test_inline_rows_survive_their_storage() -> None:
-    """Numbers, text, booleans and missing cells are the same after a trip through the stored bytes."""
+    """Numbers, text, booleans and missing cells survive the stored bytes, an older version's too."""
     table = inline_table(
         inline(["n", "x", "t", "b"], [[1, 0.5, "a", True], [None, 2, "", False], [3, None, "1", None]])
     )
-    again = read_table(table_bytes(table), PARQUET, LIMITS)
+    content, _ = write_pieces(table)
+    again = read_table(content, ARROW, LIMITS)
     assert again.equals(table)
     assert again.to_pydict() == {
         "n": [1, None, 3],
@@ -91,7 +95,10 @@ def test_inline_rows_survive_their_storage() -> None:
         "t": ["a", None, "1"],
         "b": ["true", "false", None],
     }
-    assert table_bytes(table) == table_bytes(pa.table(table.to_pydict(), schema=table.schema))
+    older = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(table, older)
+    assert read_table(older.getvalue().to_pybytes(), PARQUET, LIMITS).equals(table)
+    assert content == write_pieces(pa.table(table.to_pydict(), schema=table.schema))[0]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Built-in tables, generated tables, profiles and splits."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.datasets import load_digits, load_iris
 
@@ -107,3 +108,18 @@ def test_a_part_that_would_be_everything_is_refused() -> None:
     """A fraction that leaves no row to train on is refused."""
     with pytest.raises(DataError, match="change the fraction"):
         split_rows(4, spec_of(training={"test": {"fraction": 0.99}}).training, None)
+
+
+def test_categories_are_kept_while_they_are_small() -> None:
+    """Long texts are no categories; of many columns of numbers those with few values keep theirs; text is refused."""
+    long = pa.table({"a": ["x" * 60_000 + str(n) for n in range(10)]})
+    assert profile_table(long, Limits()).columns[0].categories is None
+    values = list(range(1000))
+    numbers = pa.table({"label": [n % 3 for n in values]} | {f"n{c}": values for c in range(200)})
+    profile = profile_table(numbers, Limits())
+    assert [column.name for column in profile.columns] == numbers.column_names
+    assert profile.columns[0].categories == ("0", "1", "2")
+    assert None in [column.categories for column in profile.columns]
+    texts = pa.table({f"t{c}": [f"{n}x" for n in values] for c in range(200)})
+    with pytest.raises(DataError, match="leave columns of text out"):
+        profile_table(texts, Limits())

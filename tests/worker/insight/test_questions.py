@@ -9,7 +9,7 @@ import pytest
 from tests.worker.insight.conftest import build_subject, dense, subject_of
 from worker.data.encoders import NumberTarget
 from worker.errors import QuestionError
-from worker.insight.questions import posted_rows, sample_rows, table_rows
+from worker.insight.questions import known_rows, posted_rows, spread_rows, table_rows
 from worker.insight.subject import Subject
 
 ROW = [0.5, -1.0, 2.0]
@@ -40,19 +40,27 @@ def test_a_posted_row_is_encoded_in_float64_and_its_target_standardised() -> Non
 def test_rows_of_the_table_have_its_targets_unless_others_are_given() -> None:
     """Row 7 has the number 7; a target that is posted replaces the table's."""
     subject = subject_of([dense(2)])
-    x, y = table_rows(subject, table(), [7, 3], None, many=True)
+    x, y = table_rows(subject, table().take([7, 3]))
     np.testing.assert_array_equal(x[:, 0], [7, 3])
     np.testing.assert_array_equal(y, [[8, 1], [4, 1]])
-    _, replaced = table_rows(subject, table(), [7], [[0, 5]], many=False)
+    _, replaced = table_rows(subject, table().take([7]), [[0, 5]], many=False)
     np.testing.assert_array_equal(replaced, [[0, 5]])
 
 
 def test_a_sample_is_evenly_spaced_and_never_larger_than_the_table() -> None:
     """Four of ten rows include the first and the last; more than there are gives each row once."""
-    subject = subject_of([dense(2)])
-    x, _ = sample_rows(subject, table(), 4)
-    np.testing.assert_array_equal(x[:, 0], [0, 3, 6, 9])
-    assert len(sample_rows(subject, table(), 99)[0]) == 10
+    assert spread_rows(4, 10) == [0, 3, 6, 9]
+    assert spread_rows(99, 10) == list(range(10))
+
+
+def test_a_large_sample_is_from_a_bounded_number_of_places() -> None:
+    """256 rows of a million are 64 runs of 4, from the first row to the last; 100 are one of each of 64 places."""
+    rows = np.array(spread_rows(256, 1_000_000)).reshape(64, 4)
+    assert np.diff(rows).tolist() == [[1] * 3] * 64
+    assert (rows.min(), rows.max()) == (0, 999_999)
+    gaps = np.diff(rows[:, 0])
+    assert gaps.max() - gaps.min() <= 1
+    assert len(set(spread_rows(100, 101))) == 64
 
 
 @pytest.mark.parametrize(
@@ -91,5 +99,5 @@ def test_a_cell_that_is_no_number_is_pointed_at_with_its_column(many: bool, poin
 def test_a_row_past_the_tables_end_is_pointed_at(many: bool, pointer: str) -> None:
     """The last row of ten has the number 9."""
     with pytest.raises(QuestionError, match="must be from 0 to 9: the table has 10 rows") as refused:
-        table_rows(subject_of([dense(2)]), table(), [9, 10] if many else [10], None, many=many)
+        known_rows([9, 10] if many else [10], 10, many=many)
     assert refused.value.pointer == pointer

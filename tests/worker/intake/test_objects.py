@@ -1,7 +1,7 @@
 """Stored objects beside a database that is empty, older or whole: what is swept, and what is only listed."""
 
-import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -70,20 +70,19 @@ def test_an_older_dump_loses_no_newer_upload(
     assert datasets.read(old).num_rows == 2
 
 
-def dumped(database: Database) -> str:
-    """Return the rows of uploads, as JSON."""
+def dumped(database: Database) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of uploads, by table."""
     with database.engine.connect() as connection:
-        rows = {
+        return {
             name: [dict(row) for row in connection.execute(select(Base.metadata.tables[name])).mappings()]
             for name in ("datasets", "stored_objects")
         }
-    return json.dumps(rows, default=str)
 
 
-def restore(database: Database, dump: str) -> None:
+def restore(database: Database, dump: dict[str, list[dict[str, Any]]]) -> None:
     """Replace the rows of uploads by those of a dump; their times are those of the restore."""
     with database.engine.execution_options(writes=True).begin() as connection:
-        for name, rows in json.loads(dump).items():
+        for name, rows in dump.items():
             table = Base.metadata.tables[name]
             connection.execute(table.delete())
             for row in rows:

@@ -14,7 +14,9 @@ from worker.data.profiles import profile_table
 from worker.data.roles import assign_roles
 from worker.networks.layers import LAYERS, build_network
 from worker.networks.predictor import Predictor
+from worker.networks.safetensors import to_safetensors
 from worker.networks.trained import Published, Trained
+from worker.records.weights import to_bytes
 from worker.running.loading import load
 from worker.settings import Limits
 from worker.specs.job import Job
@@ -63,7 +65,22 @@ def trained(spec: Job, table: pa.Table) -> Trained:
 
 def published(of: Trained) -> Published:
     """Return a network as the record would give it for an export."""
-    return Published(of, WEIGHTS_ID, JOB_ID, epoch=5, kind="final", spec={"target": "label"})
+    return Published(
+        trained=of,
+        architecture=of.architecture,
+        weights_id=WEIGHTS_ID,
+        job_id=JOB_ID,
+        epoch=5,
+        kind="final",
+        spec={"target": "label"},
+    )
+
+
+def safetensors_of(of: Published, part_bytes: int = 1000) -> bytes:
+    """Return the safetensors file of a network whose stored file comes in parts of this size."""
+    stored = to_bytes(dict(of.trained.arrays))
+    parts = [stored[start : start + part_bytes] for start in range(0, len(stored), part_bytes)]
+    return b"".join(to_safetensors(of, parts))
 
 
 def random_network(

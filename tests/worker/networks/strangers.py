@@ -8,10 +8,10 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from safetensors import numpy as safetensors
 
-from tests.worker.networks.networks import MIXED, mixed, published, trained
+from tests.worker.networks.networks import MIXED, mixed, published, safetensors_of, trained
 from worker.networks.onnx.reader import from_onnx
 from worker.networks.predictor import Prediction, Predictor
-from worker.networks.safetensors import from_safetensors, to_safetensors
+from worker.networks.safetensors import from_safetensors
 from worker.networks.trained import Trained
 from worker.settings import Limits
 from worker.specs.imports import Description
@@ -53,7 +53,7 @@ def own(change: Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], objec
     """Return our own file of a trained network, with a change to its network, encoders or arrays."""
     layers = [{"type": "embedding", "column": "kind", "dimensions": 2}, {"type": "dense", "units": 3}]
     of: Trained = trained(mixed(network={"layers": layers}), MIXED)
-    content = to_safetensors(published(of))
+    content = safetensors_of(published(of))
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     documents = {"layers": json.loads(header["network"])}, json.loads(header["encoders"]), dict(of.arrays)
     change(*documents)

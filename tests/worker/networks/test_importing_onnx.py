@@ -190,3 +190,12 @@ def test_a_tensor_that_lies_about_its_shape_is_refused() -> None:
         model.graph.initializer[0].dims[:] = dims
         with pytest.raises(WeightsFileError, match="not have the number of values"):
             from_onnx(model.SerializeToString(), None, Limits())
+
+
+def test_nodes_are_counted_before_the_file_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten million empty nodes are refused by their count: parsed, their 20 MB take 1.5 GB."""
+    monkeypatch.setattr("worker.networks.onnx.reader.onnx.load_from_string", lambda _: pytest.fail("was parsed"))
+    graph = b"\x0a\x00" * 10_000_000
+    length = b"".join(bytes([len(graph) >> shift & 127 | 128]) for shift in (0, 7, 14)) + bytes([len(graph) >> 21])
+    with pytest.raises(WeightsFileError, match="more than 100000 nodes and constants"):
+        from_onnx(b"\x08\x08\x3a" + length + graph, None, Limits())

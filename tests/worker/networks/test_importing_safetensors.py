@@ -221,3 +221,23 @@ def test_a_layer_that_leaves_its_initializer_out_is_taken() -> None:
         else:
             with pytest.raises(WeightsFileError, match="which give probabilities"):
                 from_safetensors(content, None, Limits())
+
+
+def test_a_header_that_is_large_once_parsed_is_refused_before_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arrays are counted in the bytes: 200,000 names take a gigabyte when the library parses them."""
+    monkeypatch.setattr("worker.networks.safetensors.safetensors_numpy.load", lambda _: pytest.fail("was parsed"))
+    named = ",".join(f'"{n}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for n in range(200_000))
+    header = f"{{{named}}}".encode()
+    with pytest.raises(WeightsFileError, match="a header of more than"):
+        from_safetensors(len(header).to_bytes(8, "little") + header, None, Limits())
+
+
+def test_metadata_may_be_null() -> None:
+    """A header whose __metadata__ is null is one without metadata."""
+    content = safetensors.save({"0.weight": np.ones((1, 2), np.float32)}, {"a": "b"})
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].replace(b'{"a":"b"}', b"null     ")
+    changed = content[:8] + header + content[8 + length :]
+    assert b"null" in header
+    trained = from_safetensors(changed, Description(activations=("identity",)), Limits())
+    assert trained.network.inputs == 2

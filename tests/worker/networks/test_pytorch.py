@@ -21,12 +21,12 @@ from tests.worker.networks.networks import (
     mixed,
     published,
     random_network,
+    safetensors_of,
     trained,
 )
 from worker.backprop.activations import ACTIVATIONS
 from worker.data.sources import make_table
 from worker.networks.pytorch import to_pytorch
-from worker.networks.safetensors import to_safetensors
 from worker.networks.trained import Trained
 from worker.specs.dataset import BuiltinDataset
 
@@ -40,7 +40,7 @@ def _pytorch() -> None:
 def assert_same(of: Trained, rows: pa.Table, folder: Path, tolerance: float = 1e-5) -> None:
     program, weights, table = folder / "program.py", folder / "weights.safetensors", folder / "rows.json"
     program.write_text(to_pytorch(published(of)))
-    weights.write_bytes(to_safetensors(published(of)))
+    weights.write_bytes(safetensors_of(published(of)))
     features = [code.name for code in of.encoders.features]
     table.write_text(json.dumps(rows.select(features).to_pylist()))
     said = subprocess.run([sys.executable, program, weights, table], capture_output=True, text=True, check=False)

@@ -21,6 +21,7 @@ from tests.worker.networks.networks import (
     published,
     random_network,
     run_onnx,
+    safetensors_of,
     trained,
 )
 from tests.worker.networks.strangers import ACTIVE
@@ -29,13 +30,13 @@ from worker.errors import SpecError, WeightsFileError
 from worker.networks.onnx.reader import from_onnx
 from worker.networks.onnx.writer import to_onnx
 from worker.networks.predictor import Predictor
-from worker.networks.safetensors import from_safetensors, to_safetensors
+from worker.networks.safetensors import from_safetensors
 from worker.networks.trained import Trained
 from worker.settings import Limits
 from worker.specs.dataset import BuiltinDataset
 
 FORMATS: dict[str, tuple[Callable[..., bytes], Callable[..., Trained]]] = {
-    "safetensors": (to_safetensors, from_safetensors),
+    "safetensors": (safetensors_of, from_safetensors),
     "onnx": (to_onnx, from_onnx),
 }
 EXPORTED = Path(__file__).parent / "exported"

@@ -12,13 +12,15 @@ from tests.worker.networks.networks import EVERY_LAYER, encoders_of, mixed, rand
 from worker.backprop.array_names import count_members, layer_number
 from worker.errors import NotFoundError, ShapeError
 from worker.networks.predictor import Predictor
-from worker.networks.trained import Trained, read_architecture, read_published, read_trained, to_columns
-from worker.records.blobs import put_blob
+from worker.networks.safetensors import from_safetensors, to_safetensors
+from worker.networks.trained import Trained, read_architecture, read_origin, read_published, read_trained, to_columns
+from worker.records.blobs import CHUNK_BYTES, iterate_blob, put_blob
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.imports import publish_import
 from worker.records.sessions import Database
 from worker.records.tables import Chunk
-from worker.records.weights import stored_shapes, to_bytes
+from worker.records.weights import find_weights, stored_shapes, to_bytes
+from worker.settings import Limits
 
 OUTPUT = {"type": "dense", "units": 3, "activation": "softmax"}
 
@@ -166,3 +168,30 @@ def test_names_in_a_weights_file_are_read_as_they_are_made() -> None:
     assert {layer_number(name) for name in names} == {
         n for n, shapes in enumerate(network().parameters.shapes) if shapes
     }
+
+
+def test_a_network_of_any_size_is_exported_in_parts(database: Database) -> None:
+    """No part of the file is larger than a chunk with the header, and the file has the arrays and the encoders."""
+    of = random_network([{"type": "dense", "units": 3000}, OUTPUT], encoders_of(mixed()), members=60)
+    weights_id = stored(database, of)
+    with database.reading() as session:
+        origin, blob_id = read_origin(session, weights_id), find_weights(session, weights_id).blob_id
+    parts = list(to_safetensors(origin, iterate_blob(database, blob_id)))
+    assert len(parts) > 2
+    assert max(map(len, parts)) < CHUNK_BYTES + 2**16
+    back = from_safetensors(b"".join(parts), None, Limits(parameters=10**8))
+    np.testing.assert_array_equal(back.parameters.flat, of.parameters.flat)
+    assert back.encoders == of.encoders
+
+
+def test_an_export_of_damaged_weights_ends_with_an_error(database: Database) -> None:
+    """A missing or changed chunk is never taken for a whole file: the sending breaks off."""
+    weights_id = stored(database, random_network([OUTPUT], encoders_of(mixed())))
+    with database.reading() as session:
+        blob_id = find_weights(session, weights_id).blob_id
+    assert b"".join(iterate_blob(database, blob_id))
+    database.write(lambda session: session.execute(update(Chunk).values(content=b"changed")))
+    with pytest.raises(NotFoundError, match="damaged"):
+        list(iterate_blob(database, blob_id))
+    with pytest.raises(NotFoundError, match="damaged"):
+        list(iterate_blob(database, "blb_0"))

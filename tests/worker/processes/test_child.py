@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from worker.processes import child
+from worker.processes import child, entry
 from worker.records.identifiers import DEFAULT_PROJECT, new_id
 from worker.records.jobs import get_job
 from worker.records.sessions import Database
@@ -42,7 +42,7 @@ def parent(database: Database, redis_url: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("GRADMILL_STORAGE_URL", str(tmp_path / "storage"))
     context = multiprocessing.get_context("spawn")
     pipe, other = context.Pipe()
-    process = context.Process(target=child.main, args=(other, "wrk_test"), daemon=True)
+    process = context.Process(target=entry.main, args=(other, "wrk_test"), daemon=True)
     process.start()
     other.close()
     made = Parent(pipe, process)
@@ -112,7 +112,7 @@ def test_a_process_that_is_to_end_releases_its_job(
 
 LIMITED = """
 import numpy as np
-from worker.processes.child import limit_memory
+from worker.runtime import limit_memory
 limit_memory(100 * 2**20)
 np.ones(50 * 2**17)
 try:

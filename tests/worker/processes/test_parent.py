@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -132,3 +134,10 @@ def test_an_ending_is_named() -> None:
     """A signal by its name, anything else by its exit code."""
     assert ending(-9) == "signal 9 (SIGKILL)"
     assert ending(1) == "exit code 1"
+
+
+def test_a_parent_does_not_import_what_only_training_needs() -> None:
+    """It would take a second more to start, and 100 MB."""
+    program = "import sys, worker.tasks; print({'sklearn', 'scipy', 'worker.running.run'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

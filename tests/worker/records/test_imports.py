@@ -12,8 +12,9 @@ from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.imports import publish_import
 from worker.records.new_jobs import JobColumns, submit_job
 from worker.records.predictions import delete_prediction, submit_prediction
+from worker.records.queue_room import QueueRoom
 from worker.records.sessions import Database
-from worker.records.tables import Blob, Chunk, Weights
+from worker.records.tables import Blob, Chunk, Job, Prediction, Weights
 from worker.records.transitions import change_status
 from worker.records.versions import delete_model, delete_version, find_version, register_version
 
@@ -63,7 +64,7 @@ def test_they_stay_while_a_job_or_a_prediction_needs_them(database: Database, we
     """A job that is over needs them no more, and its row outlives them."""
     plan = JobColumns(features=[], classes=None, parameters=1, layers=[], source=weights_id)
     submitted, *_ = database.write(
-        lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), plan, queued_limit=9)
+        lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), plan, room=QueueRoom(Job, 9))
     )
     with pytest.raises(StateError, match="starts from these weights"):
         database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))
@@ -72,7 +73,7 @@ def test_they_stay_while_a_job_or_a_prediction_needs_them(database: Database, we
     database.write(lambda session: change_status(session, DEFAULT_PROJECT, submitted["id"], "cancel"))
     predicted: dict[str, Any] = {"weights_id": weights_id, "served": {}, "dataset": {}, "options": {}}
     waiting, *_ = database.write(
-        lambda session: submit_prediction(session, DEFAULT_PROJECT, **predicted, waiting_limit=9)
+        lambda session: submit_prediction(session, DEFAULT_PROJECT, **predicted, room=QueueRoom(Prediction, 9))
     )
     with pytest.raises(StateError, match="needs these weights"):
         database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "a", 1))

@@ -11,6 +11,7 @@ from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import Claim
 from worker.records.predictions import PredictionClaim, submit_prediction
 from worker.records.queue import claim_oldest
+from worker.records.queue_room import QueueRoom
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job, Prediction
@@ -28,7 +29,12 @@ def claim_next(database: Database) -> Callable[[], AnyClaim]:
 def ask(database: Database, trained: Callable[..., str]) -> Callable[[], str]:
     """Submit the prediction of a table, and return its id."""
     weights_id = trained()
-    asked = {"served": {}, "dataset": {"source": "builtin", "name": "iris"}, "options": {}, "waiting_limit": 100}
+    asked = {
+        "served": {},
+        "dataset": {"source": "builtin", "name": "iris"},
+        "options": {},
+        "room": QueueRoom(Prediction, 100),
+    }
 
     def ask() -> str:
         submitted = database.write(

@@ -19,10 +19,10 @@ from worker.records.datasets import add_dataset, delete_dataset, get_dataset
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import delete_job
 from worker.records.lease import Claim
-from worker.records.logins import new_login_token, use_login_token
+from worker.records.logins import begin_session, end_session, find_session, new_login_token, use_login_token
 from worker.records.objects import start_object
 from worker.records.sessions import Database
-from worker.records.tables import Base, Blob, Checkpoint, Chunk, LoginToken
+from worker.records.tables import Base, Blob, Checkpoint, Chunk, LoginToken, UiSession
 from worker.records.transitions import end_attempt
 from worker.records.weights import NetworkColumns, find_weights_id, publish_weights, read_weights, to_bytes
 
@@ -132,7 +132,7 @@ def dataset(database: Database, sha256: str = "a" * 64) -> str:
         key = start_object(session, DEFAULT_PROJECT, "dst", content_bytes=1, sha256=sha256)
         return add_dataset(
             session, DEFAULT_PROJECT, dataset_id=key, name="t", media_type="text/csv", content_bytes=1,
-            sha256=sha256, rows=1, profile={"rows": 1, "columns": []}, storage_key=key,
+            sha256=sha256, rows=1, profile={"rows": 1, "columns": []}, storage_key=key, pieces=None,
         ).id  # fmt: skip
 
     return database.write(add)
@@ -156,6 +156,21 @@ def test_a_login_token_works_once_and_not_for_ever(database: Database) -> None:
     assert not database.write(lambda session: use_login_token(session, "other"))
     database.write(lambda session: session.execute(update(LoginToken).values(expires_at=seconds_from_now(-1))))
     assert not database.write(lambda session: use_login_token(session, old))
+
+
+def test_a_session_lasts_until_it_is_ended_or_expires(database: Database) -> None:
+    """Its row decides, by the database's clock, and holds no token."""
+    first, second = [database.write(lambda session: begin_session(session, seconds=60)) for _ in range(2)]
+    with database.reading() as session:
+        assert find_session(session, first) == DEFAULT_PROJECT
+        assert find_session(session, "other") is None
+        assert not {first, second} & set(session.scalars(select(UiSession.sha256)))
+    database.write(lambda session: end_session(session, first))
+    with database.reading() as session:
+        assert (find_session(session, first), find_session(session, second)) == (None, DEFAULT_PROJECT)
+    database.write(lambda session: session.execute(update(UiSession).values(expires_at=seconds_from_now(-1))))
+    with database.reading() as session:
+        assert find_session(session, second) is None
 
 
 def test_the_migrations_make_the_tables(database: Database) -> None:

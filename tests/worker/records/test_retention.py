@@ -2,20 +2,33 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 from sqlalchemy import func, insert, select, update
 
 from worker.intake.datasets import Datasets
+from worker.records import logins
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.logins import begin_session, new_login_token
 from worker.records.retention import SWEPT_AT_ONCE, sweeps
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
-from worker.records.tables import Blob, Chunk, Epoch, Event, IdempotencyKey, Model, ModelVersion, Weights
-from worker.rescue import sweep_all
+from worker.records.tables import (
+    Blob,
+    Chunk,
+    Event,
+    IdempotencyKey,
+    LoginToken,
+    Model,
+    ModelVersion,
+    UiSession,
+    Weights,
+)
 from worker.running.run import Runner
 from worker.settings import Retention
+from worker.sweeping import sweep_all
 
 Submit = Callable[..., Snapshot]
 
@@ -34,7 +47,7 @@ def age(database: Database, *tables: type[Event | Weights | IdempotencyKey | Blo
     database.write(work)
 
 
-def count(database: Database, table: type[Event | Weights | Blob | Chunk | Epoch | IdempotencyKey]) -> int:
+def count(database: Database, table: type[Event | Weights | Blob | Chunk | IdempotencyKey]) -> int:
     with database.reading() as session:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
@@ -119,3 +132,17 @@ def test_keys_are_swept_a_few_at_a_time(database: Database) -> None:
     database.write(lambda session: session.execute(age_keys))
     (sweep, *_) = sweeps(Retention(idempotency_keys_days=1e-9))
     assert [database.write(sweep) for _ in range(3)] == [SWEPT_AT_ONCE, 5, 0]
+
+
+def test_expired_logins_are_swept_and_others_stay(
+    database: Database, swept: Callable[[Retention], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions and login links go when they have expired, more than one sweep's worth of them; the others stay."""
+    live = [database.write(lambda session: begin_session(session, seconds=60)), database.write(new_login_token)]
+    monkeypatch.setattr(logins, "LOGIN_SECONDS", -1)
+    for _ in range(SWEPT_AT_ONCE + 1):
+        database.write(lambda session: (begin_session(session, seconds=-1), new_login_token(session)))
+    swept(Retention())
+    with database.reading() as session:
+        assert session.scalars(select(UiSession.sha256)).all() == [sha256(live[0].encode()).hexdigest()]
+        assert session.scalars(select(LoginToken.sha256)).all() == [sha256(live[1].encode()).hexdigest()]

@@ -3,15 +3,19 @@
 import sqlite3
 import threading
 import time
+import traceback
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from worker.errors import UnavailableError
 from worker.records.clock import now, seconds_from_now
 from worker.records.logins import new_login_token
 from worker.records.sessions import Database, wal_is_safe
+
+VALUE = "mine-alone"
 
 
 def test_the_clock_is_the_databases_and_moves_within_a_transaction(database: Database) -> None:
@@ -53,6 +57,39 @@ def test_a_sqlite_writer_has_its_lock_before_its_first_statement(sqlite: Databas
         other.close()
 
     sqlite.write(look)
+
+
+def logged(database: Database, statement: str) -> str:
+    """What the log has of a statement that fails with VALUE as its parameter."""
+    with pytest.raises(DBAPIError) as caught, database.engine.begin() as connection:
+        connection.execute(text(statement), {"value": VALUE})
+    return "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO projects (id, name, created_at) VALUES (:value, :value, NULL)",
+        "INSERT INTO projects (id, name, created_at) SELECT :value, name, created_at FROM projects",
+        "SELECT nothing, :value",
+    ],
+)
+def test_a_failed_statement_is_logged_without_its_values(database: Database, statement: str) -> None:
+    """Neither its parameters, nor what the database says of the row: only the statement and what was wrong."""
+    said = logged(database, statement)
+    assert statement.split(":", maxsplit=1)[0] in said
+    assert VALUE not in said
+
+
+@pytest.mark.parametrize("kind", ["integer", "json"])
+def test_postgresqls_words_about_a_value_are_not_logged(postgresql_url: str, kind: str) -> None:
+    """Its message ends with the value, and its details quote a part; the kind of error and the sentence stay."""
+    database = Database(postgresql_url)
+    said = logged(database, f"SELECT CAST(:value AS {kind})")
+    assert "InvalidTextRepresentation" in said
+    assert f"invalid input syntax for type {kind}" in said
+    assert not any(part in said for part in VALUE.split("-"))
+    database.close()
 
 
 def test_a_database_that_is_away_is_said_to_be(tmp_path: object) -> None:

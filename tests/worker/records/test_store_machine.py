@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 from sqlalchemy import func, select, update
 
 from tests.conftest import spec_of
+from tests.faults.invariants import recorded
 from tests.worker.records.test_curves import points
 from worker.data.storage import Storage
 from worker.errors import LeaseLostError, StateError
@@ -21,9 +22,10 @@ from worker.records.holding import CRASHES_LIMIT
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.lease import Claim, claim_job, guard, rescue_job
 from worker.records.new_jobs import submit_job
+from worker.records.queue_room import QueueRoom
 from worker.records.sessions import Database
 from worker.records.states import CHANGES, FINAL, HELD, MOVES, Change, Status
-from worker.records.tables import Epoch, Event, Job
+from worker.records.tables import Event, Job
 from worker.records.transitions import change_status, end_attempt
 from worker.settings import Limits
 
@@ -59,7 +61,7 @@ class Store(RuleBasedStateMachine):
     @rule(target=jobs)
     def submit(self) -> str:
         snapshot, *_ = self.database.write(
-            lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), self.plan, queued_limit=1000)
+            lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), self.plan, room=QueueRoom(Job, 1000))
         )
         self.model[snapshot["id"]] = Expected()
         return str(snapshot["id"])
@@ -172,7 +174,7 @@ class Store(RuleBasedStateMachine):
                     known.crashes,
                 )
                 assert (job.owner is not None) == (known.status in HELD) == (job.lease_until is not None)
-                numbers = [*session.scalars(select(Epoch.seq).where(Epoch.job_id == job_id))]
+                numbers = recorded(session, job_id)["seq"].tolist()
                 numbers += session.scalars(select(Event.seq).where(Event.job_id == job_id))
                 assert sorted(numbers) == list(range(1, job.seq + 1))
                 ends = session.scalar(select(func.count()).where(Event.job_id == job_id, Event.kind == "end"))

@@ -9,19 +9,24 @@ from tests.conftest import spec_of
 from worker.errors import IdempotencyError, StateError
 from worker.records.idempotency import Answered, Request
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.jobs import count_by_status, list_jobs, queue_positions
+from worker.records.job_counts import count_by_status
+from worker.records.jobs import list_jobs, queue_positions
 from worker.records.lease import Claim
 from worker.records.new_jobs import JobColumns, submit_job
 from worker.records.queue import queue_figures, undelivered
+from worker.records.queue_room import QueueRoom
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
+from worker.records.tables import Job
 
 PLAN = JobColumns(features=[], classes=None, parameters=1, layers=[])
 
 
 def submitted(database: Database, request: Request | None, limit: int = 100) -> Answered:
     return database.write(
-        lambda session: submit_job(session, DEFAULT_PROJECT, spec_of(), PLAN, queued_limit=limit, request=request)
+        lambda session: submit_job(
+            session, DEFAULT_PROJECT, spec_of(), PLAN, room=QueueRoom(Job, limit), request=request
+        )
     )
 
 
@@ -63,15 +68,15 @@ def test_lists_are_newest_first_in_pages_and_filtered(database: Database, submit
     """The filters are tag, name and status, within the project; places in the queue count from the oldest job."""
     ids = [submit(name=f"job {n}", tags=["even"] if n % 2 == 0 else ["odd"])["id"] for n in range(5)]
     with database.reading() as session:
-        page, more = list_jobs(session, DEFAULT_PROJECT, limit=3)
-        assert ([job.id for job in page], more) == (ids[:1:-1], True)
-        rest, more = list_jobs(session, DEFAULT_PROJECT, before=page[-1].id, limit=3)
-        assert ([job.id for job in rest], more) == (ids[1::-1], False)
+        page, older = list_jobs(session, DEFAULT_PROJECT, limit=3)
+        assert ([job.id for job in page], older) == (ids[:1:-1], ids[2])
+        rest, older = list_jobs(session, DEFAULT_PROJECT, before=older, limit=3)
+        assert ([job.id for job in rest], older) == (ids[1::-1], None)
         tagged, _ = list_jobs(session, DEFAULT_PROJECT, tag="odd", limit=10)
         assert {job.name for job in tagged} == {"job 1", "job 3"}
         assert list_jobs(session, DEFAULT_PROJECT, name="job 4", limit=10)[0][0].id == ids[4]
         assert list_jobs(session, DEFAULT_PROJECT, statuses=("running",), limit=10)[0] == []
-        assert list_jobs(session, "prj_other", limit=10) == ([], False)
+        assert list_jobs(session, "prj_other", limit=10) == ([], None)
         assert queue_positions(session, page) == {ids[4]: 5, ids[3]: 4, ids[2]: 3}
         assert count_by_status(session, DEFAULT_PROJECT) == {"queued": 5}
 

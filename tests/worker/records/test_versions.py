@@ -14,7 +14,14 @@ from worker.records.jobs import delete_job
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Job, ModelVersion, Project, Weights
-from worker.records.versions import Version, delete_model, delete_version, every_version, register_version
+from worker.records.versions import (
+    Version,
+    delete_model,
+    delete_version,
+    first_models,
+    newest_numbers,
+    register_version,
+)
 from worker.records.weights import find_weights_id
 from worker.running.run import Runner
 
@@ -206,8 +213,10 @@ def test_versions_are_listed_by_name_and_number(
         database.write(lambda session, n=name, k=position: register_version(session, DEFAULT_PROJECT, n, weights[k]))
     database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "b", 2))
     with database.reading() as session:
-        assert every_version(session, DEFAULT_PROJECT) == [("a", 1), ("a", 2), ("b", 1), ("b", 3)]
-        assert every_version(session, DEFAULT_PROJECT, "b") == [("b", 1), ("b", 3)]
-        assert every_version(session, "prj_other") == []
-        assert every_version(session, DEFAULT_PROJECT, "c") == []
-        assert every_version(session, DEFAULT_PROJECT, "\0") == []
+        assert first_models(session, DEFAULT_PROJECT, limit=9) == [("a", 2), ("b", 3)]
+        assert first_models(session, DEFAULT_PROJECT, limit=1) == [("a", 2)]
+        assert first_models(session, "prj_other", limit=9) == []
+        assert newest_numbers(session, DEFAULT_PROJECT, "b", limit=9) == [1, 3]
+        assert newest_numbers(session, DEFAULT_PROJECT, "b", limit=1) == [3]
+        assert newest_numbers(session, DEFAULT_PROJECT, "c", limit=9) == []
+        assert newest_numbers(session, DEFAULT_PROJECT, "\0", limit=9) == []

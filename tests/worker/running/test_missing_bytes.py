@@ -18,9 +18,10 @@ from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import get_job
 from worker.records.predictions import get_prediction, submit_prediction
 from worker.records.queue import undelivered
+from worker.records.queue_room import QueueRoom
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
-from worker.records.tables import Job
+from worker.records.tables import Job, Prediction
 from worker.records.transitions import change_status
 from worker.records.weights import find_weights_id
 from worker.running import attempt
@@ -160,7 +161,12 @@ def test_a_table_prediction_whose_bytes_are_elsewhere_goes_back_too(
     away = replace(here, datasets=elsewhere.datasets)
 
     def submit_table() -> str:
-        asked: dict[str, Any] = {"weights_id": weights_id, "served": {}, "options": {}, "waiting_limit": 100}
+        asked: dict[str, Any] = {
+            "weights_id": weights_id,
+            "served": {},
+            "options": {},
+            "room": QueueRoom(Prediction, 100),
+        }
         asked["dataset"] = upload(datasets)
         work = lambda session: submit_prediction(session, DEFAULT_PROJECT, **asked)  # noqa: E731
         return str(database.write(work)[0]["id"])

@@ -31,16 +31,18 @@ from worker.records.predictions import (
     rescue_prediction,
     submit_prediction,
 )
+from worker.records.queue_room import QueueRoom
 from worker.records.sessions import Database
 from worker.records.tables import Prediction, StoredObject
 from worker.records.weights import find_weights, find_weights_id
 from worker.records.workers import expire_leases, holds_any
-from worker.rescue import rescue_expired, ring_undelivered, sweep_all
+from worker.rescue import rescue_expired, ring_undelivered
 from worker.running import predicting
 from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
 from worker.settings import Retention, Settings
 from worker.specs.dataset import BuiltinDataset
+from worker.sweeping import sweep_all
 
 IRIS = {"source": "builtin", "name": "iris"}
 
@@ -63,7 +65,7 @@ def ask(database: Database, weights_id: str) -> Callable[..., str]:
     """Submit the prediction of a table, and return its id."""
 
     def ask(dataset: dict[str, Any] = IRIS, **changes: Any) -> str:
-        asked = {"weights_id": weights_id, "served": {}, "options": {}, "waiting_limit": 100} | changes
+        asked = {"weights_id": weights_id, "served": {}, "options": {}, "room": QueueRoom(Prediction, 100)} | changes
         snapshot, *_ = database.write(
             lambda session: submit_prediction(session, DEFAULT_PROJECT, dataset=dataset, **asked)
         )
@@ -332,9 +334,9 @@ def test_what_a_waiting_prediction_needs_is_not_deleted(
 
 def test_too_many_waiting_are_refused_and_others_are_not_shown(database: Database, ask: Callable[..., str]) -> None:
     """Past the limit the code is `queue_full`; a prediction of another project is not found."""
-    first = ask(waiting_limit=1)
+    first = ask(room=QueueRoom(Prediction, 1))
     with pytest.raises(StateError) as refused:
-        ask(waiting_limit=1)
+        ask(room=QueueRoom(Prediction, 1))
     assert refused.value.code == "queue_full"
     with database.reading() as session, pytest.raises(NotFoundError):
         get_prediction(session, "prd_other", first)

@@ -16,6 +16,7 @@ from worker.networks.dense_chain import from_chain
 from worker.networks.file_checks import MEMBERS_LIMIT, check_architecture, checked
 from worker.networks.metadata import is_ours, read_metadata
 from worker.networks.onnx.columns import add_columns
+from worker.networks.onnx.counting import check_parts
 from worker.networks.onnx.foreign import Chain, read_floats
 from worker.networks.onnx.graph import Graph
 from worker.networks.onnx.writer import build_model
@@ -26,6 +27,7 @@ from worker.specs.imports import Description
 
 def from_onnx(content: bytes, description: Description | None, limits: Limits) -> Trained:
     """Return the file's network. Raises WeightsFileError, and SpecError for a description that does not fit."""
+    check_parts(content)
     try:
         model = onnx.load_from_string(content)
     except DecodeError as error:

@@ -1,0 +1,195 @@
+"""JSON text -> Python values: strictly or fast, and never past the memory and the values that the service can take."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from service.context import parts
+from service.problems import ERRORS_SHOWN, Problem, invalid_body
+from worker.errors import pointer_token
+
+DEPTH_LIMIT = 32
+SETTING = "GRADMILL_JSON_MEMORY_BYTES_LIMIT"
+
+OBJECT_BYTES, LIST_BYTES, VALUE_BYTES, STRING_BYTES, MEMBER_BYTES = 250, 100, 56, 76, 90
+"""About what Python and the fast parser take for a small object, a small list, a number with its place in a list, a
+short string, and a member's place in a growing object. Brackets, commas, quotes and colons are counted."""
+LARGEST_PER_BYTE = OBJECT_BYTES // 2
+"No JSON takes more for its length than an empty object."
+
+INTEGERS = range(-(2**63), 2**63)
+SUSPICIOUS = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)|[0-9]{19}|[eE]\+?[0-9]{3}")
+"A part of the text of every value that `check_values` refuses."
+PIECE_BYTES, OVERLAP_BYTES = 2**19, 32
+"The overlap is longer than what SUSPICIOUS matches."
+
+
+def check_memory(content: bytes) -> None:
+    """Raise a 413 Problem for JSON that would take too much memory, before it is parsed."""
+    limit = parts().settings.json_memory_bytes_limit
+    if len(content) * LARGEST_PER_BYTE <= limit:
+        return
+    objects, lists = content.count(b"{") * OBJECT_BYTES, content.count(b"[") * LIST_BYTES
+    values, members = content.count(b",") * VALUE_BYTES, content.count(b":") * MEMBER_BYTES
+    strings = content.count(b'"') // 2 * STRING_BYTES
+    # a letter takes four bytes as soon as one letter of its text is outside Latin-1
+    # the bytes are decoded before they are parsed
+    letters = 2 * len(content) * (1 if content.isascii() and rb"\u" not in content else 4)
+    if (memory := objects + lists + values + members + strings + letters) > limit:
+        raise Problem(
+            413,
+            f"this JSON would take about {memory} bytes of memory; the limit is {limit} ({SETTING}). "
+            "Send a large table as a file to POST /v1/datasets",
+        )
+
+
+def parse_json(content: bytes) -> Any:
+    """Return strict JSON as Python values.
+
+    Raises Problem for NaN, a name that occurs twice in an object, nesting deeper than DEPTH_LIMIT, a text that takes
+    too much memory, and the values that `check_values` refuses.
+    """
+    if not content:
+        raise Problem(400, "the body is empty")
+    check_memory(content)
+    try:
+        document = json.loads(content.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise Problem(400, f"the body is not UTF-8: byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise Problem(400, f"the body is not JSON: line {error.lineno}, column {error.colno}") from error
+    except RecursionError as error:
+        raise Problem(400, f"the body is nested deeper than {DEPTH_LIMIT} levels") from error
+    except ValueError as error:
+        raise Problem(400, f"the body is not JSON: {error}") from error
+    _check_depth(document)
+    check_values(content, document)
+    return document
+
+
+def parse_fast(content: bytes) -> Any:
+    """Return JSON as Python values, parsed by the fast parser if it can be. Raises Problem as `parse_json` does.
+
+    But if two members have the same name, the last is kept, and there may be 1,024 levels.
+    """
+    return _parse(content, parse_json)
+
+
+def parse_with_nan(content: bytes) -> Any:
+    """Parse JSON from clients of other servers, which may contain NaN for a missing number. Raises Problem."""
+    if not content:
+        raise Problem(400, "the body is empty")
+    return _parse(content, _parse_with_nan)
+
+
+def _parse(content: bytes, slowly: Callable[[bytes], Any]) -> Any:
+    """Parse with the fast parser, or `slowly` where that checks more, or says where the fault is. Raises Problem."""
+    check_memory(content)
+    if not _is_suspicious(content):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(content)
+    return slowly(content)
+
+
+def _parse_with_nan(content: bytes) -> Any:
+    try:
+        document = json.loads(content.decode(), parse_constant=_only_nan)
+    except UnicodeDecodeError as error:
+        raise Problem(400, f"the JSON is not UTF-8: byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise Problem(400, f"the body is not JSON: line {error.lineno}, column {error.colno}") from error
+    except (RecursionError, ValueError) as error:
+        raise Problem(400, "the body is not JSON that can be read") from error
+    _check_depth(document)
+    check_values(content, document)
+    return document
+
+
+def check_values(content: bytes, document: Any) -> None:
+    """Raise a 422 Problem that points at each value which JSON can express but a database or an answer can't.
+
+    These are integers past 64 bits, numbers past the range of a float, NUL, and half a surrogate pair.
+    content: the bytes of the document.
+    """
+    if not _is_suspicious(content):
+        return
+    if found := list(islice(_faults(document, ""), ERRORS_SHOWN)):
+        raise invalid_body(found)
+
+
+def _is_suspicious(content: bytes) -> bool:
+    """Return whether SUSPICIOUS is found. It is looked for in pieces, since other threads wait during each search."""
+    return any(
+        SUSPICIOUS.search(content, start, start + PIECE_BYTES + OVERLAP_BYTES) is not None
+        for start in range(0, len(content), PIECE_BYTES)
+    )
+
+
+def _faults(value: Any, pointer: str) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        for name, member in value.items():
+            if (detail := _fault(name)) is not None:
+                # the name itself could not be repeated
+                yield {"pointer": pointer, "detail": f"the name of a member {detail}"}
+            else:
+                yield from _faults(member, f"{pointer}/{pointer_token(name)}")
+    elif isinstance(value, list):
+        for n, element in enumerate(value):
+            yield from _faults(element, f"{pointer}/{n}")
+    elif (detail := _fault(value)) is not None:
+        yield {"pointer": pointer, "detail": detail}
+
+
+def _fault(value: Any) -> str | None:
+    """Return what is wrong with a text or a number; None if nothing is."""
+    match value:
+        case str() if "\0" in value:
+            return "must not contain NUL"
+        case str() if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            return "must not contain half of a surrogate pair, which is not text"
+        case int() if value not in INTEGERS:
+            return "must be an integer of at most 64 bits"
+        case float() if math.isinf(value):
+            return "must be a number that 64 bits can hold"
+        case _:
+            return None
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"a member appears twice: {twice[:64]!r}")
+    return members
+
+
+def _no_constant(token: str) -> None:
+    raise ValueError(f"{token} is not a JSON number")
+
+
+def _only_nan(token: str) -> float:
+    if token != "NaN":  # noqa: S105 - a token of JSON's grammar
+        raise ValueError(token)
+    return math.nan
+
+
+def _check_depth(document: Any) -> None:
+    level = [document]
+    for _ in range(DEPTH_LIMIT):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return
+    raise Problem(400, f"the body is nested deeper than {DEPTH_LIMIT} levels")
+
+
+def _children(parent: Any) -> Iterable[Any]:
+    if isinstance(parent, dict):
+        return [child for child in parent.values() if isinstance(child, dict | list)]
+    return [child for child in parent if isinstance(child, dict | list)] if isinstance(parent, list) else ()
