@@ -18,6 +18,10 @@ def only(condition: str) -> dict[str, Any]:
 
 HELD = "owner IS NOT NULL"
 UNPUBLISHED = {"sqlite_where": sa.text("published = 0"), "postgresql_where": sa.text("NOT published")}
+UNSERVED = {
+    "sqlite_where": sa.text("kind = 'snapshot' AND served = 0"),
+    "postgresql_where": sa.text("kind = 'snapshot' AND NOT served"),
+}
 FINAL = "{}.status IN ('succeeded', 'failed', 'cancelled')"
 ENDED = f"{FINAL.format('NEW')} AND NEW.status <> OLD.status"
 DELETED = FINAL.format("OLD")
@@ -28,7 +32,7 @@ NEW: list[tuple[str, str, list[str], dict[str, Any]]] = [
     ("ix_predictions_project_id_status", "predictions", ["project_id", "status"], {}),
     ("ix_events_old", "events", ["created_at"], only("kind <> 'end'")),
     ("ix_blobs_unpublished", "blobs", ["created_at"], UNPUBLISHED),
-    ("ix_weights_snapshots", "weights", ["created_at"], only("kind = 'snapshot'")),
+    ("ix_weights_snapshots", "weights", ["created_at"], UNSERVED),
     ("ix_weights_blob_id", "weights", ["blob_id"], {}),
     ("ix_checkpoints_blob_id", "checkpoints", ["blob_id"], {}),
     ("ix_kept_steps_blob_id", "kept_steps", ["blob_id"], {}),
@@ -47,6 +51,10 @@ OLD = [
 
 
 def upgrade() -> None:
+    op.add_column("weights", sa.Column("served", sa.Boolean(), nullable=False, server_default=sa.false()))
+    weights = sa.table("weights", sa.column("id"), sa.column("served"))
+    served: sa.Select[Any] = sa.select(sa.column("weights_id")).select_from(sa.table("model_versions"))
+    op.execute(sa.update(weights).where(weights.c.id.in_(served)).values(served=sa.true()))
     for name, table, columns, options in NEW:
         op.create_index(name, table, columns, **options)
     for name, table, _ in OLD:
@@ -115,3 +123,4 @@ def downgrade() -> None:
         op.create_index(name, table, columns)
     for name, table, _, _ in NEW:
         op.drop_index(name, table)
+    op.drop_column("weights", "served")

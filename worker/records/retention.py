@@ -11,7 +11,7 @@ from worker.records.blobs import delete_blobs
 from worker.records.clock import fixed, now, seconds_from_now
 from worker.records.objects import abandon_objects
 from worker.records.states import FINAL, OPEN
-from worker.records.tables import Event, IdempotencyKey, Job, LoginToken, ModelVersion, Prediction, UiSession, Weights
+from worker.records.tables import Event, IdempotencyKey, Job, LoginToken, Prediction, UiSession, Weights
 from worker.settings import Retention
 
 SWEPT_AT_ONCE = 100
@@ -75,7 +75,6 @@ def sweep_events(session: Session, days: float) -> int:
 
 def sweep_snapshots(session: Session, days: float) -> int:
     """Delete old snapshots of jobs that have ended, with their bytes, unless a version or a prediction needs them."""
-    served = select(ModelVersion.weights_id).where(ModelVersion.weights_id == Weights.id)
     needed = select(Prediction.id).where(Prediction.weights_id == Weights.id, Prediction.status.in_(OPEN))
     old = (
         select(Weights.id, Weights.blob_id)
@@ -83,8 +82,8 @@ def sweep_snapshots(session: Session, days: float) -> int:
         .where(
             Weights.created_at < _before(days),
             Weights.kind == SNAPSHOT,
+            ~Weights.served,
             Job.status.in_(FINAL),
-            ~served.exists(),
             ~needed.exists(),
         )
         .order_by(Weights.created_at)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, relationship
@@ -356,6 +357,7 @@ class Weights(Base, OfProject):
 
     job_id: the job that made them; None if they were imported.
     kind: final, snapshot or imported.
+    served: whether a model's version serves them. A snapshot that none serves is swept once it is old.
     network_id: the `StoredNetwork`. Empty for weights that were stored before these rows, which have their own.
     own_network, own_encoders: empty if there is a `StoredNetwork`.
     """
@@ -371,11 +373,17 @@ class Weights(Base, OfProject):
     own_network: Mapped[list[Any]] = mapped_column("network", Json, default=list)
     own_encoders: Mapped[dict[str, Any]] = mapped_column("encoders", default=dict)
     blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"), index=True)
+    served: Mapped[bool] = mapped_column(default=False, server_default=false())
     created_at: Mapped[datetime] = mapped_column(default=now())
 
     __table_args__ = (
         UniqueConstraint("job_id", "kind", "epoch"),
-        Index("ix_weights_snapshots", "created_at", **only("kind = 'snapshot'")),
+        Index(
+            "ix_weights_snapshots",
+            "created_at",
+            sqlite_where=text("kind = 'snapshot' AND served = 0"),
+            postgresql_where=text("kind = 'snapshot' AND NOT served"),
+        ),
     )
 
     stored: Mapped[StoredNetwork | None] = relationship(

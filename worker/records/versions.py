@@ -58,6 +58,7 @@ def register_version(session: Session, project_id: str, name: str, weights_id: s
     session.execute(
         insert(ModelVersion).values(model_id=model_id, project_id=project_id, version=number, weights_id=weights_id)
     )
+    session.execute(update(Weights).where(Weights.id == weights_id, ~Weights.served).values(served=True))
     if found.job_id is not None:
         _name_in_job(session, found.job_id)
     return Version(name, number, weights_id, found.job_id), True
@@ -213,6 +214,8 @@ def _delete(session: Session, model: Model, rows: list[ModelVersion]) -> None:
         raise StateError(f"the alias {alias} points at it; move or delete the alias first")
     jobs = list(session.scalars(select(Weights.job_id).where(Weights.id.in_(weights_ids)).distinct()))
     session.execute(delete(ModelVersion).where(ModelVersion.model_id == model.id, ModelVersion.version.in_(numbers)))
+    still = select(ModelVersion.version).where(ModelVersion.weights_id == Weights.id).exists()
+    session.execute(update(Weights).where(Weights.id.in_(weights_ids), ~still).values(served=False))
     for job_id in jobs:
         if job_id is not None:
             _name_in_job(session, job_id)

@@ -87,6 +87,8 @@ def test_a_table_is_accepted_rung_for_and_predicted(
         assert [row["prediction"] for row in found] == ["setosa", "virginica", expected[2]["prediction"]]
         for row, other in zip(found, expected, strict=True):
             assert float(row["probability of setosa"]) == pytest.approx(float(other["probability of setosa"]), abs=1e-6)
+    changed = client.get(f"{path}/result", headers={"If-Match": '"another"'})
+    assert (changed.status_code, changed.json["code"]) == (412, "precondition_failed")
     unchanged = client.get(f"{path}/result", headers={"If-None-Match": as_csv.headers["ETag"]})
     assert (unchanged.status_code, unchanged.data) == (304, b"")
     assert client.get(f"{path}/result", headers={"Accept": "image/png"}).status_code == 406

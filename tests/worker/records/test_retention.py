@@ -21,11 +21,10 @@ from worker.records.tables import (
     Event,
     IdempotencyKey,
     LoginToken,
-    Model,
-    ModelVersion,
     UiSession,
     Weights,
 )
+from worker.records.versions import delete_version, register_version
 from worker.running.run import Runner
 from worker.settings import Retention
 from worker.sweeping import sweep_all
@@ -85,16 +84,9 @@ def test_what_is_young_or_running_or_served_stays(
     swept(SHORT)
     assert [count(database, table) for table in (Event, Weights, Blob)] == before
     with database.reading() as session:
-        served = session.scalars(select(Weights.id).where(Weights.kind == "snapshot").order_by(Weights.id)).first()
+        served = session.scalars(select(Weights.id).where(Weights.kind == "snapshot").order_by(Weights.id)).all()[0]
 
-    def serve(session):  # type: ignore[no-untyped-def]
-        session.execute(insert(Model).values(id="mdl_1", project_id=DEFAULT_PROJECT, name="m"))
-        version = insert(ModelVersion).values(
-            project_id=DEFAULT_PROJECT, model_id="mdl_1", version=1, weights_id=served
-        )
-        session.execute(version)
-
-    database.write(serve)
+    database.write(lambda session: register_version(session, DEFAULT_PROJECT, "m", served))
     waiting = submit()["id"]
     age(database, Event, Weights)
     swept(SHORT)
@@ -102,6 +94,10 @@ def test_what_is_young_or_running_or_served_stays(
         assert set(session.scalars(select(Weights.kind))) == {"final", "snapshot"}
         assert list(session.scalars(select(Weights.id).where(Weights.kind == "snapshot"))) == [served]
         assert session.scalars(select(Event.kind).where(Event.job_id == waiting)).all() == ["status"]
+    database.write(lambda session: delete_version(session, DEFAULT_PROJECT, "m", 1))
+    swept(SHORT)
+    with database.reading() as session:
+        assert set(session.scalars(select(Weights.kind))) == {"final"}
 
 
 def test_without_a_term_nothing_is_forgotten(
