@@ -1,19 +1,25 @@
 """Live events of jobs: one reader thread in each process reads them from SQL, for any number of watchers.
 
-Redis only says when to look at SQL. Without it the reader looks once a second, and misses nothing.
+A watcher is a coroutine, so it costs no thread. Redis only says when to look at SQL. Without it the reader looks once a
+second, and misses nothing.
 """
 
+import asyncio
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import takewhile
+from typing import TypeVar
 
 import redis
 import structlog
 
+from service.frames import Frame
 from worker.broker.doorbell import CHANNEL
-from worker.records.events import Happening, happenings_after, sequence_numbers
+from worker.records.events import happenings_after, sequence_numbers
 from worker.records.sessions import Database
 
 log = structlog.get_logger()
@@ -21,6 +27,15 @@ log = structlog.get_logger()
 LOOK_SECONDS = 1.0
 RING_LENGTH = 1000
 READ_AT_ONCE = 500
+LOOKED_AT_ONCE = 1000
+"How many jobs one statement looks at. SQLite takes at most 32,766 values."
+WOKEN_AT_ONCE = 64
+"So many watchers are woken, then the loop has a turn for others: a prediction does not wait for 5,000 watchers."
+READERS = 2
+"Threads that read for watchers which are further behind than the ring."
+
+T = TypeVar("T")
+Future = asyncio.Future[None]
 
 
 class Channel:
@@ -30,27 +45,64 @@ class Channel:
     """
 
     def __init__(self, seq: int) -> None:
-        self.changed = threading.Condition()
-        self.ring: deque[Happening] = deque(maxlen=RING_LENGTH)
-        self.floor = self.newest = seq
+        self._lock = threading.Lock()
+        self._ring: deque[Frame] = deque(maxlen=RING_LENGTH)
+        self._floor = self.newest = seq
+        self._waiting: defaultdict[asyncio.AbstractEventLoop, set[Future]] = defaultdict(set)
         self.watchers = 0
         self.closed = False
 
-    def push(self, found: list[Happening]) -> None:
-        """Append happenings, in order, and wake the watchers."""
-        with self.changed:
-            for happening in found:
-                if len(self.ring) == RING_LENGTH:
-                    self.floor = self.ring[0].seq
-                self.ring.append(happening)
-                self.newest = happening.seq
-            self.changed.notify_all()
+    def push(self, frames: list[Frame]) -> None:
+        """Append events, in order, and wake the watchers. Any thread may call it."""
+        with self._lock:
+            for frame in frames:
+                if len(self._ring) == RING_LENGTH:
+                    self._floor = self._ring[0].seq
+                self._ring.append(frame)
+                self.newest = frame.seq
+        self._wake()
 
     def close(self) -> None:
         """End every watch on this job."""
-        with self.changed:
-            self.closed = True
-            self.changed.notify_all()
+        self.closed = True
+        self._wake()
+
+    def after(self, seq: int) -> list[Frame] | None:
+        """Return the events with a number above `seq`, in order; None if not all of them are in the ring."""
+        with self._lock:
+            if self._floor > seq:
+                return None
+            newest_first = takewhile(lambda frame: frame.seq > seq, reversed(self._ring))
+            return list(newest_first)[::-1]
+
+    def add(self, loop: asyncio.AbstractEventLoop, waiting: Future, seq: int) -> bool:
+        """Have this future resolved at the next event. Return False if there are events after `seq` already."""
+        with self._lock:
+            if self.newest > seq or self.closed:
+                return False
+            self._waiting[loop].add(waiting)
+            return True
+
+    def discard(self, loop: asyncio.AbstractEventLoop, waiting: Future) -> None:
+        with self._lock:
+            self._waiting[loop].discard(waiting)
+
+    def _wake(self) -> None:
+        with self._lock:
+            woken, self._waiting = self._waiting, defaultdict(set)
+        for loop, waiting in woken.items():
+            # a loop that has been closed has no watchers any more
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, loop, list(waiting))
+
+
+def _resolve(loop: asyncio.AbstractEventLoop, waiting: list[Future]) -> None:
+    """Wake the coroutines that wait, a few in each round of the loop."""
+    for future in waiting[:WOKEN_AT_ONCE]:
+        if not future.done():
+            future.set_result(None)
+    if len(waiting) > WOKEN_AT_ONCE:
+        loop.call_soon(_resolve, loop, waiting[WOKEN_AT_ONCE:])
 
 
 class Live:
@@ -64,6 +116,7 @@ class Live:
         self._watchers = 0
         self._reader: threading.Thread | None = None
         self._closed = threading.Event()
+        self.readers = ThreadPoolExecutor(READERS, thread_name_prefix="events")
 
     @property
     def closed(self) -> bool:
@@ -76,18 +129,13 @@ class Live:
             channels = list(self._channels.values())
         for channel in channels:
             channel.close()
+        self.readers.shutdown(wait=False, cancel_futures=True)
 
-    @contextmanager
-    def watching(self, job_id: str) -> Iterator["Watch | None"]:
-        """Watch the job. Yields None if the process has no room for another watcher. Raises UnavailableError."""
-        channel = self._join(job_id)
-        try:
-            yield None if channel is None else Watch(self._database, job_id, channel)
-        finally:
-            if channel is not None:
-                self._leave(job_id, channel)
+    def watch(self, job_id: str) -> "Watch | None":
+        """Begin to watch the job; None if the process has no room for another watcher. Raises UnavailableError.
 
-    def _join(self, job_id: str) -> Channel | None:
+        Whoever has a watch must leave it.
+        """
         # before the lock: a slow database must not block other watchers, or the stopping process
         with self._database.reading() as session:
             newest = sequence_numbers(session, [job_id]).get(job_id, 0)
@@ -100,14 +148,19 @@ class Live:
             if self._reader is None:
                 self._reader = threading.Thread(target=self._read, name="live", daemon=True)
                 self._reader.start()
-            return channel
+        return Watch(self, job_id, channel)
 
-    def _leave(self, job_id: str, channel: Channel) -> None:
+    def leave(self, job_id: str, channel: Channel) -> None:
         with self._lock:
             self._watchers -= 1
             channel.watchers -= 1
             if channel.watchers == 0 and self._channels.get(job_id) is channel:
                 del self._channels[job_id]
+
+    def frames_after(self, job_id: str, seq: int) -> list[Frame]:
+        """Read events with a number above `seq` from SQL, in order. Raises UnavailableError."""
+        with self._database.reading() as session:
+            return [Frame(happening) for happening in happenings_after(session, job_id, seq, limit=READ_AT_ONCE)]
 
     def _read(self) -> None:
         """Look at a job when Redis announces it, and at every watched job once a second, however much is announced."""
@@ -128,47 +181,65 @@ class Live:
 
     def _look(self, channels: dict[str, Channel]) -> None:
         """Push to the channels the events in SQL that they do not have yet."""
-        if not channels:
-            return
-        with self._database.reading() as session:
-            numbers = sequence_numbers(session, list(channels))
-            for job_id in channels.keys() - numbers.keys():
+        ids = list(channels)
+        for start in range(0, len(ids), LOOKED_AT_ONCE):
+            part = ids[start : start + LOOKED_AT_ONCE]
+            with self._database.reading() as session:
+                numbers = sequence_numbers(session, part)
+            for job_id in set(part) - numbers.keys():
                 # the job was deleted: its streams end
                 channels[job_id].close()
             for job_id, seq in numbers.items():
                 channel = channels[job_id]
-                while channel.newest < seq:
-                    found = happenings_after(session, job_id, channel.newest, limit=READ_AT_ONCE)
-                    if not found:
-                        break
+                while channel.newest < seq and (found := self.frames_after(job_id, channel.newest)):
                     channel.push(found)
 
 
 class Watch:
     """One watcher's view of a job."""
 
-    def __init__(self, database: Database, job_id: str, channel: Channel) -> None:
-        self._database, self._job_id, self._channel = database, job_id, channel
+    def __init__(self, live: Live, job_id: str, channel: Channel) -> None:
+        self._live, self._job_id, self._channel = live, job_id, channel
+        self._left = False
 
     @property
     def closed(self) -> bool:
         return self._channel.closed
 
-    def after(self, seq: int, timeout: float) -> list[Happening]:
+    def leave(self) -> None:
+        """Stop watching. Doing so twice does no harm."""
+        if not self._left:
+            self._left = True
+            self._live.leave(self._job_id, self._channel)
+
+    async def changed(self, seq: int, seconds: float) -> None:
+        """Return as soon as there is an event after `seq`, the watch is closed, or the time is over."""
+        loop = asyncio.get_running_loop()
+        waiting: Future = loop.create_future()
+        if not self._channel.add(loop, waiting, seq):
+            return
+        timer = loop.call_later(seconds, _resolve, loop, [waiting])
+        try:
+            await waiting
+        finally:
+            timer.cancel()
+            self._channel.discard(loop, waiting)
+
+    async def after(self, seq: int, seconds: float) -> list[Frame]:
         """Return the events with a number above `seq`, in order. Wait for one if there is none yet.
 
-        timeout: how many seconds to wait. The list is empty after the timeout, or when the watch is closed.
+        seconds: how long to wait. The list is empty after that, or when the watch is closed.
         """
-        channel = self._channel
-        with channel.changed:
-            if channel.newest <= seq and not channel.closed:
-                channel.changed.wait(timeout)
-            if channel.newest <= seq:
-                return []
-            if channel.floor <= seq:
-                return [happening for happening in channel.ring if happening.seq > seq]
-        with self._database.reading() as session:
-            return happenings_after(session, self._job_id, seq, limit=READ_AT_ONCE)
+        await self.changed(seq, seconds)
+        found = self._channel.after(seq)
+        if found is not None:
+            return found
+        # further behind than the ring
+        return await self.off_the_loop(lambda: self._live.frames_after(self._job_id, seq))
+
+    async def off_the_loop(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns. A database must not hold up the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._live.readers, work)
 
 
 class _Bell:
