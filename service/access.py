@@ -40,11 +40,16 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, str]) -> None:
     """Check every request before its route runs. policies: a scope, OPEN or SESSION, by Flask endpoint."""
     configure_cookie(app, settings)
-    headers = HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if settings.is_tls else {})
+    headers = security_headers(settings)
     names = settings.hosts
     app.before_request(lambda: _check_host(names))
     app.before_request(lambda: _enforce(settings, policies.get(request.endpoint or "")))
     app.after_request(lambda response: _harden(response, headers))
+
+
+def security_headers(settings: ServiceSettings) -> dict[str, str]:
+    """Return the headers that every answer has, unless its route sets others."""
+    return HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if settings.is_tls else {})
 
 
 def _check_host(names: frozenset[str] | None) -> Response | None:

@@ -30,6 +30,7 @@ from service.context import EXTENSION, Parts
 from service.failed_keys import FailedKeys
 from service.flask_front import register_operations, register_problems, register_requests
 from service.live import Live
+from service.loop import leave_loop
 from service.open_inference import infer_body, infer_routes, server_routes
 from service.open_inference.statistics import Statistics
 from service.openapi import document
@@ -121,7 +122,13 @@ def create_app(settings: ServiceSettings) -> Flask:
 
 
 def _open_parts(settings: ServiceSettings) -> Parts:
-    database = Database(settings.database, name="gradmill api", pool_size=settings.api_connections, overflow=0)
+    database = Database(
+        settings.database,
+        name="gradmill api",
+        pool_size=settings.api_connections,
+        overflow=0,
+        before_use=leave_loop,
+    )
     storage = Storage(settings.storage)
     sandbox = Sandbox(PRELOADED, memory_bytes=settings.parse_memory_bytes_limit)
     datasets = Datasets(database, storage, settings.limits, sandbox)

@@ -8,7 +8,8 @@ import structlog
 from flask import Flask, Response, request
 from werkzeug.routing import BaseConverter
 
-from service.context import Parts
+from service.browser_sessions import session_project
+from service.context import EXTENSION, Parts
 from service.operations import Operation, carry_out
 from service.problems import TRANSLATIONS, ErrorFormat, error_reply
 from service.reply import Reply
@@ -52,6 +53,13 @@ def _received(parts: Parts) -> Request:
         read=lambda: request.get_data(cache=True),
         parts=parts,
     )
+
+
+def has_session(app: Flask, environ: dict[str, Any]) -> bool:
+    """Return whether a request carries the cookie of a session that has not ended."""
+    with app.request_context(environ):
+        begin(_received(app.extensions[EXTENSION]))
+        return session_project() is not None
 
 
 def register_operations(app: Flask, operations: list[Operation]) -> dict[str, str]:

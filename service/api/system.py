@@ -26,7 +26,7 @@ operations = Operations("system")
 LIBRARIES = ("celery", "flask", "numpy", "sqlalchemy")
 
 
-@operations.declare("GET", "/healthz", policy=OPEN, answers={200: Answer("Alive.", schemas.Health)})
+@operations.declare("GET", "/healthz", policy=OPEN, hot=True, answers={200: Answer("Alive.", schemas.Health)})
 def healthz() -> Reply:
     """Say that the process answers."""
     return answer({"status": "alive"})
@@ -66,8 +66,8 @@ def find_readiness() -> Readiness:
     """Look for the database with this version's schema, for the broker, and for a worker that is alive."""
     database, migrations, workers = "up", "missing", "unknown"
     try:
-        with parts().database.engine.connect() as connection:
-            current = is_current(connection)
+        with parts().database.reading() as session:
+            current = is_current(session.connection())
         # the connection is given back first: each of these requests needs one at a time
         if current:
             migrations = "current"

@@ -34,6 +34,7 @@ operations = Operations("inference")
 RAW = "application/octet-stream"
 INFER: dict[str, Any] = {
     "policy": "models:predict",
+    "hot": True,
     "refusal": schemas.Refused,
     "accepts": (JSON, RAW),
     "documented_body": schemas.InferRequest,

@@ -37,7 +37,7 @@ READY = {200: Answer("The model is ready.", schemas.ModelReady), 404: NO_MODEL}
 STATISTICS = {200: Answer("Counted since this API process started.", schemas.StatisticsShown), 404: NO_MODEL}
 
 
-@operations.declare("GET", "/v2/health/live", answers={200: Answer("Alive.", schemas.Live)}, **READ)
+@operations.declare("GET", "/v2/health/live", hot=True, answers={200: Answer("Alive.", schemas.Live)}, **READ)
 def live() -> Reply:
     """Say that the server answers."""
     return answer({"live": True})
@@ -46,6 +46,7 @@ def live() -> Reply:
 @operations.declare(
     "GET",
     "/v2/health/ready",
+    hot=True,
     answers={200: Answer("Ready.", schemas.Ready), 503: Answer("Not ready.", schemas.Refused)},
     **READ,
 )
@@ -56,13 +57,13 @@ def ready() -> Reply:
     return answer({"ready": True})
 
 
-@operations.declare("GET", "/v2", answers=SERVER, **READ)
+@operations.declare("GET", "/v2", hot=True, answers=SERVER, **READ)
 def server() -> Reply:
     """Show the server's name, version and extensions."""
     return _server()
 
 
-@operations.declare("GET", "/v2/", answers=SERVER, **READ)
+@operations.declare("GET", "/v2/", hot=True, answers=SERVER, **READ)
 def server_by_folder() -> Reply:
     """Show the server's name, version and extensions, at the address that some clients use."""
     return _server()
@@ -100,13 +101,13 @@ def _model(name: str, version: str | None) -> Reply:
     )
 
 
-@operations.declare("GET", "/v2/models/<name>/ready", answers=READY, **READ)
+@operations.declare("GET", "/v2/models/<name>/ready", hot=True, answers=READY, **READ)
 def model_ready(name: str) -> Reply:
     """Say whether a model's newest version is ready."""
     return _ready(name, None)
 
 
-@operations.declare("GET", "/v2/models/<name>/versions/<version>/ready", answers=READY, **READ)
+@operations.declare("GET", "/v2/models/<name>/versions/<version>/ready", hot=True, answers=READY, **READ)
 def version_ready(name: str, version: str) -> Reply:
     """Say whether a version is ready."""
     return _ready(name, version)

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from service.context import parts
 from service.json_text import parse_fast
+from service.loop import leave_loop
 from service.parsing import JSON_TYPE, validate
 from service.predict import schemas
 from service.problems import Problem, table_fault
@@ -18,6 +19,8 @@ from worker.networks.rows import Encoded
 BODIES = (JSON_TYPE, CSV, NPY, ARROW)
 ROW_TYPES = {dict, list}
 MEMORY_SETTING = "GRADMILL_PREDICT_MEMORY_BYTES_LIMIT"
+LOOP_ROWS, LOOP_PRODUCTS = 256, 2**21
+"What is predicted in the event loop at most, in rows and in products: about a millisecond, in which others wait."
 CELL_BYTES = 20
 "What a cell of a table takes at most as text, as a number, and in a copy of it."
 
@@ -72,6 +75,8 @@ def check_rows(predictor: Predictor, rows: int, *, ranked: int = 0) -> None:
 
     ranked: how many classes the answer has for each row, each with its probability.
     """
+    if rows > LOOP_ROWS or rows * predictor.parameters.flat.size > LOOP_PRODUCTS:
+        leave_loop()
     settings = parts().settings
     if rows > settings.predict_rows_limit:
         raise Problem(

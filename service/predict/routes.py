@@ -23,6 +23,7 @@ operations = Operations("predictions")
 
 PREDICT: dict[str, Any] = {
     "policy": "models:predict",
+    "hot": True,
     "query": schemas.PredictQuery,
     "accepts": BODIES,
     "documented_body": schemas.PredictRequest,

@@ -29,10 +29,11 @@ operations = Operations("scoring")
 TEXT = "text/plain"
 NO_MODEL = Answer("No such model, or version of it.", schemas.ScoringRefused)
 READ: dict[str, Any] = {"policy": "models:read", "refusal": schemas.ScoringRefused}
-PING: dict[str, Any] = READ | {"answers": {200: Answer("An empty line.", None, (JSON,)), 404: NO_MODEL}}
+PING: dict[str, Any] = READ | {"hot": True, "answers": {200: Answer("An empty line.", None, (JSON,)), 404: NO_MODEL}}
 VERSION: dict[str, Any] = READ | {"answers": {200: Answer("The version.", None, (TEXT,)), 404: NO_MODEL}}
 INVOKE: dict[str, Any] = {
     "policy": "models:predict",
+    "hot": True,
     "refusal": schemas.ScoringRefused,
     "accepts": (JSON, CSV),
     "documented_body": schemas.ScoringRequest,
