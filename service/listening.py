@@ -21,6 +21,6 @@ def listen(settings: ServiceSettings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise StartError(
-            f"Port {settings.port} of {settings.host} can't be used ({(error.strerror or '').lower()}): "
+            f"Port {settings.port} of {settings.host} can't be used ({os.strerror(error.errno or 0).lower()}): "
             "choose another with --port or GRADMILL_PORT."
         ) from error

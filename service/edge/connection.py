@@ -77,11 +77,13 @@ class Connection(HttpToolsProtocol):
             self._task.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep the other half open for a client that has sent its whole request and closes its own half."""
-        is_answering = self._is_answering and self._phase is Phase.NOTHING
-        if is_answering:
+        """Answer a client that has sent its request and closes its half of the connection; True: ours stays open."""
+        if self._phase is Phase.NOTHING and self._is_answering:
             self.cycle.keep_alive = False
-        return is_answering
+            return True
+        if self._phase is Phase.BODY or self._head_bytes:
+            self._refuse(Problem(400, "the request ended early"))
+        return False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._task = self.loop.create_task(cycle.run_asgi(app))
@@ -138,6 +140,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._head_bytes = 0
         self._phase = Phase.NOTHING if self._is_answering else Phase.HEAD
 
     def on_response_complete(self) -> None:

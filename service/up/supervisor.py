@@ -134,7 +134,7 @@ def _start(
     migrate(database.engine)
     warn_of_few_connections(database, settings.api_processes * settings.api_connections + of_worker(settings.workers))
     worker = begin("worker", worker_command(settings), is_needed=False)
-    api = begin("api", api_command(), inherited=listening)
+    api = begin("api", api_command(), is_needed=False, inherited=listening)
     url = _url(settings)
     _wait(lambda: _readiness(url)["status"] != "unready", api, stop)
     if _readiness(url).get("broker") == "away":
