@@ -130,7 +130,8 @@ def _open_parts(settings: ServiceSettings) -> Parts:
         before_use=leave_loop,
     )
     storage = Storage(settings.storage)
-    sandbox = Sandbox(PRELOADED, memory_bytes=settings.parse_memory_bytes_limit)
+    # each that waits holds a thread
+    sandbox = Sandbox(PRELOADED, memory_bytes=settings.parse_memory_bytes_limit, waiting=settings.api_threads // 3)
     datasets = Datasets(database, storage, settings.limits, sandbox)
     doorbell = Doorbell(settings)
     predictors = Predictors(database, bytes_limit=settings.predictor_bytes_limit)

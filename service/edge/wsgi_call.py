@@ -10,11 +10,14 @@ from itertools import chain
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from werkzeug.wsgi import FileWrapper
+
 from service.edge.sending import RawHeaders, raw
 from service.flask_front import Driven
 
 SHORT_BYTES = 64 * 1024
 "A shorter body is made in the call itself."
+FILE_PART_BYTES = 256 * 1024
 UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
@@ -53,6 +56,7 @@ def environ_of(scope: Mapping[str, Any], headers: Mapping[str, str], body: IO[by
         # a chunked body has no length, and ends where the edge has seen its end
         "wsgi.input_terminated": True,
         "wsgi.errors": sys.stderr,
+        "wsgi.file_wrapper": _file_parts,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
@@ -90,6 +94,11 @@ def _body(parts: Iterator[bytes]) -> bytes | Iterator[bytes]:
         if size >= SHORT_BYTES:
             return chain(found, parts)
     return b"".join(found)
+
+
+def _file_parts(file: Any, _size: int = 0) -> FileWrapper:
+    """Return the parts of a file: larger ones than Werkzeug's own, as each is read by a thread."""
+    return FileWrapper(file, FILE_PART_BYTES)
 
 
 def _refuse_to_write(_content: bytes) -> None:
