@@ -17,6 +17,8 @@ HEAD_SECONDS = 10.0
 "From the first byte of a request, or from the beginning of a connection, to the end of the head."
 BODY_SECONDS, BODY_BYTES = 10.0, 10 * 1024
 "In each such time a body must bring so many bytes, unless it is the service that does not read."
+FIRST_REQUEST_SECONDS = 0.5
+"When the process stops, a connection without a request so far has this time for one."
 WRITE_SECONDS = 30.0
 "In this time a client must take about 48 KiB of an answer: what is buffered when its writer is paused."
 HEAD_BYTES, HEADERS_LIMIT, TARGET_BYTES = 64 * 1024, 100, 16 * 1024
@@ -53,6 +55,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = self._headers_seen = self._body_bytes = 0
         self._refusal: Problem | None = None
         self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
 
     # The beginning and the end
 
@@ -84,6 +87,14 @@ class Connection(HttpToolsProtocol):
         if self._phase is Phase.BODY or self._head_bytes:
             self._refuse(Problem(400, "the request ended early"))
         return False
+
+    def shutdown(self) -> None:
+        """Close the connection when it has nothing under way. One that has just been opened may bring its request."""
+        self._is_stopping = True
+        if self.cycle is None:
+            self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._task = self.loop.create_task(cycle.run_asgi(app))
@@ -137,6 +148,8 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._phase = Phase.BODY
         super().on_headers_complete()
+        if self._is_stopping:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
