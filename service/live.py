@@ -62,6 +62,18 @@ class Channel:
                 self.newest = frame.seq
         self._wake()
 
+    def reach_back(self, seq: int, frames: list[Frame]) -> None:
+        """Take older events into the ring, if it has room for them, for the watchers who will want the same.
+
+        frames: the events after `seq`, in order, with which SQL answered a watcher that was further behind.
+        """
+        with self._lock:
+            older = [frame for frame in frames if frame.seq <= self._floor]
+            is_gapless = seq < self._floor and bool(frames) and frames[-1].seq >= self._floor
+            if is_gapless and len(self._ring) + len(older) < RING_LENGTH:
+                self._ring.extendleft(reversed(older))
+                self._floor = seq
+
     def close(self) -> None:
         """End every watch on this job."""
         self.closed = True
@@ -131,14 +143,11 @@ class Live:
             channel.close()
         self.readers.shutdown(wait=False, cancel_futures=True)
 
-    def watch(self, job_id: str) -> "Watch | None":
-        """Begin to watch the job; None if the process has no room for another watcher. Raises UnavailableError.
+    def watch(self, job_id: str, newest: int) -> "Watch | None":
+        """Begin to watch the job; None if the process has no room for another watcher. Whoever has a watch leaves it.
 
-        Whoever has a watch must leave it.
+        newest: the number of the job's newest event, or of an earlier one.
         """
-        # before the lock: a slow database must not block other watchers, or the stopping process
-        with self._database.reading() as session:
-            newest = sequence_numbers(session, [job_id]).get(job_id, 0)
         with self._lock:
             if self._watchers >= self._limit or self.closed:
                 return None
@@ -235,7 +244,15 @@ class Watch:
         if found is not None:
             return found
         # further behind than the ring
-        return await self.off_the_loop(lambda: self._live.frames_after(self._job_id, seq))
+        return await self.off_the_loop(lambda: self._read(seq))
+
+    def _read(self, seq: int) -> list[Frame]:
+        # another watcher may have read the same meanwhile
+        if (known := self._channel.after(seq)) is not None:
+            return known
+        frames = self._live.frames_after(self._job_id, seq)
+        self._channel.reach_back(seq, frames)
+        return frames
 
     async def off_the_loop(self, work: Callable[[], T]) -> T:
         """Return what `work` returns. A database must not hold up the loop."""

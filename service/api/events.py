@@ -56,7 +56,7 @@ def stream(job_id: str, query: EventsQuery) -> Reply:
         return Reply(status=204)
     if after > job.seq:
         raise Problem(400, f"this job's newest event is {job.seq}; it can't be watched from after event {after}")
-    watch = parts().live.watch(job_id)
+    watch = parts().live.watch(job_id, job.seq)
     if watch is None:
         raise Problem(503, "too many watchers; poll the job instead", headers=RETRY_AFTER)
     return Reply(
@@ -98,12 +98,13 @@ class EventStream:
             yield RETRY
         next_heartbeat = time.monotonic() + self.heartbeat_seconds
         while not self.watch.closed:
-            found = await self.watch.after(after, max(0.0, next_heartbeat - time.monotonic()))
-            if found:
+            if found := await self.watch.after(after, max(0.0, next_heartbeat - time.monotonic())):
                 yield b"".join([frame.line if self.as_lines else frame.sse for frame in found])
                 after = found[-1].seq
                 if found[-1].kind == "end":
                     return
+                # while it waits, a watcher keeps nothing
+                del found
             if time.monotonic() >= next_heartbeat:
                 if self.may_go_on is not None and not await self.watch.off_the_loop(self.may_go_on):
                     return

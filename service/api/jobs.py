@@ -80,7 +80,7 @@ def show(job_id: str) -> Reply | Waiting:
     is_stale = request().if_none_match and not request().if_none_match.contains_weak(_tag(job, position))
     if is_stale or job.status in FINAL:
         return _shown(job, position, applied)
-    watch = parts().live.watch(job_id)
+    watch = parts().live.watch(job_id, job.seq)
     if watch is None:
         raise Problem(503, "too many watchers; poll instead", headers=RETRY_AFTER)
     then = lambda: _shown(*_job_and_position(job_id), applied)  # noqa: E731 - it is told apart from what is done now

@@ -15,10 +15,9 @@ from werkzeug.test import TestResponse
 from service.context import Parts
 from service.frames import Frame
 from service.live import RING_LENGTH, WOKEN_AT_ONCE, Channel, Live, Watch
-from worker.errors import UnavailableError
-from worker.records.events import Happening, Kind, happenings_after
+from worker.records.events import Happening, Kind, happenings_after, sequence_numbers
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.sessions import Database
+from worker.records.sessions import make_engine
 from worker.records.transitions import change_status
 
 Post = Callable[..., TestResponse]
@@ -28,7 +27,7 @@ Later = Callable[..., None]
 
 @contextmanager
 def watching(live: Live, job_id: str) -> Iterator[Watch | None]:
-    watch = live.watch(job_id)
+    watch = live.watch(job_id, 1)
     try:
         yield watch
     finally:
@@ -136,17 +135,16 @@ def test_a_deleted_job_ends_its_streams(post: Post, client: FlaskClient, later: 
     assert time.monotonic() - began < 10
 
 
-def test_a_database_that_is_away_takes_no_watchers_place(post: Post, parts: Parts) -> None:
+def test_a_database_that_is_away_takes_no_watchers_place(post: Post, client: FlaskClient, parts: Parts) -> None:
     """However many attempts to watch have failed, there is room for as many watchers as before."""
     job_id = post().get_json()["id"]
-    live = Live(Database("postgresql+psycopg://nobody@127.0.0.1:9/none"), "redis://127.0.0.1:9/0", watchers_limit=1)
+    parts.live._limit = 1
+    known, parts.database.engine = parts.database.engine, make_engine("postgresql+psycopg://nobody@127.0.0.1:9/none")
     for _ in range(3):
-        with pytest.raises(UnavailableError):
-            live.watch(job_id)
-    live._database = parts.database
-    with watching(live, job_id) as watch:
+        assert client.get(f"/v1/jobs/{job_id}/events").status_code == 503
+    parts.database.engine = known
+    with watching(parts.live, job_id) as watch:
         assert watch is not None
-    live.close()
 
 
 def test_a_number_beyond_the_newest_is_refused_while_the_job_lives(post: Post, client: FlaskClient) -> None:
@@ -230,6 +228,39 @@ def test_a_ring_knows_how_far_back_it_reaches() -> None:
     channel.push(epochs(range(12, 12 + RING_LENGTH)))
     assert channel.after(10) is None
     assert [frame.seq for frame in channel.after(11) or []] == list(range(12, 12 + RING_LENGTH))
+
+
+def test_watchers_who_begin_at_the_same_place_share_one_look_at_sql(
+    succeeded: Callable[..., str], parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first reads the events of the past, which the ring then has for the others; later ones are not lost."""
+    job_id = succeeded()
+    looks: list[int] = []
+    usual = parts.live.frames_after
+    monkeypatch.setattr(parts.live, "frames_after", lambda job, seq: looks.append(seq) or usual(job, seq))  # type: ignore[func-returns-value]
+    with parts.database.reading() as session:
+        newest = sequence_numbers(session, [job_id])[job_id]
+    watches = [parts.live.watch(job_id, newest) for _ in range(5)]
+    found = [asyncio.run(watch.after(0, 0)) for watch in watches if watch is not None]
+    assert looks == [0]
+    assert [[frame.seq for frame in frames] for frames in found] == [list(range(1, newest + 1))] * 5
+    watches[0]._channel.push(epochs(range(newest + 1, newest + 3)))  # type: ignore[union-attr]
+    assert [frame.seq for frame in asyncio.run(watches[0].after(newest - 1, 0))] == [newest, newest + 1, newest + 2]  # type: ignore[union-attr]
+    for watch in watches:
+        assert watch is not None
+        watch.leave()
+
+
+def test_a_ring_takes_only_older_events_that_reach_it() -> None:
+    """With a gap, or without room for them, it stays as it is."""
+    channel = Channel(100)
+    channel.reach_back(0, epochs(range(1, 50)))
+    assert channel.after(0) is None
+    channel.reach_back(90, epochs(range(91, 103)))
+    assert [frame.seq for frame in channel.after(90) or []] == list(range(91, 101))
+    long = Channel(RING_LENGTH + 50)
+    long.reach_back(0, epochs(range(1, RING_LENGTH + 51)))
+    assert long.after(0) is None
 
 
 def test_a_crowd_of_watchers_is_woken_a_few_at_a_time() -> None:
