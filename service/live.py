@@ -8,7 +8,7 @@ import asyncio
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import takewhile
@@ -19,7 +19,7 @@ import structlog
 
 from service.frames import Frame
 from worker.broker.doorbell import CHANNEL
-from worker.records.events import happenings_after, sequence_numbers
+from worker.records.events import events_of, happenings_after, sequence_numbers
 from worker.records.sessions import Database
 
 log = structlog.get_logger()
@@ -29,6 +29,8 @@ RING_LENGTH = 1000
 READ_AT_ONCE = 500
 LOOKED_AT_ONCE = 1000
 "How many jobs one statement looks at. SQLite takes at most 32,766 values."
+READ_TOGETHER = 50
+"How many jobs' events one statement reads."
 WOKEN_AT_ONCE = 64
 "So many watchers are woken, then the loop has a turn for others: a prediction does not wait for 5,000 watchers."
 READERS = 2
@@ -190,18 +192,31 @@ class Live:
 
     def _look(self, channels: dict[str, Channel]) -> None:
         """Push to the channels the events in SQL that they do not have yet."""
-        ids = list(channels)
-        for start in range(0, len(ids), LOOKED_AT_ONCE):
-            part = ids[start : start + LOOKED_AT_ONCE]
+        for ids in _slices(list(channels), LOOKED_AT_ONCE):
             with self._database.reading() as session:
-                numbers = sequence_numbers(session, part)
-            for job_id in set(part) - numbers.keys():
+                numbers = sequence_numbers(session, ids)
+            for job_id in set(ids) - numbers.keys():
                 # the job was deleted: its streams end
                 channels[job_id].close()
-            for job_id, seq in numbers.items():
-                channel = channels[job_id]
-                while channel.newest < seq and (found := self.frames_after(job_id, channel.newest)):
-                    channel.push(found)
+            behind = [job_id for job_id, seq in numbers.items() if channels[job_id].newest < seq]
+            for part in _slices(behind, READ_TOGETHER):
+                self._catch_up({job_id: channels[job_id] for job_id in part}, numbers)
+
+    def _catch_up(self, channels: dict[str, Channel], numbers: dict[str, int]) -> None:
+        """Push to the channels what they lack. numbers: of the newest event of each job."""
+        with self._database.reading() as session:
+            events = events_of(session, {job_id: channel.newest for job_id, channel in channels.items()})
+        for job_id, channel in channels.items():
+            found = [Frame(happening) for happening in events.get(job_id, ())]
+            if len(found) == numbers[job_id] - channel.newest:
+                channel.push(found)
+            # otherwise there are epochs among them
+            while channel.newest < numbers[job_id] and (found := self.frames_after(job_id, channel.newest)):
+                channel.push(found)
+
+
+def _slices(ids: list[str], length: int) -> Iterator[list[str]]:
+    return (ids[start : start + length] for start in range(0, len(ids), length))
 
 
 class Watch:
