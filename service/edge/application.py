@@ -103,7 +103,7 @@ class Edge:
         with await spool_body(receive, limit if length <= limit else -1) as body:
             work = partial(call, self._app, environ_of(scope, headers, body))
             try:
-                answered = await self._threads.run(work, context)
+                answered = await self._threads.run(work, context, discard=lambda late: late.close())
             except Problem as busy:
                 await self._refuse(busy, send)
                 return

@@ -95,7 +95,7 @@ class HotOperations:
 
     async def _by_thread(self, request: Request, work: Work) -> Reply | Waiting:
         try:
-            return await self._threads.run(work)
+            return await self._threads.run(work, discard=_close)
         except Problem as busy:
             return error_reply(busy, request.path, ERROR_FORMATS)
 
@@ -107,6 +107,14 @@ def _whole(body: bytes | None, limit: int) -> bytes:
     if body is None:
         raise too_large(limit)
     return body
+
+
+def _close(late: Reply | Waiting) -> None:
+    """Give back what an answer holds that nobody waits for any more."""
+    if isinstance(late, Waiting):
+        late.watch.leave()
+    elif late.close is not None:
+        late.close()
 
 
 def _reply(request: Request, work: Work) -> Reply | Waiting:

@@ -75,6 +75,23 @@ def test_a_cookie_that_was_copied_is_worth_nothing_after_the_logout(browser: Fla
     assert other.get("/v1/jobs").status_code == 200
 
 
+def test_a_logout_ends_the_streams_of_its_session(app: Flask, parts: Parts, post: Any, client: FlaskClient) -> None:
+    """At the next heartbeat; the stream of a client with a key goes on."""
+    job_id = post().get_json()["id"]
+    browser = app.test_client()
+    log_in(browser)
+    watched = browser.get(f"/v1/jobs/{job_id}/events").response
+    by_key = client.get(f"/v1/jobs/{job_id}/events").response
+    heartbeat = b"event: heartbeat\ndata: {}\n\n"
+    for stream in (watched, by_key):
+        assert heartbeat in [next(iter(stream)) for _ in range(3)]
+    assert browser.post("/ui/logout", data={"csrf_token": token_of(browser, "/ui/jobs")}).status_code == 303
+    assert len(list(watched)) <= 1
+    assert [next(iter(by_key)) for _ in range(3)] == [heartbeat] * 3
+    for stream in (watched, by_key):
+        stream.close()  # type: ignore[union-attr]
+
+
 def test_a_session_expires_by_the_databases_clock(browser: FlaskClient) -> None:
     """However fresh the cookie is."""
     log_in(browser)
