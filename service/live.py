@@ -143,7 +143,12 @@ class Live:
             channels = list(self._channels.values())
         for channel in channels:
             channel.close()
-        self.readers.shutdown(wait=False, cancel_futures=True)
+
+    def join(self) -> None:
+        """Wait until nothing here uses the database any more, after `close`."""
+        if self._reader is not None:
+            self._reader.join()
+        self.readers.shutdown()
 
     def watch(self, job_id: str, newest: int) -> "Watch | None":
         """Begin to watch the job; None if the process has no room for another watcher. Whoever has a watch leaves it.

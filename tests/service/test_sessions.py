@@ -53,6 +53,7 @@ def browser(request: pytest.FixtureRequest, settings: ServiceSettings) -> Any:
     parts: Parts = app.extensions[EXTENSION]
     yield app.test_client()
     parts.live.close()
+    parts.live.join()
     parts.doorbell.close()
     parts.database.close()
 
