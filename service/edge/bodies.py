@@ -19,11 +19,12 @@ async def read_body(receive: Receive, limit: int) -> bytes | None:
     if not more:
         # most bodies are one part
         return part if len(part) <= limit else None
-    content = bytearray(part)
-    while more and len(content) <= limit:
+    parts, length = [part], len(part)
+    while more and length <= limit:
         part, more = await _part(receive)
-        content += part
-    return bytes(content) if len(content) <= limit else None
+        parts.append(part)
+        length += len(part)
+    return b"".join(parts) if length <= limit else None
 
 
 async def spool_body(receive: Receive, limit: int) -> SpooledTemporaryFile[bytes]:
