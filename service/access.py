@@ -3,15 +3,18 @@
 import hashlib
 import hmac
 
-from flask import Flask, Response, g, redirect, request
+from flask import Flask, Response, redirect, request
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response as BaseResponse
 
 from service.browser_sessions import check_change, configure_cookie, session_project
-from service.context import Principal, parts
+from service.context import parts
+from service.flask_front import to_response
 from service.hosts import is_answered
 from service.next_page import is_page, login_address
 from service.problems import Problem
+from service.request import Principal
+from service.request import request as received
 from service.settings import ServiceSettings
 from worker.records.identifiers import DEFAULT_PROJECT
 
@@ -37,11 +40,16 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 def register_access(app: Flask, settings: ServiceSettings, policies: dict[str, str]) -> None:
     """Check every request before its route runs. policies: a scope, OPEN or SESSION, by Flask endpoint."""
     configure_cookie(app, settings)
-    headers = HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if settings.is_tls else {})
+    headers = security_headers(settings)
     names = settings.hosts
     app.before_request(lambda: _check_host(names))
     app.before_request(lambda: _enforce(settings, policies.get(request.endpoint or "")))
     app.after_request(lambda response: _harden(response, headers))
+
+
+def security_headers(settings: ServiceSettings) -> dict[str, str]:
+    """Return the headers that every answer has, unless its route sets others."""
+    return HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if settings.is_tls else {})
 
 
 def _check_host(names: frozenset[str] | None) -> Response | None:
@@ -50,7 +58,7 @@ def _check_host(names: frozenset[str] | None) -> Response | None:
     if is_answered(request.headers.get("Host"), names) and not isinstance(request.routing_exception, BadRequest):
         return None
     detail = "this server does not answer by this host name; GRADMILL_TRUSTED_HOSTS sets others"
-    return Problem(400, detail, code="foreign_host").response()
+    return to_response(Problem(400, detail, code="foreign_host").reply())
 
 
 def _enforce(settings: ServiceSettings, policy: str | None) -> BaseResponse | None:
@@ -69,7 +77,7 @@ def _enforce(settings: ServiceSettings, policy: str | None) -> BaseResponse | No
         raise Problem(403, f"the key lacks the scope {policy}")
     if principal.by_cookie and request.method not in SAFE:
         check_change(request.headers.get("X-CSRF-Token") or request.form.get("csrf_token"))
-    g.principal = principal
+    received().principal = principal
     return None
 
 
@@ -78,10 +86,10 @@ def _identify(settings: ServiceSettings) -> Principal | None:
 
     Raises Problem, 429, instead of returning None if this address has sent too many wrong keys.
     """
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        if is_key(settings, given.strip()):
-            return Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=False)
+    authorization = request.headers.get("Authorization", "")
+    if (holder := key_holder(settings, authorization)) is not None:
+        return holder
+    if is_bearer(authorization):
         parts().failed_keys.count(request.remote_addr)
         return None
     project = session_project()
@@ -97,6 +105,20 @@ def _harden(response: Response, headers: dict[str, str]) -> Response:
     if "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-cache" if request.method == "GET" else "no-store"
     return response
+
+
+KEY_HOLDER = Principal(DEFAULT_PROJECT, frozenset(SCOPES), by_cookie=False)
+
+
+def is_bearer(authorization: str) -> bool:
+    """Return whether an Authorization header holds a key, right or wrong."""
+    return authorization.partition(" ")[0].lower() == "bearer"
+
+
+def key_holder(settings: ServiceSettings, authorization: str) -> Principal | None:
+    """Return the caller whose key an Authorization header holds; None if it holds none, or a wrong one."""
+    given = authorization.partition(" ")[2].strip()
+    return KEY_HOLDER if is_bearer(authorization) and is_key(settings, given) else None
 
 
 def is_key(settings: ServiceSettings, given: str) -> bool:

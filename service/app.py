@@ -26,18 +26,20 @@ from service.api import (
     versions,
 )
 from service.body_stream import BoundedRequest
-from service.context import EXTENSION, Parts, register_request_ids
+from service.context import EXTENSION, Parts
 from service.failed_keys import FailedKeys
+from service.flask_front import register_operations, register_problems, register_requests
 from service.live import Live
+from service.loop import leave_loop
 from service.open_inference import infer_body, infer_routes, server_routes
 from service.open_inference.statistics import Statistics
 from service.openapi import document
-from service.operations import Operation, register_operations
+from service.operations import Operation
 from service.predict import routes as predict_routes
 from service.predict import table_routes
 from service.predict.addresses import Addresses
 from service.predict.predictors import Predictors
-from service.problems import ErrorFormat, register_problems
+from service.problems import ErrorFormat
 from service.scoring import routes as scoring_routes
 from service.settings import ServiceSettings
 from service.shares import share_of
@@ -108,9 +110,8 @@ def create_app(settings: ServiceSettings) -> Flask:
     if settings.proxies:
         # the scheme and the host come from the settings, so only the client's address is taken from a header
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
-    app.extensions[EXTENSION] = _open_parts(settings)
-    app.extensions["gradmill.openapi"] = openapi_document
-    register_request_ids(app)
+    parts = app.extensions[EXTENSION] = _open_parts(settings)
+    register_requests(app, parts)
     register_problems(app, ERROR_FORMATS)
     policies = register_operations(app, all_operations()) | pages.register(app)
     register_access(app, settings, policies)
@@ -121,9 +122,16 @@ def create_app(settings: ServiceSettings) -> Flask:
 
 
 def _open_parts(settings: ServiceSettings) -> Parts:
-    database = Database(settings.database, name="gradmill api", pool_size=settings.api_connections, overflow=0)
+    database = Database(
+        settings.database,
+        name="gradmill api",
+        pool_size=settings.api_connections,
+        overflow=0,
+        before_use=leave_loop,
+    )
     storage = Storage(settings.storage)
-    sandbox = Sandbox(PRELOADED, memory_bytes=settings.parse_memory_bytes_limit)
+    # each that waits holds a thread
+    sandbox = Sandbox(PRELOADED, memory_bytes=settings.parse_memory_bytes_limit, waiting=settings.api_threads // 3)
     datasets = Datasets(database, storage, settings.limits, sandbox)
     doorbell = Doorbell(settings)
     predictors = Predictors(database, bytes_limit=settings.predictor_bytes_limit)
@@ -142,4 +150,5 @@ def _open_parts(settings: ServiceSettings) -> Parts:
         statistics=Statistics(),
         failed_keys=FailedKeys(),
         lists_share=share_of(settings.api_connections, settings.api_threads),
+        openapi=openapi_document,
     )

@@ -4,11 +4,10 @@ import gzip
 import io
 import zlib
 
-from flask import Response, request
-
 from service.body_stream import too_large
 from service.context import parts
 from service.problems import Problem
+from service.request import request
 
 LEVEL = 1
 "The level of compression. Higher levels take several times as long and hardly make numbers smaller."
@@ -16,8 +15,8 @@ LEVEL = 1
 
 def read_body() -> bytes:
     """Return the inflated body, whatever its Content-Type. Raises Problem: 400, 413 if it is too large, or 415."""
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
-    return inflate(request.get_data(), encoding, parts().settings.body_bytes_limit)
+    encoding = request().headers.get("content-encoding", "").strip().lower()
+    return inflate(request().body, encoding, parts().settings.body_bytes_limit)
 
 
 def inflate(content: bytes, encoding: str, bytes_limit: int) -> bytes:
@@ -50,14 +49,14 @@ def _unzip(content: bytes, bytes_limit: int) -> bytes:
     return inflated
 
 
-def compressed(response: Response) -> Response:
-    """Compress the answer if Accept-Encoding allows it."""
-    response.vary.add("Accept-Encoding")
-    accepted = request.accept_encodings
+def compressed(body: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return the body, compressed if Accept-Encoding allows it, and the headers that say so."""
+    headers = {"Vary": "Accept-Encoding"}
+    if "accept-encoding" not in request().headers:
+        return body, headers
+    accepted = request().accept_encodings
     if accepted["gzip"] > 0:
-        response.set_data(gzip.compress(response.get_data(), LEVEL, mtime=0))
-        response.content_encoding = "gzip"
-    elif accepted["deflate"] > 0:
-        response.set_data(zlib.compress(response.get_data(), LEVEL))
-        response.content_encoding = "deflate"
-    return response
+        return gzip.compress(body, LEVEL, mtime=0), headers | {"Content-Encoding": "gzip"}
+    if accepted["deflate"] > 0:
+        return zlib.compress(body, LEVEL), headers | {"Content-Encoding": "deflate"}
+    return body, headers

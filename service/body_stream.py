@@ -27,7 +27,7 @@ class BoundedRequest(Request):
     """A request whose body is read through a BodyStream.
 
     Werkzeug's own stream stops at the limit of a chunked body without an error, so the part before it passes for the
-    whole. And where the server says that it ends the body itself, as gunicorn does, a body that was cut short passes
+    whole. And where the server says that it ends the body itself, as ours does, a body that was cut short passes
     for a whole one too.
     """
 

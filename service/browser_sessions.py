@@ -1,13 +1,14 @@
 """Sessions of browsers: a row in the database, its token in a signed cookie, and what a change by cookie must show."""
 
 import hmac
+from collections.abc import Callable
 from datetime import timedelta
 
 from flask import Flask, request, session
 from flask_wtf.csrf import ValidationError, generate_csrf, validate_csrf
 from sqlalchemy.orm import Session
 
-from service.context import parts
+from service.context import caller, parts
 from service.problems import Problem
 from service.settings import ServiceSettings, origin_of
 from worker.broker.exposure import is_loopback
@@ -44,6 +45,20 @@ def session_project() -> str | None:
         return None
     with parts().database.reading() as records:
         return find_session(records, token)
+
+
+def session_check() -> Callable[[], bool] | None:
+    """Return a function that says whether the caller's session goes on; None if the caller has a key instead."""
+    if caller() == "key":
+        return None
+    token: str = session[MEMBER]
+    database = parts().database
+
+    def goes_on() -> bool:
+        with database.reading() as records:
+            return find_session(records, token) is not None
+
+    return goes_on
 
 
 def log_in() -> None:

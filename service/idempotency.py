@@ -4,10 +4,9 @@ import hashlib
 import re
 from collections.abc import Callable
 
-from flask import request
-
 from service.context import parts, project_id
 from service.problems import Problem
+from service.request import request
 from worker.records.idempotency import Answered, Request, find_answer
 
 KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
@@ -36,7 +35,7 @@ def replay_headers(answered: Answered) -> dict[str, str]:
 
 def read_key() -> str | None:
     """Return the request's idempotency key; None if it has none. Raises a 400 Problem for one of another form."""
-    key: str | None = request.headers.get(IDEMPOTENCY_KEY)
+    key: str | None = request().headers.get(IDEMPOTENCY_KEY.lower())
     if key is not None and not KEY.fullmatch(key):
         raise Problem(400, "an Idempotency-Key is 1 to 255 printable ASCII characters", header=IDEMPOTENCY_KEY)
     return key
@@ -47,5 +46,5 @@ def _request() -> Request | None:
     key = read_key()
     if key is None:
         return None
-    sent = f"{request.method} {request.full_path}\n".encode() + request.get_data(cache=True)
+    sent = f"{request().method} {request().full_path}\n".encode() + request().body
     return Request(key, hashlib.sha256(sent).hexdigest())

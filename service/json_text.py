@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import orjson
 
 from service.context import parts
@@ -24,10 +25,18 @@ LARGEST_PER_BYTE = OBJECT_BYTES // 2
 "No JSON takes more for its length than an empty object."
 
 INTEGERS = range(-(2**63), 2**63)
-SUSPICIOUS = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)|[0-9]{19}|[eE]\+?[0-9]{3}")
-"A part of the text of every value that `check_values` refuses."
+ESCAPES = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
+"A part of every text that `check_values` refuses: half a surrogate pair, or NUL."
+SHAPE = bytes.maketrans(b"123456789E", b"000000000e")
+"What makes all digits alike, so that a number can be found by its shape."
+NUMBERS = (*(before + b"0" * 19 for before in (b",", b":", b"[", b"-", b" ", b"\t", b"\n", b"\r")), b"e000", b"e+000")
+"""A part of the shape of every number that `check_values` refuses, unless it is the whole document. Digits behind a
+point are no such part: a float below 0.01 has 19 of them."""
+SHORT_BYTES = 4096
+"""Up to here a text is searched for NUMBERS: one of 30 numbers in 4 us, where NumPy takes 25. One of 30,000 numbers would
+take 7 ms that way, and takes 1.4 with NumPy; the fast parser takes 2."""
 PIECE_BYTES, OVERLAP_BYTES = 2**19, 32
-"The overlap is longer than what SUSPICIOUS matches."
+"The overlap is longer than these parts. Other threads wait while a piece is searched."
 
 
 def check_memory(content: bytes) -> None:
@@ -124,11 +133,34 @@ def check_values(content: bytes, document: Any) -> None:
 
 
 def _is_suspicious(content: bytes) -> bool:
-    """Return whether SUSPICIOUS is found. It is looked for in pieces, since other threads wait during each search."""
+    """Return whether there may be a value that `check_values` refuses. Most text is cleared by this alone."""
+    if b"\\u" in content and ESCAPES.search(content) is not None:
+        return True
+    if content[:19].isdigit():
+        return True
+    if len(content) <= SHORT_BYTES:
+        shape = content.translate(SHAPE)
+        return any(part in shape for part in NUMBERS)
     return any(
-        SUSPICIOUS.search(content, start, start + PIECE_BYTES + OVERLAP_BYTES) is not None
+        _has_large_number(content[start : start + PIECE_BYTES + OVERLAP_BYTES])
         for start in range(0, len(content), PIECE_BYTES)
     )
+
+
+def _has_large_number(text: bytes) -> bool:
+    """Return whether the text has an integer of 19 digits or an exponent of three, not at its very beginning."""
+    letters = np.frombuffer(text, np.uint8)
+    is_digit = (letters - np.uint8(ord("0"))) < 10
+    run = is_digit
+    for step in (1, 2, 4, 8, 3):
+        # runs of 2, 4, 8, 16 and 19 digits
+        run = run[:-step] & run[step:]
+    begins = ~is_digit[:-1] & (letters[:-1] != ord("."))
+    if (run[1:] & begins[: len(run) - 1]).any():
+        return True
+    three = is_digit[:-2] & is_digit[1:-1] & is_digit[2:]
+    is_e, is_plus = (letters | 32) == ord("e"), letters == ord("+")
+    return bool((is_e[:-3] & three[1:]).any() or (is_e[:-4] & is_plus[1:-3] & three[2:]).any())
 
 
 def _faults(value: Any, pointer: str) -> Iterator[dict[str, Any]]:

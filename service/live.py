@@ -1,19 +1,25 @@
 """Live events of jobs: one reader thread in each process reads them from SQL, for any number of watchers.
 
-Redis only says when to look at SQL. Without it the reader looks once a second, and misses nothing.
+A watcher is a coroutine, so it costs no thread. Redis only says when to look at SQL. Without it the reader looks once a
+second, and misses nothing.
 """
 
+import asyncio
 import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import takewhile
+from typing import TypeVar
 
 import redis
 import structlog
 
+from service.frames import Frame
 from worker.broker.doorbell import CHANNEL
-from worker.records.events import Happening, happenings_after, sequence_numbers
+from worker.records.events import events_of, happenings_after, sequence_numbers
 from worker.records.sessions import Database
 
 log = structlog.get_logger()
@@ -21,6 +27,17 @@ log = structlog.get_logger()
 LOOK_SECONDS = 1.0
 RING_LENGTH = 1000
 READ_AT_ONCE = 500
+LOOKED_AT_ONCE = 1000
+"How many jobs one statement looks at. SQLite takes at most 32,766 values."
+READ_TOGETHER = 50
+"How many jobs' events one statement reads."
+WOKEN_AT_ONCE = 64
+"So many watchers are woken, then the loop has a turn for others: a prediction does not wait for 5,000 watchers."
+READERS = 2
+"Threads that read for watchers which are further behind than the ring."
+
+T = TypeVar("T")
+Future = asyncio.Future[None]
 
 
 class Channel:
@@ -30,27 +47,76 @@ class Channel:
     """
 
     def __init__(self, seq: int) -> None:
-        self.changed = threading.Condition()
-        self.ring: deque[Happening] = deque(maxlen=RING_LENGTH)
-        self.floor = self.newest = seq
+        self._lock = threading.Lock()
+        self._ring: deque[Frame] = deque(maxlen=RING_LENGTH)
+        self._floor = self.newest = seq
+        self._waiting: defaultdict[asyncio.AbstractEventLoop, set[Future]] = defaultdict(set)
         self.watchers = 0
         self.closed = False
 
-    def push(self, found: list[Happening]) -> None:
-        """Append happenings, in order, and wake the watchers."""
-        with self.changed:
-            for happening in found:
-                if len(self.ring) == RING_LENGTH:
-                    self.floor = self.ring[0].seq
-                self.ring.append(happening)
-                self.newest = happening.seq
-            self.changed.notify_all()
+    def push(self, frames: list[Frame]) -> None:
+        """Append events, in order, and wake the watchers. Any thread may call it."""
+        with self._lock:
+            for frame in frames:
+                if len(self._ring) == RING_LENGTH:
+                    self._floor = self._ring[0].seq
+                self._ring.append(frame)
+                self.newest = frame.seq
+        self._wake()
+
+    def reach_back(self, seq: int, frames: list[Frame]) -> None:
+        """Take older events into the ring, if it has room for them, for the watchers who will want the same.
+
+        frames: the events after `seq`, in order, with which SQL answered a watcher that was further behind.
+        """
+        with self._lock:
+            older = [frame for frame in frames if frame.seq <= self._floor]
+            is_gapless = seq < self._floor and bool(frames) and frames[-1].seq >= self._floor
+            if is_gapless and len(self._ring) + len(older) < RING_LENGTH:
+                self._ring.extendleft(reversed(older))
+                self._floor = seq
 
     def close(self) -> None:
         """End every watch on this job."""
-        with self.changed:
-            self.closed = True
-            self.changed.notify_all()
+        self.closed = True
+        self._wake()
+
+    def after(self, seq: int) -> list[Frame] | None:
+        """Return the events with a number above `seq`, in order; None if not all of them are in the ring."""
+        with self._lock:
+            if self._floor > seq:
+                return None
+            newest_first = takewhile(lambda frame: frame.seq > seq, reversed(self._ring))
+            return list(newest_first)[::-1]
+
+    def add(self, loop: asyncio.AbstractEventLoop, waiting: Future, seq: int) -> bool:
+        """Have this future resolved at the next event. Return False if there are events after `seq` already."""
+        with self._lock:
+            if self.newest > seq or self.closed:
+                return False
+            self._waiting[loop].add(waiting)
+            return True
+
+    def discard(self, loop: asyncio.AbstractEventLoop, waiting: Future) -> None:
+        with self._lock:
+            self._waiting[loop].discard(waiting)
+
+    def _wake(self) -> None:
+        with self._lock:
+            woken, self._waiting = self._waiting, defaultdict(set)
+        for loop, waiting in woken.items():
+            # a loop that has been closed has no watchers any more
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, loop, list(waiting))
+
+
+def _resolve(loop: asyncio.AbstractEventLoop, waiting: list[Future]) -> None:
+    """Wake the coroutines that wait, a few in each round of the loop."""
+    for future in waiting[:WOKEN_AT_ONCE]:
+        if not future.done():
+            future.set_result(None)
+    if len(waiting) > WOKEN_AT_ONCE:
+        loop.call_soon(_resolve, loop, waiting[WOKEN_AT_ONCE:])
 
 
 class Live:
@@ -64,6 +130,7 @@ class Live:
         self._watchers = 0
         self._reader: threading.Thread | None = None
         self._closed = threading.Event()
+        self.readers = ThreadPoolExecutor(READERS, thread_name_prefix="events")
 
     @property
     def closed(self) -> bool:
@@ -77,20 +144,17 @@ class Live:
         for channel in channels:
             channel.close()
 
-    @contextmanager
-    def watching(self, job_id: str) -> Iterator["Watch | None"]:
-        """Watch the job. Yields None if the process has no room for another watcher. Raises UnavailableError."""
-        channel = self._join(job_id)
-        try:
-            yield None if channel is None else Watch(self._database, job_id, channel)
-        finally:
-            if channel is not None:
-                self._leave(job_id, channel)
+    def join(self) -> None:
+        """Wait until nothing here uses the database any more, after `close`."""
+        if self._reader is not None:
+            self._reader.join()
+        self.readers.shutdown()
 
-    def _join(self, job_id: str) -> Channel | None:
-        # before the lock: a slow database must not block other watchers, or the stopping process
-        with self._database.reading() as session:
-            newest = sequence_numbers(session, [job_id]).get(job_id, 0)
+    def watch(self, job_id: str, newest: int) -> "Watch | None":
+        """Begin to watch the job; None if the process has no room for another watcher. Whoever has a watch leaves it.
+
+        newest: the number of the job's newest event, or of an earlier one.
+        """
         with self._lock:
             if self._watchers >= self._limit or self.closed:
                 return None
@@ -100,14 +164,19 @@ class Live:
             if self._reader is None:
                 self._reader = threading.Thread(target=self._read, name="live", daemon=True)
                 self._reader.start()
-            return channel
+        return Watch(self, job_id, channel)
 
-    def _leave(self, job_id: str, channel: Channel) -> None:
+    def leave(self, job_id: str, channel: Channel) -> None:
         with self._lock:
             self._watchers -= 1
             channel.watchers -= 1
             if channel.watchers == 0 and self._channels.get(job_id) is channel:
                 del self._channels[job_id]
+
+    def frames_after(self, job_id: str, seq: int) -> list[Frame]:
+        """Read events with a number above `seq` from SQL, in order. Raises UnavailableError."""
+        with self._database.reading() as session:
+            return [Frame(happening) for happening in happenings_after(session, job_id, seq, limit=READ_AT_ONCE)]
 
     def _read(self) -> None:
         """Look at a job when Redis announces it, and at every watched job once a second, however much is announced."""
@@ -128,47 +197,86 @@ class Live:
 
     def _look(self, channels: dict[str, Channel]) -> None:
         """Push to the channels the events in SQL that they do not have yet."""
-        if not channels:
-            return
-        with self._database.reading() as session:
-            numbers = sequence_numbers(session, list(channels))
-            for job_id in channels.keys() - numbers.keys():
+        for ids in _slices(list(channels), LOOKED_AT_ONCE):
+            with self._database.reading() as session:
+                numbers = sequence_numbers(session, ids)
+            for job_id in set(ids) - numbers.keys():
                 # the job was deleted: its streams end
                 channels[job_id].close()
-            for job_id, seq in numbers.items():
-                channel = channels[job_id]
-                while channel.newest < seq:
-                    found = happenings_after(session, job_id, channel.newest, limit=READ_AT_ONCE)
-                    if not found:
-                        break
-                    channel.push(found)
+            behind = [job_id for job_id, seq in numbers.items() if channels[job_id].newest < seq]
+            for part in _slices(behind, READ_TOGETHER):
+                self._catch_up({job_id: channels[job_id] for job_id in part}, numbers)
+
+    def _catch_up(self, channels: dict[str, Channel], numbers: dict[str, int]) -> None:
+        """Push to the channels what they lack. numbers: of the newest event of each job."""
+        with self._database.reading() as session:
+            events = events_of(session, {job_id: channel.newest for job_id, channel in channels.items()})
+        for job_id, channel in channels.items():
+            found = [Frame(happening) for happening in events.get(job_id, ())]
+            if len(found) == numbers[job_id] - channel.newest:
+                channel.push(found)
+            # otherwise there are epochs among them
+            while channel.newest < numbers[job_id] and (found := self.frames_after(job_id, channel.newest)):
+                channel.push(found)
+
+
+def _slices(ids: list[str], length: int) -> Iterator[list[str]]:
+    return (ids[start : start + length] for start in range(0, len(ids), length))
 
 
 class Watch:
     """One watcher's view of a job."""
 
-    def __init__(self, database: Database, job_id: str, channel: Channel) -> None:
-        self._database, self._job_id, self._channel = database, job_id, channel
+    def __init__(self, live: Live, job_id: str, channel: Channel) -> None:
+        self._live, self._job_id, self._channel = live, job_id, channel
+        self._left = False
 
     @property
     def closed(self) -> bool:
         return self._channel.closed
 
-    def after(self, seq: int, timeout: float) -> list[Happening]:
+    def leave(self) -> None:
+        """Stop watching. Doing so twice does no harm."""
+        if not self._left:
+            self._left = True
+            self._live.leave(self._job_id, self._channel)
+
+    async def changed(self, seq: int, seconds: float) -> None:
+        """Return as soon as there is an event after `seq`, the watch is closed, or the time is over."""
+        loop = asyncio.get_running_loop()
+        waiting: Future = loop.create_future()
+        if not self._channel.add(loop, waiting, seq):
+            return
+        timer = loop.call_later(seconds, _resolve, loop, [waiting])
+        try:
+            await waiting
+        finally:
+            timer.cancel()
+            self._channel.discard(loop, waiting)
+
+    async def after(self, seq: int, seconds: float) -> list[Frame]:
         """Return the events with a number above `seq`, in order. Wait for one if there is none yet.
 
-        timeout: how many seconds to wait. The list is empty after the timeout, or when the watch is closed.
+        seconds: how long to wait. The list is empty after that, or when the watch is closed.
         """
-        channel = self._channel
-        with channel.changed:
-            if channel.newest <= seq and not channel.closed:
-                channel.changed.wait(timeout)
-            if channel.newest <= seq:
-                return []
-            if channel.floor <= seq:
-                return [happening for happening in channel.ring if happening.seq > seq]
-        with self._database.reading() as session:
-            return happenings_after(session, self._job_id, seq, limit=READ_AT_ONCE)
+        await self.changed(seq, seconds)
+        found = self._channel.after(seq)
+        if found is not None:
+            return found
+        # further behind than the ring
+        return await self.off_the_loop(lambda: self._read(seq))
+
+    def _read(self, seq: int) -> list[Frame]:
+        # another watcher may have read the same meanwhile
+        if (known := self._channel.after(seq)) is not None:
+            return known
+        frames = self._live.frames_after(self._job_id, seq)
+        self._channel.reach_back(seq, frames)
+        return frames
+
+    async def off_the_loop(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns. A database must not hold up the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._live.readers, work)
 
 
 class _Bell:

@@ -7,9 +7,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from service.access import OPEN
-from service.operations import JSON, Answer, Operation
+from service.operations import Answer, Operation
 from service.parameters import PARAMETER, TEXT, parameters
 from service.refusals import refusals
+from service.reply import JSON
 from service.schemas.common import ProblemDocument
 from worker.runtime import version
 

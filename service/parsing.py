@@ -3,12 +3,12 @@
 import re
 from typing import Any, TypeVar, cast
 
-from flask import request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.json_text import parse_json
 from service.problems import Problem, invalid_body, invalid_parameter
+from service.request import request
 from worker.errors import pointer_token
 
 M = TypeVar("M", bound=BaseModel)
@@ -34,9 +34,9 @@ def parse_body(model: type[M]) -> M:
 
 def read_json() -> Any:
     """Return the body as JSON. Raises Problem, also for another media type."""
-    if request.mimetype != JSON_TYPE or request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+    if request().mimetype != JSON_TYPE or request().mimetype_params.get("charset", "utf-8").lower() != "utf-8":
         raise Problem(415, f"the body must be {JSON_TYPE} in UTF-8")
-    return parse_json(request.get_data(cache=True))
+    return parse_json(request().body)
 
 
 def validate(model: type[M], document: Any) -> M:
@@ -54,14 +54,14 @@ def validate(model: type[M], document: Any) -> M:
 
 def parse_query(model: type[M]) -> M:
     """Return the query string as a model. Raises a 422 Problem, also for a parameter that is given twice."""
-    if not request.query_string and model in EMPTY:
+    if not request().query_string and model in EMPTY:
         # most requests have no query string, and parsing would slow down predictions; the model is frozen
         return cast(M, EMPTY[model])
-    for name, values in request.args.lists():
+    for name, values in request().args.lists():
         if len(values) > 1:
             raise invalid_parameter([{"parameter": name[:64], "detail": "is given twice"}])
     try:
-        found = model.model_validate(request.args.to_dict())
+        found = model.model_validate(request().args.to_dict())
     except ValidationError as error:
         raise invalid_parameter(
             [
@@ -69,7 +69,7 @@ def parse_query(model: type[M]) -> M:
                 for fault in error.errors(include_url=False, include_input=False)
             ]
         ) from error
-    if not request.query_string:
+    if not request().query_string:
         EMPTY[model] = found
     return found
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import orjson
 import structlog
-from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
+from service.reply import Reply
+from service.request import request_id
 from worker.errors import (
     DataError,
     IdempotencyError,
@@ -63,26 +64,26 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         place = ", ".join(cell) or fault.get("pointer") or fault.get("parameter")
         return f"{self.detail}: {place} {fault['detail']}" if place else f"{self.detail}: {fault['detail']}"
 
-    def response(self) -> Response:
+    def reply(self) -> Reply:
         """Return the problem document."""
         document = {
             "type": TYPE + self.code,
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
-            "instance": g.get("request_id"),
+            "instance": request_id(),
             "code": self.code,
         }
         if self.errors:
             document["errors"] = list(self.errors[:ERRORS_SHOWN])
-        return self._response(self.status, orjson.dumps(document | self.members), "application/problem+json")
+        return self._reply(self.status, orjson.dumps(document | self.members), "application/problem+json")
 
-    def foreign_response(self, body: bytes, content_type: str) -> Response:
+    def foreign_reply(self, body: bytes, content_type: str) -> Reply:
         """Return the error in another protocol's form. Those protocols have no 422, so it becomes 400."""
-        return self._response(400 if self.status == 422 else self.status, body, content_type)
+        return self._reply(400 if self.status == 422 else self.status, body, content_type)
 
-    def _response(self, status: int, body: bytes, content_type: str) -> Response:
-        return Response(body, status, {"Cache-Control": "no-store"} | self.headers, content_type=content_type)
+    def _reply(self, status: int, body: bytes, content_type: str) -> Reply:
+        return Reply(body, status, content_type, {"Cache-Control": "no-store"} | self.headers)
 
 
 CODES = {
@@ -169,8 +170,8 @@ def _http_problem(error: HTTPException) -> Problem:
     return Problem(status, DETAILS.get(status, error.name.lower()), headers=headers)
 
 
-def _internal_problem(_error: Exception) -> Problem:
-    log.exception("internal_error")
+def _internal_problem(error: Exception) -> Problem:
+    log.exception("internal_error", exc_info=error)
     return Problem(500, "an internal error; the log has its details under this request's id")
 
 
@@ -199,24 +200,22 @@ TRANSLATIONS: dict[type[Exception], Callable[[Any], Problem]] = {
     Exception: _internal_problem,
 }
 
-ErrorFormat = Callable[[Problem], Response]
+ErrorFormat = Callable[[Problem], Reply]
 
 
-def register_problems(app: Flask, formats: Mapping[str, ErrorFormat]) -> None:
-    """Register an answer for every exception.
+def problem_of(error: Exception) -> Problem:
+    """Return the problem that this exception means to a client. One that is not foreseen is logged, and is a 500."""
+    kinds = (kind for kind in type(error).__mro__ if kind in TRANSLATIONS)
+    return TRANSLATIONS[next(kinds)](error)
 
-    formats: how another protocol writes its errors, by the prefix of its addresses.
+
+def error_reply(error: Exception, path: str, formats: Mapping[str, ErrorFormat]) -> Reply:
+    """Return the reply for an exception at this path.
+
+    formats: how other protocols write their errors, by the prefix of their addresses.
     """
-
-    def answer(problem: Problem) -> Response:
-        for prefix, write in formats.items():
-            if request.path == prefix or request.path.startswith(f"{prefix}/"):
-                return write(problem)
-        return problem.response()
-
-    for kind, translate in TRANSLATIONS.items():
-        app.register_error_handler(kind, _handler(translate, answer))
-
-
-def _handler(translate: Callable[[Any], Problem], answer: ErrorFormat) -> Callable[[Exception], Response]:
-    return lambda error: answer(translate(error))
+    problem = problem_of(error)
+    for prefix, write in formats.items():
+        if path == prefix or path.startswith(f"{prefix}/"):
+            return write(problem)
+    return problem.reply()

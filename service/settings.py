@@ -39,11 +39,20 @@ class ServiceSettings(Settings):
     predict_memory_bytes_limit: int = 192 * 2**20
     "About how much memory the rows of one request to predict may take: their cells, inputs and outputs."
     api_processes: Annotated[int, Field(ge=1, le=64)] = 1
-    api_threads: Annotated[int, Field(ge=8, le=4096)] = 256
+    api_threads: Annotated[int, Field(ge=8, le=1024)] = 24
+    "Threads of an API process for what may block: they read no body, and wait for no client."
+    hot_threads: Annotated[int, Field(ge=2, le=1024)] = 6
+    "More threads, for predictions and polls only, which go on while the others parse uploads."
     api_connections: Annotated[int, Field(ge=3, le=1000)] = 10
     "The most connections to the database of one API process; pages and lists together use at most 4 of 10."
-    watchers_limit: int = 200
-    "The most streams and waiting requests of one API process: fewer than its threads, so that others are answered."
+    watchers_limit: Annotated[int, Field(ge=0)] = 10_000
+    "The most streams and waiting requests of one API process. Each takes about 20 KB."
+    connections_limit: Annotated[int, Field(ge=16)] = 16_384
+    "The most connections of one API process; fewer if the system allows it fewer open files."
+    address_connections_limit: Annotated[int, Field(ge=1)] = 1024
+    "The most connections of one client; behind trusted proxies, the most requests that it may have under way."
+    access_log: bool = False
+    "Whether each request is a line of the log."
     parse_memory_bytes_limit: Annotated[int, Field(ge=64 * 2**20)] = MEMORY_BYTES
     "What reading one uploaded file may allocate, in the process of its own in which it is read."
     predictor_bytes_limit: int = 1024**3

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from flask import Response
 from sqlalchemy.orm import Session
 
 from service.api.responses import INVALID, gone, page, problem, tagged
+from service.conditional import conditional
 from service.context import caller, parts, project_id
-from service.operations import Answer, Operations, answer, conditional
+from service.operations import Answer, Operations
 from service.problems import Problem
+from service.reply import Reply, answer
 from service.schemas import models as schemas
 from service.schemas.common import Page
 from worker.errors import NotFoundError
@@ -32,7 +33,7 @@ NO_ALIAS = problem("No such model, or alias of it.")
     query=schemas.AliasesQuery,
     answers=tagged("By name.", schemas.AliasList) | {404: NO_ALIAS},
 )
-def index(name: str, query: schemas.AliasesQuery) -> Response:
+def index(name: str, query: schemas.AliasesQuery) -> Reply:
     """List a model's aliases."""
     with parts().database.reading() as session:
         found, more = list_aliases(session, project_id(), name, after=query.cursor, limit=query.limit)
@@ -45,7 +46,7 @@ def index(name: str, query: schemas.AliasesQuery) -> Response:
     policy="models:read",
     answers=tagged("The alias.", schemas.Alias) | {404: NO_ALIAS},
 )
-def show(name: str, alias: str) -> Response:
+def show(name: str, alias: str) -> Reply:
     """Show which version an alias points at."""
     with parts().database.reading() as session:
         return conditional(answer(_shown(name, get_alias(session, project_id(), name, alias))))
@@ -58,7 +59,7 @@ def show(name: str, alias: str) -> Response:
     body=schemas.MoveRequest,
     answers={200: Answer("The alias as it is now.", schemas.Alias), 404: NO_ALIAS, 422: INVALID},
 )
-def move(name: str, alias: str, body: schemas.MoveRequest) -> Response:
+def move(name: str, alias: str, body: schemas.MoveRequest) -> Reply:
     """Point an alias at a version, newer or older; every client sees the move within a second."""
     if not NAME.fullmatch(alias):
         detail = "an alias is a letter or digit and up to 127 letters, digits, dots, underscores and hyphens"
@@ -89,11 +90,11 @@ def _check_version(session: Session, name: str, version: int) -> None:
     policy="models:write",
     answers={204: gone("Deleted; its history is kept."), 404: NO_ALIAS},
 )
-def remove(name: str, alias: str) -> Response:
+def remove(name: str, alias: str) -> Reply:
     """Delete an alias."""
     parts().database.write(lambda session: remove_alias(session, project_id(), name, alias, by=caller()))
     parts().predictors.names_moved()
-    return Response(status=204)
+    return Reply(status=204)
 
 
 @operations.declare(
@@ -104,7 +105,7 @@ def remove(name: str, alias: str) -> Response:
     query=Page,
     answers=tagged("Newest first.", schemas.MoveList) | {404: NO_ALIAS},
 )
-def history(name: str, alias: str, query: Page) -> Response:
+def history(name: str, alias: str, query: Page) -> Reply:
     """List the moves of an alias: who, when, from which version to which."""
     with parts().database.reading() as session:
         moves, more = alias_history(session, project_id(), name, alias, before=query.cursor, limit=query.limit)

@@ -1,10 +1,9 @@
 """The route that answers with the chain rule of a job's network, for one weight and some rows."""
 
-from flask import Response
-
 from service.api.responses import CONFLICT, INVALID, NOT_FOUND
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer
+from service.operations import Answer, Operations
+from service.reply import Reply, answer
 from service.schemas import chain_rule as schemas
 from worker.insight import chain_rule as insight
 from worker.insight.address import Address
@@ -28,7 +27,7 @@ operations = Operations("insight")
         422: INVALID,
     },
 )
-def chain_rule(job_id: str, body: schemas.ChainRuleRequest) -> Response:
+def chain_rule(job_id: str, body: schemas.ChainRuleRequest) -> Reply:
     """Explain one weight's gradient: dL/da x da/dz x dz/dw on real rows, checked by finite differences."""
     count = len(body.rows or body.dataset_rows or (0,))
     with parts().database.reading() as session:

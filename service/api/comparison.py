@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from flask import Response
-
 from service.api.responses import NO_VERSION, tagged
 from service.api.versions import brief_version
+from service.conditional import conditional
 from service.context import parts, project_id
-from service.operations import Operations, answer, conditional
+from service.operations import Operations
+from service.reply import Reply, answer
 from service.schemas import models as schemas
 from worker.errors import pointer_token
 from worker.records.versions import get_version
@@ -25,7 +25,7 @@ NOT_COMPARED = ("name", "tags", "metadata", "model")
     query=schemas.CompareQuery,
     answers=tagged("Both versions, and where they differ.", schemas.Comparison) | {404: NO_VERSION},
 )
-def compare(name: str, query: schemas.CompareQuery) -> Response:
+def compare(name: str, query: schemas.CompareQuery) -> Reply:
     """Compare two versions: figures side by side, and where their specifications differ."""
     with parts().database.reading() as session:
         a, b = (get_version(session, project_id(), name, version) for version in (query.a, query.b))

@@ -2,15 +2,17 @@
 
 from typing import Any
 
-from flask import Response, request, url_for
+from flask import request as form
 from sqlalchemy.orm import Session
 
 from service.api.responses import INVALID, NO_ROOM, gone, page, problem, tagged
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers
-from service.operations import Answer, Operations, answer
+from service.operations import Answer, Operations
 from service.problems import Problem
+from service.reply import Reply, answer
+from service.request import request
 from service.schemas import datasets as schemas
 from service.schemas.common import Page
 from worker.data.readers import CSV
@@ -41,7 +43,7 @@ ROWS_BYTES_LIMIT = 8 * 2**20
         507: NO_ROOM,
     },
 )
-def upload(query: schemas.UploadQuery) -> Response:
+def upload(query: schemas.UploadQuery) -> Reply:
     """Upload a CSV table with a header line, as the body or as multipart `file`."""
 
     def store(known: Request | None) -> Answered:
@@ -56,20 +58,20 @@ def upload(query: schemas.UploadQuery) -> Response:
             )
 
     answered = answered_once(store)
-    headers = {"Location": url_for("datasets.show", dataset_id=answered.answer["id"])} | replay_headers(answered)
+    headers = {"Location": f"/v1/datasets/{answered.answer['id']}"} | replay_headers(answered)
     return answer(answered.answer, 201 if answered.new else 200, headers)
 
 
 def _content() -> bytes:
     """Return the bytes of the table, from the body or from its part `file`. Raises Problem."""
     content: bytes
-    if request.mimetype == CSV:
-        if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+    if request().mimetype == CSV:
+        if request().mimetype_params.get("charset", "utf-8").lower() != "utf-8":
             raise Problem(415, "a table must be in UTF-8")
-        return request.get_data()
-    if request.mimetype == MULTIPART:
-        file = request.files.get("file")
-        if file is None or len(request.files) != 1 or request.form:
+        return request().body
+    if request().mimetype == MULTIPART:
+        file = form.files.get("file")
+        if file is None or len(form.files) != 1 or form.form:
             raise Problem(400, "a multipart upload has one part, named file")
         # the client's name and type for the file are ignored; only its bytes count
         content = file.read()
@@ -85,7 +87,7 @@ def _content() -> bytes:
     query=Page,
     answers=tagged("Newest first.", schemas.DatasetList),
 )
-def index(query: Page) -> Response:
+def index(query: Page) -> Reply:
     """List uploaded tables."""
     with parts().database.reading() as session:
         rows, more = list_datasets(session, project_id(), before=query.cursor, limit=query.limit)
@@ -98,7 +100,7 @@ def index(query: Page) -> Response:
     policy="datasets:read",
     answers={200: Answer("The dataset.", schemas.Dataset), 404: NO_DATASET},
 )
-def show(dataset_id: str) -> Response:
+def show(dataset_id: str) -> Reply:
     """Show a table's columns."""
     with parts().database.reading() as session:
         return answer(_shown(get_dataset(session, project_id(), dataset_id)))
@@ -111,7 +113,7 @@ def show(dataset_id: str) -> Response:
     query=schemas.RowsQuery,
     answers={200: Answer("The first rows.", schemas.Rows), 404: NO_DATASET},
 )
-def rows(dataset_id: str, query: schemas.RowsQuery) -> Response:
+def rows(dataset_id: str, query: schemas.RowsQuery) -> Reply:
     """Show a table's first rows: fewer than asked for if they are long."""
     with parts().database.reading() as session:
         dataset = get_dataset(session, project_id(), dataset_id)
@@ -133,11 +135,11 @@ def rows(dataset_id: str, query: schemas.RowsQuery) -> Response:
         409: problem("A job was trained on it."),
     },
 )
-def remove(dataset_id: str) -> Response:
+def remove(dataset_id: str) -> Reply:
     """Delete a table that no job was trained on."""
     key = parts().database.write(lambda session: delete_dataset(session, project_id(), dataset_id))
     parts().storage.delete(key)
-    return Response(status=204)
+    return Reply(status=204)
 
 
 def _shown(dataset: Dataset) -> dict[str, Any]:

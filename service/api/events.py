@@ -1,19 +1,18 @@
 """The route that streams a job's events as they happen: server-sent events, or one JSON object per line."""
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
-import orjson
-from flask import Response, request, stream_with_context
-
-from service.api.responses import NOT_FOUND, problem, with_links
+from service.api.responses import NOT_FOUND, problem
+from service.browser_sessions import session_check
 from service.context import parts, project_id
 from service.live import Watch
 from service.operations import Answer, Operations
 from service.problems import RETRY_AFTER, Problem
+from service.reply import Reply
+from service.request import request
 from service.schemas.jobs import EventsQuery
-from worker.records.events import Happening
 from worker.records.jobs import get_job
 from worker.records.states import FINAL
 
@@ -21,7 +20,9 @@ operations = Operations("events")
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
-RETRY_MILLISECONDS = 2000
+RETRY = b"retry: 2000\n\n"
+"After so many milliseconds a browser connects again."
+HEARTBEAT, LINE_HEARTBEAT = b"event: heartbeat\ndata: {}\n\n", b'{"event":"heartbeat"}\n'
 
 
 @operations.declare(
@@ -29,6 +30,7 @@ RETRY_MILLISECONDS = 2000
     "/v1/jobs/<job_id>/events",
     policy="jobs:read",
     query=EventsQuery,
+    hot=True,
     headers={"Last-Event-ID": "Continue after this number; `?after=` does the same."},
     answers={
         200: Answer(
@@ -44,33 +46,30 @@ RETRY_MILLISECONDS = 2000
         503: problem("This process already has its largest number of watchers."),
     },
 )
-def stream(job_id: str, query: EventsQuery) -> Response:
+def stream(job_id: str, query: EventsQuery) -> Reply:
     """Watch a job: from the beginning, or after the last event that was seen."""
     after = _after(query)
-    as_lines = request.accept_mimetypes.best_match([SSE, NDJSON]) == NDJSON
+    as_lines = request().accept_mimetypes.best_match([SSE, NDJSON]) == NDJSON
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
     if job.status in FINAL and job.seq <= after:
-        return Response(status=204)
+        return Reply(status=204)
     if after > job.seq:
         raise Problem(400, f"this job's newest event is {job.seq}; it can't be watched from after event {after}")
-    stack = ExitStack()
-    watch = stack.enter_context(parts().live.watching(job_id))
+    watch = parts().live.watch(job_id, job.seq)
     if watch is None:
-        stack.close()
         raise Problem(503, "too many watchers; poll the job instead", headers=RETRY_AFTER)
-    response = Response(
-        stream_with_context(_events(watch, after, as_lines=as_lines)),
+    return Reply(
+        EventStream(watch, after, as_lines, parts().settings.heartbeat_seconds, session_check()),
         content_type=NDJSON if as_lines else f"{SSE}; charset=utf-8",
         headers={"X-Accel-Buffering": "no", "Cache-Control": "no-store"},
+        close=watch.leave,
     )
-    response.call_on_close(stack.close)
-    return response
 
 
 def _after(query: EventsQuery) -> int:
     # a browser that reconnects uses the address that it began with, and sends its last number in this header
-    given = request.headers.get("Last-Event-ID")
+    given = request().headers.get("last-event-id")
     if given is None:
         return query.after or 0
     if not (given.isascii() and given.isdigit() and len(given) < 19):
@@ -78,33 +77,36 @@ def _after(query: EventsQuery) -> int:
     return int(given)
 
 
-def _events(watch: Watch, after: int, *, as_lines: bool) -> Iterator[bytes]:
-    write = _line if as_lines else _frame
-    heartbeat = parts().settings.heartbeat_seconds
-    if not as_lines:
-        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-    next_heartbeat = time.monotonic() + heartbeat
-    while not watch.closed:
-        found = watch.after(after, max(0.0, next_heartbeat - time.monotonic()))
-        if found:
-            yield b"".join(write(happening) for happening in found)
-            after = found[-1].seq
-            if found[-1].kind == "end":
-                return
-        if time.monotonic() >= next_heartbeat:
-            yield b'{"event":"heartbeat"}\n' if as_lines else b"event: heartbeat\ndata: {}\n\n"
-            next_heartbeat = time.monotonic() + heartbeat
+@dataclass(frozen=True)
+class EventStream:
+    """The body of the answer: it waits for events, and sends a heartbeat when none comes.
 
+    after: the number of the last event that the client has seen.
+    as_lines: whether it takes one JSON object per line, and not server-sent events.
+    may_go_on: called at each heartbeat; False ends the stream. It may block. None: nothing ends it early.
+    """
 
-def _payload(happening: Happening) -> dict[str, object]:
-    return with_links(happening.payload) if happening.kind in ("status", "end") else happening.payload
+    watch: Watch
+    after: int
+    as_lines: bool
+    heartbeat_seconds: float
+    may_go_on: Callable[[], bool] | None
 
-
-def _frame(happening: Happening) -> bytes:
-    data = orjson.dumps(_payload(happening))
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (happening.seq, happening.kind.encode(), data)
-
-
-def _line(happening: Happening) -> bytes:
-    document = {"id": happening.seq, "event": happening.kind, "data": _payload(happening)}
-    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        after = self.after
+        if not self.as_lines:
+            yield RETRY
+        next_heartbeat = time.monotonic() + self.heartbeat_seconds
+        while not self.watch.closed:
+            if found := await self.watch.after(after, max(0.0, next_heartbeat - time.monotonic())):
+                yield b"".join([frame.line if self.as_lines else frame.sse for frame in found])
+                after = found[-1].seq
+                if found[-1].kind == "end":
+                    return
+                # while it waits, a watcher keeps nothing
+                del found
+            if time.monotonic() >= next_heartbeat:
+                if self.may_go_on is not None and not await self.watch.off_the_loop(self.may_go_on):
+                    return
+                yield LINE_HEARTBEAT if self.as_lines else HEARTBEAT
+                next_heartbeat = time.monotonic() + self.heartbeat_seconds

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from typing import assert_never
 
-from flask import Response, request
-
 from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED, problem
+from service.conditional import conditional
 from service.context import parts, project_id
-from service.operations import Answer, Operations, conditional
+from service.operations import Answer, Operations
+from service.reply import Reply
+from service.request import request
 from service.schemas import exports as schemas
 from service.schemas.exports import Format
 from worker.networks.pytorch import to_pytorch
@@ -32,7 +33,7 @@ EXPORTED = Answer("The file.", None, (BINARY, PROGRAM), headers={"ETag": "By the
     query=schemas.JobExportQuery,
     answers={200: EXPORTED, 304: NOT_MODIFIED, 404: NOT_FOUND, 409: CONFLICT},
 )
-def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
+def export_job(job_id: str, query: schemas.JobExportQuery) -> Reply:
     """Export a job's network as a file: the final one, the latest, or that of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
@@ -51,7 +52,7 @@ def export_job(job_id: str, query: schemas.JobExportQuery) -> Response:
         404: problem("No such version."),
     },
 )
-def export_version(name: str, version: int, query: schemas.ExportQuery) -> Response:
+def export_version(name: str, version: int, query: schemas.ExportQuery) -> Reply:
     """Export a model's version as a file."""
     with parts().database.reading() as session:
         found = find_version(session, project_id(), name, version=version)
@@ -59,21 +60,21 @@ def export_version(name: str, version: int, query: schemas.ExportQuery) -> Respo
     return exported(origin, query.format, f"{name}-{version}")
 
 
-def exported(origin: Origin, kind: Format, name: str) -> Response:
+def exported(origin: Origin, kind: Format, name: str) -> Reply:
     """Return the file as an answer. name: the file's name without its extension."""
-    content = b"" if request.if_none_match.contains_weak(origin.weights_id) else _content(origin, kind)
-    response = Response(content, content_type=PROGRAM if kind == "pytorch" else BINARY)
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}.{SUFFIXES[kind]}"'
+    content = b"" if request().if_none_match.contains_weak(origin.weights_id) else _content(origin, kind)
+    headers = {"Content-Disposition": f'attachment; filename="{name}.{SUFFIXES[kind]}"'}
+    reply = Reply(content, content_type=PROGRAM if kind == "pytorch" else BINARY, headers=headers)
     # weak: another version of gradmill may write another file
-    return conditional(response, origin.weights_id, weak=True)
+    return conditional(reply, origin.weights_id, weak=True)
 
 
-def _content(origin: Origin, kind: Format) -> Iterator[bytes] | bytes | str:
+def _content(origin: Origin, kind: Format) -> Iterator[bytes] | bytes:
     match kind:
         case "safetensors":
             return _safetensors(origin)
         case "pytorch":
-            return to_pytorch(origin)
+            return to_pytorch(origin).encode()
         case "onnx":
             # imported late: onnx takes a seventh of a second, and most processes never export
             from worker.networks.onnx.writer import to_onnx

@@ -1,6 +1,6 @@
 """The route that imports a network from a file as a new version of a model."""
 
-from flask import Response, request, url_for
+from flask import request as form
 from sqlalchemy.orm import Session
 
 from service.api.responses import INVALID, problem
@@ -9,9 +9,11 @@ from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers
 from service.json_text import parse_json
-from service.operations import Answer, Operations, answer
+from service.operations import Answer, Operations
 from service.parsing import validate
 from service.problems import Problem
+from service.reply import Reply, answer
+from service.request import request
 from service.schemas import imports as schemas
 from service.schemas.models import Version
 from worker.intake.parsers import parse_network
@@ -42,14 +44,14 @@ FILE, DESCRIPTION = "file", "description"
         422: INVALID,
     },
 )
-def import_version(name: str, query: schemas.ImportQuery) -> Response:
+def import_version(name: str, query: schemas.ImportQuery) -> Reply:
     """Import a trained network as the body, or as multipart `file` with a JSON `description`."""
     if not can_exist(name):
         detail = "must be letters, digits, dot, underscore and hyphen, at most 128"
         raise Problem(422, "a model can't have this name", errors=[{"parameter": "name", "detail": detail}])
     answered = answered_once(lambda known: _import(name, query.format, known))
     shown = answered.answer
-    place = url_for("versions.show", name=shown["name"], version=shown["version"])
+    place = f"/v1/models/{shown['name']}/versions/{shown['version']}"
     return answer(shown, 201, {"Location": place} | replay_headers(answered))
 
 
@@ -73,13 +75,13 @@ def _import(name: str, kind: schemas.Format, known: Request | None) -> Answered:
 
 def _sent() -> tuple[bytes, Description | None]:
     """Return the file's bytes, and the client's description of it."""
-    if request.mimetype == BINARY:
-        return request.get_data(), None
-    if request.mimetype != MULTIPART:
+    if request().mimetype == BINARY:
+        return request().body, None
+    if request().mimetype != MULTIPART:
         raise Problem(415, f"the body must be {BINARY}, or {MULTIPART} with the parts {FILE} and {DESCRIPTION}")
-    file, text = request.files.get(FILE), request.form.get(DESCRIPTION)
-    unknown = ({*request.files} - {FILE}) | ({*request.form} - {DESCRIPTION})
-    if file is None or unknown or len(request.files) + len(request.form) != 1 + (text is not None):
+    file, text = form.files.get(FILE), form.form.get(DESCRIPTION)
+    unknown = ({*form.files} - {FILE}) | ({*form.form} - {DESCRIPTION})
+    if file is None or unknown or len(form.files) + len(form.form) != 1 + (text is not None):
         raise Problem(400, f"a multipart import has the parts {FILE} and, if needed, {DESCRIPTION}")
     # the name and type that the client gives for the file are ignored
     with file.stream as stream:

@@ -1,11 +1,10 @@
 """Routes that show the inside of a job's network: the certificate of its gradients, and histograms of each layer."""
 
-from flask import Response
-
 from service.api.responses import CONFLICT, INVALID, NOT_FOUND
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer
+from service.operations import Answer, Operations
 from service.problems import Problem
+from service.reply import Reply, answer
 from service.schemas import insight as schemas
 from worker.errors import QuestionError, StateError
 from worker.insight.bounds import affordable_rows
@@ -23,7 +22,7 @@ operations = Operations("insight")
     policy="jobs:read",
     answers={200: Answer("A verdict for each layer.", schemas.Certificate), 404: NOT_FOUND, 409: CONFLICT},
 )
-def certificate(job_id: str) -> Response:
+def certificate(job_id: str) -> Reply:
     """Show the check of a job's gradients: back-propagation against finite differences, layer by layer."""
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)
@@ -44,7 +43,7 @@ def certificate(job_id: str) -> Response:
         422: INVALID,
     },
 )
-def histograms(job_id: str, query: schemas.HistogramsQuery) -> Response:
+def histograms(job_id: str, query: schemas.HistogramsQuery) -> Reply:
     """Show how weights, activations and gradients are spread in each layer, at a checkpoint."""
     with parts().database.reading() as session:
         job = get_job(session, project_id(), job_id)

@@ -1,15 +1,17 @@
 """Routes for jobs: list, show, cancel, pause, resume and delete them."""
 
 import re
-import time
 
-from flask import Response, request
-
-from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED, page, with_links
+from service.api.responses import CONFLICT, NOT_FOUND, NOT_MODIFIED, page
+from service.conditional import conditional
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer, conditional
-from service.problems import Problem, invalid_parameter
+from service.links import with_links
+from service.operations import Answer, Operations
+from service.problems import RETRY_AFTER, Problem, invalid_parameter
+from service.reply import Reply, answer
+from service.request import request
 from service.schemas import jobs as schemas
+from service.waiting import Waiting
 from worker.records.jobs import delete_job, get_job, list_jobs, queue_positions
 from worker.records.snapshots import brief, job_snapshot
 from worker.records.states import FINAL, STATUSES, Change
@@ -38,7 +40,7 @@ POLL_HEADERS = {
         304: NOT_MODIFIED,
     },
 )
-def index(query: schemas.JobsQuery) -> Response:
+def index(query: schemas.JobsQuery) -> Reply:
     """List jobs."""
     wanted = query.status.split(",") if query.status else []
     unknown = [status for status in wanted if status not in STATUSES]
@@ -64,22 +66,30 @@ def index(query: schemas.JobsQuery) -> Response:
     "GET",
     "/v1/jobs/<job_id>",
     policy="jobs:read",
+    hot=True,
     headers=POLL_HEADERS,
     answers={200: Answer("The job.", schemas.Job, headers={"ETag": ""}), 304: NOT_MODIFIED, 404: NOT_FOUND},
 )
-def show(job_id: str) -> Response:
+def show(job_id: str) -> Reply | Waiting:
     """Show a job; with `Prefer: wait=20`, wait up to 20 seconds for its next change."""
     job, position = _job_and_position(job_id)
-    wait = WAIT.search(request.headers.get("Prefer", ""))
-    stale = request.if_none_match and not request.if_none_match.contains_weak(_tag(job, position))
-    if wait and not stale and job.status not in FINAL:
-        seconds = min(int(wait[1]), WAIT_LIMIT)
-        _wait_for_change(job, seconds)
-        job, position = _job_and_position(job_id)
-    response = answer(with_links(job_snapshot(job) | {"queue_position": position}))
-    if wait:
-        response.headers["Preference-Applied"] = f"wait={wait[1]}"
-    return conditional(response, _tag(job, position))
+    wait = WAIT.search(request().headers.get("prefer", ""))
+    if wait is None:
+        return _shown(job, position)
+    applied = {"Preference-Applied": f"wait={wait[1]}"}
+    is_stale = request().if_none_match and not request().if_none_match.contains_weak(_tag(job, position))
+    if is_stale or job.status in FINAL:
+        return _shown(job, position, applied)
+    watch = parts().live.watch(job_id, job.seq)
+    if watch is None:
+        raise Problem(503, "too many watchers; poll instead", headers=RETRY_AFTER)
+    then = lambda: _shown(*_job_and_position(job_id), applied)  # noqa: E731 - it is told apart from what is done now
+    return Waiting(watch, job.seq, min(int(wait[1]), WAIT_LIMIT), then)
+
+
+def _shown(job: Job, position: int | None, headers: dict[str, str] | None = None) -> Reply:
+    document = with_links(job_snapshot(job) | {"queue_position": position})
+    return conditional(answer(document, headers=headers), _tag(job, position))
 
 
 def _tag(job: Job, position: int | None) -> str:
@@ -94,16 +104,6 @@ def _job_and_position(job_id: str) -> tuple[Job, int | None]:
         return job, queue_positions(session, [job]).get(job_id)
 
 
-def _wait_for_change(job: Job, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    with parts().live.watching(job.id) as watch:
-        if watch is None:
-            raise Problem(503, "too many watchers; poll instead", headers={"Retry-After": "2"})
-        while not watch.closed and (left := deadline - time.monotonic()) > 0:
-            if watch.after(job.seq, left):
-                return
-
-
 def change_job(job_id: str, change: Change) -> Job:
     """Carry out a change of status, and announce it to watchers and workers."""
     job = parts().database.write(lambda session: change_status(session, project_id(), job_id, change))
@@ -114,7 +114,7 @@ def change_job(job_id: str, change: Change) -> Job:
 
 
 def _declare_change(change: Change, sentence: str) -> None:
-    def handler(job_id: str) -> Response:
+    def handler(job_id: str) -> Reply:
         return answer(with_links(job_snapshot(change_job(job_id, change))))
 
     handler.__name__ = change
@@ -138,8 +138,8 @@ _declare_change("resume", "Put a paused job back into the queue; it goes on from
     policy="jobs:write",
     answers={204: Answer("Gone, with all that it recorded.", None, ()), 404: NOT_FOUND, 409: CONFLICT},
 )
-def remove(job_id: str) -> Response:
+def remove(job_id: str) -> Reply:
     """Delete a job that is not running."""
     parts().database.write(lambda session: delete_job(session, project_id(), job_id))
     parts().predictors.names_moved()
-    return Response(status=204)
+    return Reply(status=204)

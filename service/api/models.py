@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from flask import Response, url_for
 from sqlalchemy.orm import Session
 
 from service.api.responses import INVALID, NO_MODEL, NOT_FOUND, gone, page, problem, tagged
 from service.api.versions import shown_version
+from service.conditional import conditional
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers
-from service.operations import Answer, Operations, answer, conditional
+from service.operations import Answer, Operations
+from service.reply import Reply, answer
 from service.schemas import models as schemas
 from service.schemas.common import Page
 from worker.records.idempotency import Answered, Made, Request, answer_once
@@ -38,14 +39,14 @@ operations = Operations("models")
         422: INVALID,
     },
 )
-def register(body: schemas.RegisterRequest) -> Response:
+def register(body: schemas.RegisterRequest) -> Reply:
     """Make a job's final weights the next version of a model; the first version creates the model."""
     answered = answered_once(lambda known: parts().database.write(lambda session: _register(session, body, known)))
     if not answered.replayed:
         parts().predictors.names_moved()
         parts().doorbell.announce(body.job_id)
     shown = answered.answer
-    place = url_for("versions.show", name=shown["name"], version=shown["version"])
+    place = f"/v1/models/{shown['name']}/versions/{shown['version']}"
     return answer(shown, 201 if answered.new else 200, {"Location": place} | replay_headers(answered))
 
 
@@ -68,7 +69,7 @@ def _register(session: Session, body: schemas.RegisterRequest, known: Request | 
     query=Page,
     answers=tagged("Newest first.", schemas.ModelList),
 )
-def index(query: Page) -> Response:
+def index(query: Page) -> Reply:
     """List models."""
     with parts().database.reading() as session:
         models, more = list_models(session, project_id(), before=query.cursor, limit=query.limit)
@@ -82,7 +83,7 @@ def index(query: Page) -> Response:
     policy="models:read",
     answers=tagged("The model.", schemas.Model) | {404: NO_MODEL},
 )
-def show(name: str) -> Response:
+def show(name: str) -> Reply:
     """Show a model."""
     with parts().database.reading() as session:
         model = get_model(session, project_id(), name)
@@ -96,7 +97,7 @@ def show(name: str) -> Response:
     body=schemas.DescribeRequest,
     answers={200: Answer("The model.", schemas.Model), 404: NO_MODEL, 422: INVALID},
 )
-def describe(name: str, body: schemas.DescribeRequest) -> Response:
+def describe(name: str, body: schemas.DescribeRequest) -> Reply:
     """Change a model's description."""
 
     def work(session: Session) -> dict[str, Any]:
@@ -116,11 +117,11 @@ def describe(name: str, body: schemas.DescribeRequest) -> Response:
         409: problem("An alias points at a version."),
     },
 )
-def remove(name: str) -> Response:
+def remove(name: str) -> Reply:
     """Delete a model that no alias points at."""
     parts().database.write(lambda session: delete_model(session, project_id(), name))
     parts().predictors.names_moved()
-    return Response(status=204)
+    return Reply(status=204)
 
 
 def _shown(model: Model, newest: int | None) -> dict[str, Any]:

@@ -1,13 +1,15 @@
-"""The answers that routes share: documented ones, pages of lists, and a job's links."""
+"""The answers that routes share: documented ones, and pages of lists."""
 
 from typing import Any
+from urllib.parse import quote, urlencode
 
-from flask import Response, request, url_for
 from pydantic import BaseModel
 
-from service.operations import Answer, answer, conditional
+from service.conditional import conditional
+from service.operations import Answer
+from service.reply import Reply, answer
+from service.request import request
 from service.schemas.common import ProblemDocument
-from worker.records.snapshots import Snapshot
 
 
 def problem(description: str) -> Answer:
@@ -34,7 +36,7 @@ def gone(description: str) -> Answer:
     return Answer(description, None, ())
 
 
-def page(data: list[dict[str, Any]], more: bool, *, by: str = "id", cursor: str | None = None) -> Response:
+def page(data: list[dict[str, Any]], more: bool, *, by: str = "id", cursor: str | None = None) -> Reply:
     """Return one page of a list, with an ETag of its content, and a Link to the next page if there are more.
 
     by: the member of the last element that is the cursor.
@@ -42,20 +44,8 @@ def page(data: list[dict[str, Any]], more: bool, *, by: str = "id", cursor: str 
     """
     if more and cursor is None:
         cursor = str(data[-1][by])
-    response = answer({"data": data, "has_more": more, "next_cursor": cursor})
+    reply = answer({"data": data, "has_more": more, "next_cursor": cursor})
     if cursor is not None:
-        arguments = (request.view_args or {}) | request.args.to_dict() | {"cursor": cursor}
-        response.headers["Link"] = f'<{url_for(request.endpoint or "", **arguments)}>; rel="next"'
-    return conditional(response)
-
-
-def with_links(snapshot: Snapshot) -> Snapshot:
-    """Return the job with links to everything that belongs to it."""
-    own = f"/v1/jobs/{snapshot['id']}"
-    names = ("curve", "events", "predict", "weights", "evaluation", "chain-rule", "certificate", "histograms", "steps")
-    links = (
-        {"self": own}
-        | {name.replace("-", "_"): f"{own}/{name}" for name in names}
-        | {"page": f"/ui/jobs/{snapshot['id']}"}
-    )
-    return snapshot | {"links": links}
+        query = urlencode(request().args.to_dict() | {"cursor": cursor})
+        reply.headers["Link"] = f'<{quote(request().path)}?{query}>; rel="next"'
+    return conditional(reply)

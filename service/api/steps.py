@@ -1,10 +1,10 @@
 """Routes for the training steps whose tensors a job was asked to keep."""
 
-from flask import Response
-
 from service.api.responses import NOT_FOUND
+from service.conditional import conditional
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer, conditional
+from service.operations import Answer, Operations
+from service.reply import Reply, answer
 from service.schemas import insight as schemas
 from worker.errors import NotFoundError
 from worker.records.jobs import get_job
@@ -26,7 +26,7 @@ DIGITS = 15
         404: NOT_FOUND,
     },
 )
-def index(job_id: str) -> Response:
+def index(job_id: str) -> Reply:
     """List the training steps that a job kept: those in its `training.replay_steps`."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
@@ -63,13 +63,12 @@ def index(job_id: str) -> Response:
         404: NOT_FOUND,
     },
 )
-def show(job_id: str, step: str) -> Response:
+def show(job_id: str, step: str) -> Reply:
     """Download every tensor of one training step, to follow it number by number."""
     if not (step.isascii() and step.isdecimal() and len(step) <= DIGITS):
         raise NotFoundError("a step is a number")
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)
         row, content = read_step(session, job_id, int(step))
-    response = Response(content, content_type=SAFETENSORS)
-    response.headers["Content-Disposition"] = f'attachment; filename="{job_id}-step-{row.number}.safetensors"'
-    return conditional(response, row.blob_id)
+    headers = {"Content-Disposition": f'attachment; filename="{job_id}-step-{row.number}.safetensors"'}
+    return conditional(Reply(content, content_type=SAFETENSORS, headers=headers), row.blob_id)

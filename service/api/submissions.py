@@ -3,14 +3,15 @@
 import math
 from typing import Any
 
-from flask import Response, g, request, url_for
-
-from service.api.responses import INVALID, NO_ROOM, NOT_FOUND, with_links
+from service.api.responses import INVALID, NO_ROOM, NOT_FOUND
 from service.context import parts, project_id
 from service.idempotency import HEADERS as IDEMPOTENCY
 from service.idempotency import answered_once, replay_headers
-from service.operations import Answer, Operations, answer
+from service.links import with_links
+from service.operations import Answer, Operations
 from service.parsing import read_json, validate
+from service.reply import Reply, answer
+from service.request import request, request_id
 from service.schemas import jobs as schemas
 from worker.intake.design import Design
 from worker.records.idempotency import Answered, Request
@@ -34,12 +35,12 @@ operations = Operations("jobs")
         507: NO_ROOM,
     },
 )
-def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
+def submit(body: JobSpec, query: schemas.SubmitQuery) -> Reply:
     """Submit a job."""
     if query.dry_run:
         return answer(_dry_run(parts().intake.design(project_id(), body)))
     return _accepted(
-        answered_once(lambda known: parts().intake.submit(project_id(), body, request=known, request_id=g.request_id))
+        answered_once(lambda known: parts().intake.submit(project_id(), body, request=known, request_id=request_id()))
     )
 
 
@@ -58,14 +59,14 @@ def submit(body: JobSpec, query: schemas.SubmitQuery) -> Response:
         507: NO_ROOM,
     },
 )
-def retry(job_id: str) -> Response:
+def retry(job_id: str) -> Reply:
     """Submit a job's specification again; members of the body override, as a JSON merge patch (RFC 7396)."""
 
     def submit_again(known: Request | None) -> Answered:
         with parts().database.reading() as session:
             document = get_job(session, project_id(), job_id).spec
-        spec = validate(JobSpec, merge_patch(document, read_json()) if request.get_data(cache=True) else document)
-        return parts().intake.submit(project_id(), spec, request=known, request_id=g.request_id, retry_of=job_id)
+        spec = validate(JobSpec, merge_patch(document, read_json()) if request().body else document)
+        return parts().intake.submit(project_id(), spec, request=known, request_id=request_id(), retry_of=job_id)
 
     return _accepted(answered_once(submit_again))
 
@@ -96,8 +97,8 @@ def merge_patch(document: Any, patch: Any, *, own_levels: float = 0) -> Any:
     return merged
 
 
-def _accepted(answered: Answered) -> Response:
-    headers = {"Location": url_for("jobs.show", job_id=answered.answer["id"])} | replay_headers(answered)
+def _accepted(answered: Answered) -> Reply:
+    headers = {"Location": f"/v1/jobs/{answered.answer['id']}"} | replay_headers(answered)
     return answer(with_links(answered.answer), 202, headers)
 
 

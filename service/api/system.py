@@ -4,14 +4,14 @@ import platform
 from importlib.metadata import version
 from typing import NamedTuple
 
-from flask import Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrations.schema import is_current
 from service.access import OPEN
 from service.context import parts, project_id
-from service.operations import Answer, Operations, answer
+from service.operations import Answer, Operations
+from service.reply import Reply, answer
 from service.schemas import system as schemas
 from worker.errors import UnavailableError
 from worker.records.job_counts import count_by_status
@@ -26,8 +26,8 @@ operations = Operations("system")
 LIBRARIES = ("celery", "flask", "numpy", "sqlalchemy")
 
 
-@operations.declare("GET", "/healthz", policy=OPEN, answers={200: Answer("Alive.", schemas.Health)})
-def healthz() -> Response:
+@operations.declare("GET", "/healthz", policy=OPEN, hot=True, answers={200: Answer("Alive.", schemas.Health)})
+def healthz() -> Reply:
     """Say that the process answers."""
     return answer({"status": "alive"})
 
@@ -38,7 +38,7 @@ def healthz() -> Response:
     policy=OPEN,
     answers={200: Answer("Ready, or degraded.", schemas.Readiness), 503: Answer("Not ready.", schemas.Readiness)},
 )
-def readyz() -> Response:
+def readyz() -> Reply:
     """Say whether the database can be reached and has this version's schema.
 
     A missing broker, or no worker that is alive, only degrades: jobs are accepted, and wait.
@@ -66,8 +66,8 @@ def find_readiness() -> Readiness:
     """Look for the database with this version's schema, for the broker, and for a worker that is alive."""
     database, migrations, workers = "up", "missing", "unknown"
     try:
-        with parts().database.engine.connect() as connection:
-            current = is_current(connection)
+        with parts().database.reading() as session:
+            current = is_current(session.connection())
         # the connection is given back first: each of these requests needs one at a time
         if current:
             migrations = "current"
@@ -90,7 +90,7 @@ def workers_state() -> str:
     heavy=True,
     answers={200: Answer("Figures of this installation.", schemas.System)},
 )
-def system() -> Response:
+def system() -> Reply:
     """Show the queue, the workers, the storage, the limits and the versions."""
     settings = parts().settings
     with parts().database.reading() as session:
@@ -139,7 +139,7 @@ def system() -> Response:
     heavy=True,
     answers={200: Answer("Prometheus text.", None, ("text/plain",))},
 )
-def metrics() -> Response:
+def metrics() -> Reply:
     """Show figures for Prometheus. They are read from SQL, so every process shows the same, also after a restart."""
     with parts().database.reading() as session:
         queue, workers = queue_figures(session), list_workers(session)
@@ -153,12 +153,12 @@ def metrics() -> Response:
     oldest.set(queue.oldest_seconds or 0)
     alive = [worker for worker, seconds in workers if seconds < parts().settings.lease_seconds]
     Gauge("gradmill_workers", "Workers with a sign of life within a lease.", registry=registry).set(len(alive))
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return Reply(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 @operations.declare(
     "GET", "/v1/openapi.json", policy="system:read", answers={200: Answer("OpenAPI 3.1.", None, ("application/json",))}
 )
-def openapi() -> Response:
+def openapi() -> Reply:
     """Show this document."""
-    return answer(current_app.extensions["gradmill.openapi"]())
+    return answer(parts().openapi())

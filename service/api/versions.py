@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from flask import Response
-
 from service.api.responses import NO_VERSION, gone, page, problem, tagged
+from service.conditional import conditional
 from service.context import parts, project_id
-from service.operations import Operations, answer, conditional
+from service.operations import Operations
+from service.reply import Reply, answer
 from service.schemas import models as schemas
 from worker.data.encoders import ClassTarget, Encoders, LabelsTarget
 from worker.networks.row_schema import row_schema
@@ -24,7 +24,7 @@ operations = Operations("versions")
     query=schemas.VersionsQuery,
     answers=tagged("Newest first.", schemas.VersionList) | {404: NO_VERSION},
 )
-def index(name: str, query: schemas.VersionsQuery) -> Response:
+def index(name: str, query: schemas.VersionsQuery) -> Reply:
     """List a model's versions."""
     with parts().database.reading() as session:
         found, more = list_versions(session, project_id(), name, before=query.cursor, limit=query.limit)
@@ -37,7 +37,7 @@ def index(name: str, query: schemas.VersionsQuery) -> Response:
     policy="models:read",
     answers=tagged("The version.", schemas.Version) | {404: NO_VERSION},
 )
-def show(name: str, version: int) -> Response:
+def show(name: str, version: int) -> Reply:
     """Show a version: what it was made from, how good it is, and what a row of its input looks like."""
     with parts().database.reading() as session:
         return conditional(answer(shown_version(get_version(session, project_id(), name, version))))
@@ -53,11 +53,11 @@ def show(name: str, version: int) -> Response:
         409: problem("An alias points at it."),
     },
 )
-def remove(name: str, version: int) -> Response:
+def remove(name: str, version: int) -> Reply:
     """Delete a version that no alias points at."""
     parts().database.write(lambda session: delete_version(session, project_id(), name, version))
     parts().predictors.names_moved()
-    return Response(status=204)
+    return Reply(status=204)
 
 
 def shown_version(record: VersionRecord) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import orjson
-from flask import Response
 
 from service.json_text import parse_with_nan
 from service.open_inference.schemas import InferInput, InferOutput, InferRequest
 from service.open_inference.tensors import Tensor, TensorError, datatype_of, from_json, from_raw, to_json, to_raw
-from service.operations import JSON
 from service.parsing import validate
 from service.problems import Problem
+from service.reply import JSON, Reply
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
@@ -148,6 +147,6 @@ def write_inference(document: dict[str, Any], outputs: Sequence[AnsweredOutput])
     return b"".join([header, *raw]), len(header)
 
 
-def write_error(problem: Problem) -> Response:
+def write_error(problem: Problem) -> Reply:
     """Return an error in this protocol's form. Source: kserve/open-inference-protocol, inference_rest.md."""
-    return problem.foreign_response(orjson.dumps({"error": problem.sentence}), JSON)
+    return problem.foreign_reply(orjson.dumps({"error": problem.sentence}), JSON)

@@ -7,8 +7,6 @@ docs/protocol/extension_binary_data.md and extension_classification.md.
 import time
 from typing import Any
 
-from flask import Response, request
-
 from service.bodies import compressed, read_body
 from service.context import parts, project_id
 from service.open_inference import schemas
@@ -23,10 +21,12 @@ from service.open_inference.inputs import encode_inputs
 from service.open_inference.server_routes import NO_MODEL
 from service.open_inference.signature import TensorDescription, describe_outputs, highest_as_texts, output_tensor
 from service.open_inference.statistics import CountedModel
-from service.operations import JSON, Answer, Operations
+from service.operations import Answer, Operations
 from service.predict.addresses import AddressedModel
 from service.predict.requests import check_rows
 from service.problems import Problem
+from service.reply import JSON, Reply
+from service.request import request
 from worker.networks.outputs import Outputs
 
 operations = Operations("inference")
@@ -34,6 +34,7 @@ operations = Operations("inference")
 RAW = "application/octet-stream"
 INFER: dict[str, Any] = {
     "policy": "models:predict",
+    "hot": True,
     "refusal": schemas.Refused,
     "accepts": (JSON, RAW),
     "documented_body": schemas.InferRequest,
@@ -56,18 +57,18 @@ INFER: dict[str, Any] = {
 
 
 @operations.declare("POST", "/v2/models/<name>/infer", **INFER)
-def infer(name: str) -> Response:
+def infer(name: str) -> Reply:
     """Infer with a model's newest version; NAME.encoded takes rows that are encoded already."""
     return _infer(name, None)
 
 
 @operations.declare("POST", "/v2/models/<name>/versions/<version>/infer", **INFER)
-def infer_by_version(name: str, version: str) -> Response:
+def infer_by_version(name: str, version: str) -> Reply:
     """Infer with a version, by its number or an alias."""
     return _infer(name, version)
 
 
-def _infer(name: str, version: str | None) -> Response:
+def _infer(name: str, version: str | None) -> Reply:
     began = time.perf_counter_ns()
     model = parts().addresses.find(project_id(), name, version)
     counted = CountedModel(project_id(), model.found.name or name, model.found.version or 0, model.encoded)
@@ -78,9 +79,9 @@ def _infer(name: str, version: str | None) -> Response:
         raise
 
 
-def _answered(model: AddressedModel, counted: CountedModel, began: int) -> Response:
+def _answered(model: AddressedModel, counted: CountedModel, began: int) -> Reply:
     predictor = model.found.predictor
-    inference = read_inference(read_body(), request.headers.get(HEADER_LENGTH))
+    inference = read_inference(read_body(), request().headers.get(HEADER_LENGTH.lower()))
     described = {output.name: output for output in describe_outputs(predictor)}
     requested = inference.outputs or [RequestedOutput(name, inference.binary, None) for name in described]
     _check_outputs(requested, described)
@@ -112,12 +113,12 @@ def _answered_output(outputs: Outputs, requested: RequestedOutput, described: Te
     return AnsweredOutput(requested.name, tensor, requested.binary)
 
 
-def _write_answer(model: AddressedModel, request_id: str | None, outputs: list[AnsweredOutput]) -> Response:
+def _write_answer(model: AddressedModel, request_id: str | None, outputs: list[AnsweredOutput]) -> Reply:
     document = {"model_name": model.name, "model_version": str(model.found.version)}
     if request_id is not None:
         document["id"] = request_id
     body, header_length = write_inference(document, outputs)
-    response = Response(body, content_type=JSON if header_length is None else RAW)
-    if header_length is not None:
-        response.headers[HEADER_LENGTH] = str(header_length)
-    return compressed(response)
+    body, headers = compressed(body)
+    if header_length is None:
+        return Reply(body, content_type=JSON, headers=headers)
+    return Reply(body, content_type=RAW, headers=headers | {HEADER_LENGTH: str(header_length)})

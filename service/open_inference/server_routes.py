@@ -6,8 +6,6 @@ triton-inference-server/server, docs/protocol/extension_statistics.md and extens
 
 from typing import Any
 
-from flask import Response
-
 from service.api.system import find_readiness
 from service.bodies import read_body
 from service.context import parts, project_id
@@ -15,10 +13,11 @@ from service.json_text import parse_with_nan
 from service.open_inference import schemas
 from service.open_inference.signature import describe_inputs, describe_outputs
 from service.open_inference.statistics import CountedModel
-from service.operations import Answer, Operations, answer
+from service.operations import Answer, Operations
 from service.parsing import validate
 from service.predict.addresses import ENCODED
 from service.problems import RETRY_AFTER, Problem
+from service.reply import Reply, answer
 from worker.errors import NotFoundError
 from worker.records.versions import first_models, newest_numbers
 from worker.runtime import version
@@ -38,8 +37,8 @@ READY = {200: Answer("The model is ready.", schemas.ModelReady), 404: NO_MODEL}
 STATISTICS = {200: Answer("Counted since this API process started.", schemas.StatisticsShown), 404: NO_MODEL}
 
 
-@operations.declare("GET", "/v2/health/live", answers={200: Answer("Alive.", schemas.Live)}, **READ)
-def live() -> Response:
+@operations.declare("GET", "/v2/health/live", hot=True, answers={200: Answer("Alive.", schemas.Live)}, **READ)
+def live() -> Reply:
     """Say that the server answers."""
     return answer({"live": True})
 
@@ -47,41 +46,46 @@ def live() -> Response:
 @operations.declare(
     "GET",
     "/v2/health/ready",
+    hot=True,
     answers={200: Answer("Ready.", schemas.Ready), 503: Answer("Not ready.", schemas.Refused)},
     **READ,
 )
-def ready() -> Response:
+def ready() -> Reply:
     """Say whether models are ready: 503 if /readyz is unready."""
     if not find_readiness().ready:
         raise Problem(503, "the server is not ready", headers=RETRY_AFTER)
     return answer({"ready": True})
 
 
-@operations.declare("GET", "/v2", answers=SERVER, **READ)
-def server() -> Response:
+@operations.declare("GET", "/v2", hot=True, answers=SERVER, **READ)
+def server() -> Reply:
     """Show the server's name, version and extensions."""
+    return _server()
+
+
+@operations.declare("GET", "/v2/", hot=True, answers=SERVER, **READ)
+def server_by_folder() -> Reply:
+    """Show the server's name, version and extensions, at the address that some clients use."""
+    return _server()
+
+
+def _server() -> Reply:
     return answer({"name": "gradmill", "version": version(), "extensions": EXTENSIONS})
 
 
-@operations.declare("GET", "/v2/", answers=SERVER, **READ)
-def server_by_folder() -> Response:
-    """Show the server's name, version and extensions, at the address that some clients use."""
-    return server()
-
-
 @operations.declare("GET", "/v2/models/<name>", answers=MODEL, **READ)
-def model(name: str) -> Response:
+def model(name: str) -> Reply:
     """Show the inputs and outputs of a model's newest version; for NAME.encoded, those without its encoders."""
     return _model(name, None)
 
 
 @operations.declare("GET", "/v2/models/<name>/versions/<version>", answers=MODEL, **READ)
-def model_version(name: str, version: str) -> Response:
+def model_version(name: str, version: str) -> Reply:
     """Show the inputs and outputs of a version, by its number or an alias."""
     return _model(name, version)
 
 
-def _model(name: str, version: str | None) -> Response:
+def _model(name: str, version: str | None) -> Reply:
     addressed = parts().addresses.find(project_id(), name, version)
     predictor = addressed.found.predictor
     with parts().database.reading() as session:
@@ -97,19 +101,19 @@ def _model(name: str, version: str | None) -> Response:
     )
 
 
-@operations.declare("GET", "/v2/models/<name>/ready", answers=READY, **READ)
-def model_ready(name: str) -> Response:
+@operations.declare("GET", "/v2/models/<name>/ready", hot=True, answers=READY, **READ)
+def model_ready(name: str) -> Reply:
     """Say whether a model's newest version is ready."""
     return _ready(name, None)
 
 
-@operations.declare("GET", "/v2/models/<name>/versions/<version>/ready", answers=READY, **READ)
-def version_ready(name: str, version: str) -> Response:
+@operations.declare("GET", "/v2/models/<name>/versions/<version>/ready", hot=True, answers=READY, **READ)
+def version_ready(name: str, version: str) -> Reply:
     """Say whether a version is ready."""
     return _ready(name, version)
 
 
-def _ready(name: str, version: str | None) -> Response:
+def _ready(name: str, version: str | None) -> Reply:
     parts().addresses.find(project_id(), name, version)
     return answer({"name": name, "ready": True})
 
@@ -124,7 +128,7 @@ def _ready(name: str, version: str | None) -> Response:
     answers={200: Answer("A list, by name. GET /v1/models has pages of all.", schemas.Index)},
     **READ,
 )
-def index() -> Response:
+def index() -> Reply:
     """List the newest version of each of the first 1,000 models; the body may be empty."""
     content = read_body()
     if content:
@@ -135,7 +139,7 @@ def index() -> Response:
 
 
 @operations.declare("GET", "/v2/models/stats", answers=STATISTICS, heavy=True, **READ)
-def statistics() -> Response:
+def statistics() -> Reply:
     """Show counts and times of requests to the models of the index; NAME.encoded only if it had requests."""
     with parts().database.reading() as session:
         found = first_models(session, project_id(), limit=LISTED)
@@ -149,7 +153,7 @@ def statistics() -> Response:
 
 
 @operations.declare("GET", "/v2/models/<name>/stats", answers=STATISTICS, **READ)
-def model_statistics(name: str) -> Response:
+def model_statistics(name: str) -> Reply:
     """Show counts and times of requests to each of the newest 1,000 versions of a model."""
     base = parts().addresses.base(project_id(), name)
     with parts().database.reading() as session:
@@ -160,7 +164,7 @@ def model_statistics(name: str) -> Response:
 
 
 @operations.declare("GET", "/v2/models/<name>/versions/<version>/stats", answers=STATISTICS, **READ)
-def version_statistics(name: str, version: str) -> Response:
+def version_statistics(name: str, version: str) -> Reply:
     """Show counts and times of requests to a version."""
     found, encoded = parts().addresses.find(project_id(), name, version)[1:]
     return answer({"model_stats": [_statistics(found.name or name, found.version or 0, encoded=encoded)]})

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from flask import Response, request
-
-from service.operations import answer
 from service.parsing import JSON_TYPE
 from service.predict.csv_text import csv_bytes
 from service.predict.predictors import NamedPredictor
 from service.predict.requests import BODIES
+from service.reply import Reply, answer
+from service.request import request
 from worker.data.arrow_streams import write_arrow_stream
 from worker.data.npy import NPY, write_npy
 from worker.data.readers import ARROW, CSV
@@ -20,13 +19,13 @@ WARNINGS = "Prediction-Warnings"
 
 def accepted_media_type() -> str:
     """Return the media type that Accept asks for; if it leaves a choice, that of the request's body."""
-    own = request.mimetype
-    if request.environ.get("HTTP_ACCEPT", "*/*") == "*/*":
+    own = request().mimetype
+    if request().accepts_anything:
         return own
-    return request.accept_mimetypes.best_match([own, *(kind for kind in BODIES if kind != own)]) or own
+    return request().accept_mimetypes.best_match([own, *(kind for kind in BODIES if kind != own)]) or own
 
 
-def write_answer(found: NamedPredictor, outputs: Outputs, options: PredictionOptions, media_type: str) -> Response:
+def write_answer(found: NamedPredictor, outputs: Outputs, options: PredictionOptions, media_type: str) -> Reply:
     """Return the answer. Raises SpecError for an option that does not apply to the model or the media type."""
     if media_type == JSON_TYPE:
         return answer(_json_document(found, outputs, options))
@@ -37,7 +36,7 @@ def write_answer(found: NamedPredictor, outputs: Outputs, options: PredictionOpt
     else:
         content, content_type = csv_bytes(outputs.table(options)), f"{CSV}; charset=utf-8"
     headers = {WARNINGS: str(outputs.warnings.total)} if outputs.warnings.total else {}
-    return Response(content, headers=headers, content_type=content_type)
+    return Reply(content, content_type=content_type, headers=headers)
 
 
 def _json_document(found: NamedPredictor, outputs: Outputs, options: PredictionOptions) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from typing import Any, NamedTuple
 
-from flask import request
-
 from service.context import parts
 from service.json_text import parse_fast
+from service.loop import leave_loop
 from service.parsing import JSON_TYPE, validate
 from service.predict import schemas
 from service.problems import Problem, table_fault
+from service.request import request
 from worker.data.arrow_streams import read_arrow_stream
 from worker.data.npy import NPY, read_npy
 from worker.data.readers import ARROW, CSV, read_table
@@ -19,6 +19,8 @@ from worker.networks.rows import Encoded
 BODIES = (JSON_TYPE, CSV, NPY, ARROW)
 ROW_TYPES = {dict, list}
 MEMORY_SETTING = "GRADMILL_PREDICT_MEMORY_BYTES_LIMIT"
+LOOP_ROWS, LOOP_PRODUCTS = 256, 2**21
+"What is predicted in the event loop at most, in rows and in products: about a millisecond, in which others wait."
 CELL_BYTES = 20
 "What a cell of a table takes at most as text, as a number, and in a copy of it."
 
@@ -39,9 +41,9 @@ def read_json_body() -> JsonBody | None:
 
     If two members have the same name, the fast parser keeps the last. Cells are checked when they are encoded.
     """
-    if request.mimetype != JSON_TYPE:
+    if request().mimetype != JSON_TYPE:
         return None
-    document = parse_fast(request.get_data())
+    document = parse_fast(request().body)
     members: dict[str, Any] = document if isinstance(document, dict) else {}
     rows, columns = members.get("rows"), members.get("columns")
     rows = rows if isinstance(rows, list) and ROW_TYPES.issuperset(map(type, rows)) else None
@@ -73,6 +75,8 @@ def check_rows(predictor: Predictor, rows: int, *, ranked: int = 0) -> None:
 
     ranked: how many classes the answer has for each row, each with its probability.
     """
+    if rows > LOOP_ROWS or rows * predictor.parameters.flat.size > LOOP_PRODUCTS:
+        leave_loop()
     settings = parts().settings
     if rows > settings.predict_rows_limit:
         raise Problem(
@@ -89,17 +93,17 @@ def cells_limit() -> int:
 
 
 def _read_table(predictor: Predictor) -> Encoded:
-    content, limits = request.get_data(), parts().settings.limits
+    content, limits = request().body, parts().settings.limits
     if len(content) > (most := parts().settings.predict_memory_bytes_limit // 3):
         # text in it may take three times its length
         raise Problem(413, f"rows of {len(content)} bytes at once; the limit is {most} ({MEMORY_SETTING} / 3)")
-    if request.mimetype == NPY:
+    if request().mimetype == NPY:
         array = read_npy(content, limits, cells_limit=cells_limit())
         check_rows(predictor, len(array))
         return predictor.rows.encode_array(array)
-    if request.mimetype == CSV:
+    if request().mimetype == CSV:
         table = read_table(content, CSV, limits, text=predictor.categories, cells_limit=cells_limit())
-    elif request.mimetype == ARROW:
+    elif request().mimetype == ARROW:
         table = read_arrow_stream(content, limits, text=predictor.categories, cells_limit=cells_limit())
     else:
         raise Problem(415, f"the body must be {', '.join(BODIES[:-1])} or {BODIES[-1]}")

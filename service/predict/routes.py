@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from flask import Response
-
 from service.api.exports import BINARY, exported
 from service.api.responses import CONFLICT, INVALID, NO_VERSION, NOT_FOUND
 from service.context import parts, project_id
@@ -14,6 +12,7 @@ from service.predict.predictors import NamedPredictor
 from service.predict.requests import BODIES, check_rows, read_json_body, read_rows
 from service.predict.table_routes import accept_table
 from service.problems import Problem
+from service.reply import Reply
 from service.schemas.jobs import WeightsQuery
 from worker.errors import SpecError
 from worker.networks.trained import read_origin
@@ -24,6 +23,7 @@ operations = Operations("predictions")
 
 PREDICT: dict[str, Any] = {
     "policy": "models:predict",
+    "hot": True,
     "query": schemas.PredictQuery,
     "accepts": BODIES,
     "documented_body": schemas.PredictRequest,
@@ -42,30 +42,30 @@ BY_MODEL = {200: PREDICTED, 202: ACCEPTED, 404: NO_VERSION, 422: INVALID}
 
 
 @operations.declare("POST", "/v1/jobs/<job_id>/predict", answers=BY_JOB, **PREDICT)
-def predict(job_id: str, query: schemas.PredictQuery) -> Response:
+def predict(job_id: str, query: schemas.PredictQuery) -> Reply:
     """Predict rows with a job's final weights or, if it has none yet, with its newest snapshot."""
     return _predict(parts().predictors.of_job(project_id(), job_id), query)
 
 
 @operations.declare("POST", "/v1/models/<name>/predict", answers=BY_MODEL, **PREDICT)
-def predict_by_model(name: str, query: schemas.PredictQuery) -> Response:
+def predict_by_model(name: str, query: schemas.PredictQuery) -> Reply:
     """Predict rows with a model's newest version."""
     return _predict(parts().predictors.of_model(project_id(), name), query)
 
 
 @operations.declare("POST", "/v1/models/<name>/versions/<int:version>/predict", answers=BY_MODEL, **PREDICT)
-def predict_by_version(name: str, version: int, query: schemas.PredictQuery) -> Response:
+def predict_by_version(name: str, version: int, query: schemas.PredictQuery) -> Reply:
     """Predict rows with this version of a model."""
     return _predict(parts().predictors.of_model(project_id(), name, version=version), query)
 
 
 @operations.declare("POST", "/v1/models/<name>/aliases/<alias>/predict", answers=BY_MODEL, **PREDICT)
-def predict_by_alias(name: str, alias: str, query: schemas.PredictQuery) -> Response:
+def predict_by_alias(name: str, alias: str, query: schemas.PredictQuery) -> Reply:
     """Predict rows with the version that an alias points at; every process sees a move within a second."""
     return _predict(parts().predictors.of_model(project_id(), name, alias=alias), query)
 
 
-def _predict(found: NamedPredictor, query: schemas.PredictQuery) -> Response:
+def _predict(found: NamedPredictor, query: schemas.PredictQuery) -> Reply:
     body, options = read_json_body(), query.options()
     others = None if body is None else body.others
     if others is not None:
@@ -95,7 +95,7 @@ def _predict(found: NamedPredictor, query: schemas.PredictQuery) -> Response:
         409: CONFLICT,
     },
 )
-def weights(job_id: str, query: WeightsQuery) -> Response:
+def weights(job_id: str, query: WeightsQuery) -> Reply:
     """Download the weights as safetensors: final, latest, or those of an epoch that was kept."""
     with parts().database.reading() as session:
         get_job(session, project_id(), job_id)

@@ -6,16 +6,18 @@ from typing import IO, Any
 import orjson
 import pyarrow as pa
 import pyarrow.ipc
-from flask import Response, g, request, url_for
 
 from service.api.responses import NOT_MODIFIED, gone, page, problem, tagged
+from service.conditional import conditional
 from service.context import parts, project_id
 from service.idempotency import answered_once, replay_headers
-from service.operations import Answer, Operations, answer, conditional
+from service.operations import Answer, Operations
 from service.predict import schemas
 from service.predict.csv_text import csv_bytes
 from service.predict.predictors import NamedPredictor
 from service.problems import Problem
+from service.reply import Reply, answer
+from service.request import request, request_id
 from service.schemas.common import Page
 from worker.data.readers import ARROW, CSV
 from worker.errors import MissingBytesError
@@ -34,15 +36,15 @@ RESULTS = tuple(EXTENSIONS)
 PART_BYTES = 2**20
 
 
-def accept_table(found: NamedPredictor, dataset: schemas.TableToPredict, options: PredictionOptions) -> Response:
+def accept_table(found: NamedPredictor, dataset: schemas.TableToPredict, options: PredictionOptions) -> Reply:
     """Answer 202 with the prediction, for the routes that predict. Raises SpecError if the table can't be predicted."""
     weights = ServedWeights(found.weights_id, found.predictor.encoders, found.name, found.version, found.job_id)
     answered = answered_once(
         lambda known: parts().intake.submit_prediction(
-            project_id(), weights, dataset, options, request=known, request_id=g.request_id
+            project_id(), weights, dataset, options, request=known, request_id=request_id()
         )
     )
-    headers = {"Location": url_for("tables.show", prediction_id=answered.answer["id"])} | replay_headers(answered)
+    headers = {"Location": f"/v1/predictions/{answered.answer['id']}"} | replay_headers(answered)
     return answer(_with_links(answered.answer), 202, headers)
 
 
@@ -54,7 +56,7 @@ def accept_table(found: NamedPredictor, dataset: schemas.TableToPredict, options
     query=Page,
     answers=tagged("Newest first.", schemas.TablePredictionList),
 )
-def index(query: Page) -> Response:
+def index(query: Page) -> Reply:
     """List predictions of whole tables."""
     with parts().database.reading() as session:
         rows, more = list_predictions(session, project_id(), before=query.cursor, limit=query.limit)
@@ -67,7 +69,7 @@ def index(query: Page) -> Response:
     policy="models:read",
     answers=tagged("The prediction.", schemas.TablePrediction) | {404: NO_PREDICTION},
 )
-def show(prediction_id: str) -> Response:
+def show(prediction_id: str) -> Reply:
     """Show the prediction of a whole table."""
     return conditional(answer(_with_links(prediction_snapshot(_found(prediction_id)))))
 
@@ -83,27 +85,25 @@ def show(prediction_id: str) -> Response:
         409: problem("It does not exist yet, or the prediction failed."),
     },
 )
-def result(prediction_id: str) -> Response:
+def result(prediction_id: str) -> Reply:
     """Download the predictions as CSV, as an Arrow stream, or as lines of JSON."""
     row = _found(prediction_id)
     if row.storage_key is None:
         code = "failed" if row.status == "failed" else "not_ready"
         raise Problem(409, f"there is no result: the prediction is {row.status}", code=code)
-    media_type = request.accept_mimetypes.best_match(RESULTS, CSV) or CSV
+    media_type = request().accept_mimetypes.best_match(RESULTS, CSV) or CSV
     # a result never changes, so its storage key and the media type make its ETag
     tag = f"{row.storage_key}-{RESULTS.index(media_type)}"
-    if request.if_none_match.contains(tag):
-        return conditional(Response(content_type=media_type), tag)
+    if request().if_none_match.contains(tag):
+        return conditional(Reply(content_type=media_type), tag)
     try:
         file = parts().storage.open(row.storage_key)
     except FileNotFoundError as error:
         # 404 if it was deleted after the row was read; otherwise this storage is not the one that the worker wrote to
         _found(prediction_id)
         raise MissingBytesError(row.storage_key) from error
-    response = Response(CONVERTED[media_type](file), content_type=media_type)
-    response.call_on_close(file.close)
-    response.headers["Content-Disposition"] = f'attachment; filename="{row.id}.{EXTENSIONS[media_type]}"'
-    return conditional(response, tag)
+    headers = {"Content-Disposition": f'attachment; filename="{row.id}.{EXTENSIONS[media_type]}"'}
+    return conditional(Reply(CONVERTED[media_type](file), 200, media_type, headers, close=file.close), tag)
 
 
 def _stored(file: IO[bytes]) -> Iterator[bytes]:
@@ -130,12 +130,12 @@ CONVERTED: dict[str, Callable[[IO[bytes]], Iterator[bytes]]] = {CSV: _csv, ARROW
     policy="models:predict",
     answers={204: gone("Deleted, with its result."), 404: NO_PREDICTION},
 )
-def remove(prediction_id: str) -> Response:
+def remove(prediction_id: str) -> Reply:
     """Delete a prediction and its result; one that is queued or running is abandoned."""
     key = parts().database.write(lambda session: delete_prediction(session, project_id(), prediction_id))
     if key is not None:
         parts().storage.delete(key)
-    return Response(status=204)
+    return Reply(status=204)
 
 
 def _found(prediction_id: str) -> Prediction:

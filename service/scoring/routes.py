@@ -6,16 +6,17 @@ Source: mlflow/mlflow, mlflow/pyfunc/scoring_server/__init__.py.
 from typing import Any
 
 import orjson
-from flask import Response, request
 
 from service.bodies import read_body
 from service.context import parts, project_id
 from service.json_text import parse_with_nan
-from service.operations import JSON, Answer, Operations, answer
+from service.operations import Answer, Operations
 from service.parsing import validate
 from service.predict.addresses import AddressedModel
 from service.predict.requests import cells_limit, check_rows
 from service.problems import Problem
+from service.reply import JSON, Reply, answer
+from service.request import request
 from service.scoring import schemas
 from service.scoring.dataframes import read_rows
 from worker.data.readers import CSV, read_table
@@ -28,10 +29,11 @@ operations = Operations("scoring")
 TEXT = "text/plain"
 NO_MODEL = Answer("No such model, or version of it.", schemas.ScoringRefused)
 READ: dict[str, Any] = {"policy": "models:read", "refusal": schemas.ScoringRefused}
-PING: dict[str, Any] = READ | {"answers": {200: Answer("An empty line.", None, (JSON,)), 404: NO_MODEL}}
+PING: dict[str, Any] = READ | {"hot": True, "answers": {200: Answer("An empty line.", None, (JSON,)), 404: NO_MODEL}}
 VERSION: dict[str, Any] = READ | {"answers": {200: Answer("The version.", None, (TEXT,)), 404: NO_MODEL}}
 INVOKE: dict[str, Any] = {
     "policy": "models:predict",
+    "hot": True,
     "refusal": schemas.ScoringRefused,
     "accepts": (JSON, CSV),
     "documented_body": schemas.ScoringRequest,
@@ -53,67 +55,67 @@ ERROR_CODES = {
 
 
 @operations.declare("GET", "/models/<name>/ping", **PING)
-def ping(name: str) -> Response:
+def ping(name: str) -> Reply:
     """Say whether a model's newest version is ready."""
     return _ping(name, None)
 
 
 @operations.declare("GET", "/models/<name>/versions/<version>/ping", **PING)
-def ping_version(name: str, version: str) -> Response:
+def ping_version(name: str, version: str) -> Reply:
     """Say whether a version is ready."""
     return _ping(name, version)
 
 
 @operations.declare("GET", "/models/<name>/health", **PING)
-def health(name: str) -> Response:
+def health(name: str) -> Reply:
     """Say the same as ping."""
     return _ping(name, None)
 
 
 @operations.declare("GET", "/models/<name>/versions/<version>/health", **PING)
-def health_version(name: str, version: str) -> Response:
+def health_version(name: str, version: str) -> Reply:
     """Say the same as ping."""
     return _ping(name, version)
 
 
-def _ping(name: str, version: str | None) -> Response:
+def _ping(name: str, version: str | None) -> Reply:
     _find(name, version)
-    return Response("\n", content_type=JSON)
+    return Reply(b"\n", content_type=JSON)
 
 
 @operations.declare("GET", "/models/<name>/version", **VERSION)
-def server_version(name: str) -> Response:
+def server_version(name: str) -> Reply:
     """Show the version of the server, which is gradmill's."""
     return _version(name, None)
 
 
 @operations.declare("GET", "/models/<name>/versions/<version>/version", **VERSION)
-def server_version_by_version(name: str, version: str) -> Response:
+def server_version_by_version(name: str, version: str) -> Reply:
     """Show the version of the server, which is gradmill's."""
     return _version(name, version)
 
 
-def _version(name: str, version: str | None) -> Response:
+def _version(name: str, version: str | None) -> Reply:
     _find(name, version)
-    return Response(own_version(), content_type="text/plain; charset=utf-8")
+    return Reply(own_version().encode(), content_type="text/plain; charset=utf-8")
 
 
 @operations.declare("POST", "/models/<name>/invocations", **INVOKE)
-def invocations(name: str) -> Response:
+def invocations(name: str) -> Reply:
     """Predict with a model's newest version, in MLflow's protocol."""
     return _invoke(name, None)
 
 
 @operations.declare("POST", "/models/<name>/versions/<version>/invocations", **INVOKE)
-def invocations_by_version(name: str, version: str) -> Response:
+def invocations_by_version(name: str, version: str) -> Reply:
     """Predict with a version, by its number or an alias, in MLflow's protocol."""
     return _invoke(name, version)
 
 
-def _invoke(name: str, version: str | None) -> Response:
+def _invoke(name: str, version: str | None) -> Reply:
     _check_media_type()
     predictor = _find(name, version).found.predictor
-    predicted = _predict_csv(predictor) if request.mimetype == CSV else _predict_json(predictor)
+    predicted = _predict_csv(predictor) if request().mimetype == CSV else _predict_json(predictor)
     return answer({"predictions": predicted.predictions})
 
 
@@ -122,9 +124,9 @@ def _find(name: str, version: str | None) -> AddressedModel:
 
 
 def _check_media_type() -> None:
-    if request.mimetype not in (JSON, CSV):
+    if request().mimetype not in (JSON, CSV):
         raise Problem(415, f"the body must be {JSON} or {CSV}")
-    parameters = {name.lower(): value for name, value in request.mimetype_params.items()}
+    parameters = {name.lower(): value for name, value in request().mimetype_params.items()}
     if parameters.pop("charset", "utf-8").lower() != "utf-8":
         raise Problem(415, "the body must be in UTF-8")
     if parameters:
@@ -153,9 +155,9 @@ def _predict_csv(predictor: Predictor) -> Prediction:
     return predictor.predict_table(table)
 
 
-def write_error(problem: Problem) -> Response:
+def write_error(problem: Problem) -> Reply:
     """Return an error in MLflow's form. A wrong media type is refused in plain text."""
     if problem.status == 415:
-        return problem.foreign_response(problem.detail.encode(), "text/plain; charset=utf-8")
+        return problem.foreign_reply(problem.detail.encode(), "text/plain; charset=utf-8")
     code = ERROR_CODES.get(problem.status, "BAD_REQUEST" if problem.status < 500 else "INTERNAL_ERROR")
-    return problem.foreign_response(orjson.dumps({"error_code": code, "message": problem.sentence}), JSON)
+    return problem.foreign_reply(orjson.dumps({"error_code": code, "message": problem.sentence}), JSON)

@@ -4,11 +4,12 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from flask import Blueprint, g, render_template
+from flask import Blueprint, render_template
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from service.problems import DETAILS, RETRY_AFTER, Problem
+from service.request import request_id
 from worker.errors import NotFoundError, StateError, UnavailableError
 
 log = structlog.get_logger()
@@ -21,7 +22,7 @@ def register_failures(ui: Blueprint) -> None:
 def _failure(error: Exception) -> Response:
     status, detail = _status_and_detail(error)
     title = HTTPStatus(status).phrase
-    shown: dict[str, Any] = {"status": status, "title": title, "detail": detail, "request_id": g.get("request_id")}
+    shown: dict[str, Any] = {"status": status, "title": title, "detail": detail, "request_id": request_id()}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         # without the line above every page: it would need a connection, which may be what is lacking
         shown["worker_notice"] = str

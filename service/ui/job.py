@@ -7,10 +7,11 @@ import orjson
 from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from service.api.curves import CSV, curve_response
+from service.api.curves import CSV, curve_reply
 from service.api.jobs import change_job
 from service.context import parts, project_id
 from service.curve_columns import read_columns
+from service.flask_front import to_response
 from service.ui.network import layer_rows
 from service.ui.wording import TABLE_COLUMNS, curve_summary, took
 from worker.records.curves import read_curve
@@ -43,10 +44,9 @@ def curve_file(job_id: str) -> Response:
     with parts().database.reading() as session:
         last = get_job(session, project_id(), job_id).epoch
     columns = read_columns(parts().database, job_id, after_epoch=0, last_epoch=last)
-    headers = {"Content-Disposition": f'attachment; filename="{job_id}-curve.csv"'}
-    response = curve_response(columns.csv(), CSV, columns.length)
-    response.headers.update(headers)
-    return response
+    reply = curve_reply(columns.csv(), CSV, columns.length)
+    reply.headers["Content-Disposition"] = f'attachment; filename="{job_id}-curve.csv"'
+    return to_response(reply)
 
 
 def _shown(job: Job, position: int | None, points: list[Point]) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import re
 from typing import Any
 
 import orjson
-from flask import g, redirect, render_template, request, url_for
+from flask import redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from service.context import parts, project_id
+from service.request import request_id
 from service.ui.wording import headline_metric, took
 from worker.records.job_counts import count_by_status
 from worker.records.jobs import count_newer, list_jobs, queue_positions
@@ -45,7 +46,7 @@ def rows() -> Response:
 
 
 def train_example() -> Response:
-    answered = parts().intake.submit(project_id(), JobSpec.model_validate(EXAMPLE), request_id=g.request_id)
+    answered = parts().intake.submit(project_id(), JobSpec.model_validate(EXAMPLE), request_id=request_id())
     return redirect(url_for("ui.job", job_id=answered.answer["id"]), 303)
 
 

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from functools import wraps
 from typing import NamedTuple
 
-from flask import Blueprint, Flask, abort, g, redirect, url_for
+from flask import Blueprint, Flask, abort, redirect, url_for
 from werkzeug.wrappers import Response
 
 from service.access import OPEN, SESSION
 from service.api.system import workers_state
 from service.browser_sessions import csrf_token
 from service.context import parts
+from service.request import request
 from service.ui import assets, docs, job, jobs, login, wording
 from service.ui.failures import register_failures
 from worker.errors import UnavailableError
@@ -31,7 +32,7 @@ class Route(NamedTuple):
 
 def worker_notice() -> str:
     """Return the line above every page while no worker is alive; "" if one is, and on pages before the login."""
-    if "principal" not in g:
+    if request().principal is None:
         return ""
     try:
         return NO_WORKER if workers_state() == "none" else ""

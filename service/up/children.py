@@ -3,12 +3,14 @@
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from service.listening import LISTENING
 from service.up.logs import rotate, tail
 from worker.errors import StartError
 
@@ -26,13 +28,23 @@ class Child:
 
     is_needed: the product can't run without it: if it ends again and again, everything stops. One that is not needed is
     started again after 0.25, 0.5, 1 ... 30 s, for as long as it takes.
+    inherited: a socket on which it listens, and which stays open while it is started again.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path, *, is_needed: bool = True
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        logs: Path,
+        *,
+        is_needed: bool = True,
+        inherited: socket.socket | None = None,
     ) -> None:
         self.name, self.is_needed = name, is_needed
-        self._command, self._environment = command, environment
+        self._command, self._environment, self._inherited = command, dict(environment), inherited
+        if inherited is not None:
+            self._environment[LISTENING] = str(inherited.fileno())
         self._log = logs / f"{name}.log"
         self._log_begins = 0
         self._started: list[float] = []
@@ -48,7 +60,8 @@ class Child:
             self._started.append(time.monotonic())
             self.process = subprocess.Popen(
                 self._command,
-                env=dict(self._environment),
+                env=self._environment,
+                pass_fds=[] if self._inherited is None else [self._inherited.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

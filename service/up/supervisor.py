@@ -14,6 +14,7 @@ import httpx2
 from pydantic import SecretStr
 
 from service.hosts import in_brackets
+from service.listening import listen
 from service.settings import ServiceSettings
 from service.starting import check_exposure
 from service.up import broker
@@ -73,13 +74,13 @@ def run_up(
     with locked(settings.data_dir):
         if (news := tighten(settings.data_dir)) is not None:
             say(news)
-        _check_port(settings)
+        listening = listen(settings)
         own_socket = None if settings.redis_url else socket_path(settings.data_dir)
         settings = _completed(settings, own_socket)
         check_exposure(settings)
         children: list[Child] = []
         try:
-            running = _start(settings, own_socket, children, stop, say)
+            running = _start(settings, children, stop, say, own_socket=own_socket, listening=listening)
             stays = running is not None and work(running)
             while stays and not stop.wait(LOOK_SECONDS):
                 for child in children:
@@ -88,6 +89,8 @@ def run_up(
                         _forget(settings, child)
         finally:
             say("Stopping.")
+            # whoever comes now is refused, and does not wait for an API that ends
+            listening.close()
             _stop(children)
 
 
@@ -101,19 +104,24 @@ def _completed(settings: ServiceSettings, own_socket: Path | None) -> ServiceSet
 
 def _start(
     settings: ServiceSettings,
-    own_socket: Path | None,
     children: list[Child],
     stop: StopRequest,
     say: Callable[[str], None],
+    *,
+    own_socket: Path | None,
+    listening: socket.socket,
 ) -> Running | None:
     """Start the children one after the other. Return None if asked to stop meanwhile.
 
+    listening: the API's, which stays open while the API is started again.
     children: each child is added when it starts, so that the caller can stop them if this raises StartError.
     """
     logs, environment = settings.data_dir / "logs", _environment(settings)
 
-    def begin(name: str, command: list[str], *, is_needed: bool = True) -> Child:
-        child = Child(name, command, environment, logs, is_needed=is_needed)
+    def begin(
+        name: str, command: list[str], *, is_needed: bool = True, inherited: socket.socket | None = None
+    ) -> Child:
+        child = Child(name, command, environment, logs, is_needed=is_needed, inherited=inherited)
         child.start()
         children.append(child)
         return child
@@ -126,7 +134,7 @@ def _start(
     migrate(database.engine)
     warn_of_few_connections(database, settings.api_processes * settings.api_connections + of_worker(settings.workers))
     worker = begin("worker", worker_command(settings), is_needed=False)
-    api = begin("api", api_command())
+    api = begin("api", api_command(), is_needed=False, inherited=listening)
     url = _url(settings)
     _wait(lambda: _readiness(url)["status"] != "unready", api, stop)
     if _readiness(url).get("broker") == "away":
@@ -153,7 +161,7 @@ def _stop(children: list[Child]) -> None:
 
 
 def api_command() -> list[str]:
-    return [sys.executable, "-m", "gunicorn", "-c", "python:service.wsgi", "service.wsgi:make()"]
+    return [sys.executable, "-m", "service.edge.server"]
 
 
 def worker_command(settings: ServiceSettings) -> list[str]:
@@ -173,19 +181,6 @@ def _environment(settings: ServiceSettings) -> Mapping[str, str]:
     files = {file_variable(name) for name in SECRETS}
     given = {name: value for name, value in os.environ.items() if name not in files}
     return {"OPENBLAS_NUM_THREADS": "1"} | given | own
-
-
-def _check_port(settings: ServiceSettings) -> None:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise StartError(
-                f"Port {settings.port} of {settings.host} can't be used ({(error.strerror or '').lower()}): "
-                "choose another with --port or GRADMILL_PORT."
-            ) from error
 
 
 def _wait(is_there: Callable[[], bool], child: Child, stop: StopRequest) -> None:

@@ -28,10 +28,15 @@ from tests.benchmarks.service import WIDE
 from tests.products import Product, free_port, start_product
 
 ROUNDS, SECONDS = 3, 2.0
-MODELS = 500
+MODELS = int(os.environ.get("GRADMILL_BENCH_MODELS", "500"))
 PYTHON = os.environ.get("GRADMILL_BENCH_PYTHON", sys.executable)
-SERVERS = {"FastAPI, async": "fastapi", "LitServe": "litserve", "MLflow": "mlflow"}
-FILES = {"FastAPI, async": "plain_fastapi", "LitServe": "lit", "MLflow": "mlflow_scoring"}
+SERVERS = {"uvicorn, no-op": "uvicorn", "FastAPI, async": "fastapi", "LitServe": "litserve", "MLflow": "mlflow"}
+FILES = {
+    "uvicorn, no-op": "bare_asgi",
+    "FastAPI, async": "plain_fastapi",
+    "LitServe": "lit",
+    "MLflow": "mlflow_scoring",
+}
 ROW = [[0.5] * 30]
 
 

@@ -30,7 +30,7 @@ class Peak:
 def measured(product: Product) -> Iterator[Peak]:
     """Measure the block. Health is asked for all the time, each time with a new connection."""
     peak, stop = Peak(), threading.Event()
-    pids = [pid for pid in product.processes() if b"gunicorn" in command_line(pid)]
+    pids = [pid for pid in product.processes() if b"service.edge" in command_line(pid)]
     assert pids
     for pid in pids:
         # from here on, VmHWM is the peak since now. Source: man 5 proc, clear_refs

@@ -68,7 +68,7 @@ def _count(database: Database, *statuses: str) -> int:
 def _memory(product: Product) -> dict[str, int]:
     """Return the resident bytes of the serving process, the worker's parent, and all training processes."""
     everything = product.processes()
-    servers = {pid for pid in everything if b"gunicorn" in command_line(pid)}
+    servers = {pid for pid in everything if b"service.edge" in command_line(pid)}
     return {
         "API": sum(_resident(pid) for pid in servers if parent_of(pid) in servers),
         "worker": sum(_resident(pid) for pid in everything if b"worker.tasks" in command_line(pid)),

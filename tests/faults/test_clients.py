@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from tests.faults.invariants import assert_invariants
 from tests.faults.kills import QUICK, SPEC
 from tests.faults.proxy import proxied
-from tests.products import Product, command_line, free_port, parent_of, start_product
+from tests.products import Product, command_line, free_port, start_product
 from worker.records.sessions import Database
 from worker.records.tables import Dataset, Job
 
@@ -40,12 +40,11 @@ def database(product: Product) -> Iterator[Database]:
 
 
 def serving_process(product: Product) -> int:
-    """Wait for the API's one child, which its parent replaces when it dies, and return its pid."""
+    """Wait for the API's process, which the supervisor replaces when it dies, and return its pid."""
     found: list[int] = []
 
     def look() -> list[int]:
-        servers = {pid for pid in product.processes() if b"gunicorn" in command_line(pid)}
-        found[:] = [pid for pid in servers if parent_of(pid) in servers]
+        found[:] = [pid for pid in product.processes() if b"service.edge" in command_line(pid)]
         return found
 
     until(look)
@@ -133,13 +132,6 @@ def test_a_stream_is_taken_up_again_after_each_death_of_the_api(product: Product
         assert seen == list(range(1, session.get_one(Job, job_id).seq + 1))
 
 
-def starts_no_thread(server: psutil.Process) -> bool:
-    """Return whether the server starts no thread for a second."""
-    count = server.num_threads()
-    time.sleep(1)
-    return server.num_threads() == count
-
-
 def test_watchers_that_never_read_cost_little_and_hold_up_nobody(product: Product) -> None:
     """A hundred clients with small buffers get a running job's events; once they are gone their places are free."""
     server = psutil.Process(serving_process(product))
@@ -152,9 +144,8 @@ def test_watchers_that_never_read_cost_little_and_hold_up_nobody(product: Produc
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             connection.connect(("127.0.0.1", product.port))
             connection.sendall(request.encode())
-        # each has a thread of the server by then; later events must not pile up, which would take 50 MiB
+        # later events must not pile up, which would take 50 MiB
         until_epoch(product, job_id, 300)
-        until(lambda: starts_no_thread(server))
         before = server.memory_info().rss
         until_epoch(product, job_id, 700)
         assert server.memory_info().rss - before < 30 * MEBIBYTE

@@ -70,8 +70,7 @@ def test_a_job_that_outgrows_its_memory_fails_alone(product: Product) -> None:
 
 def test_an_api_without_file_handles_recovers_by_itself(product: Product) -> None:
     """Idle connections use up all of them; once those are closed every request is answered again."""
-    # the parent listens, its one child serves
-    server = max(pid for pid in product.processes() if b"gunicorn" in command_line(pid))
+    server = max(pid for pid in product.processes() if b"service.edge" in command_line(pid))
     in_use = len(list(Path(f"/proc/{server}/fd").iterdir()))
     _, hard = resource.prlimit(server, resource.RLIMIT_NOFILE)
     resource.prlimit(server, resource.RLIMIT_NOFILE, (in_use + 20, hard))

@@ -51,6 +51,7 @@ def serving(settings: ServiceSettings) -> Iterator[tuple[Flask, FlaskClient, Par
         yield app, client, parts
     finally:
         parts.live.close()
+        parts.live.join()
         parts.doorbell.close()
         parts.database.close()
 
@@ -73,6 +74,7 @@ def parts(app: Flask) -> Iterator[Parts]:
     parts.doorbell._redis.flushall()
     yield parts
     parts.live.close()
+    parts.live.join()
     parts.doorbell.close()
     parts.database.close()
 

@@ -289,5 +289,6 @@ def test_a_nul_in_an_address_is_not_found_on_postgresql(
     answer = app.test_client().get(path, headers={"Authorization": f"Bearer {KEY}"})
     assert answer.status_code == 404
     parts.live.close()
+    parts.live.join()
     parts.doorbell.close()
     parts.database.close()

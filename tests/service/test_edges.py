@@ -61,6 +61,7 @@ def each_client(request: pytest.FixtureRequest, settings: ServiceSettings) -> It
     yield client
     parts: Parts = app.extensions[EXTENSION]
     parts.live.close()
+    parts.live.join()
     parts.doorbell.close()
     parts.database.close()
 

@@ -1,9 +1,11 @@
 """Streams: every happening once and in order, from wherever a watcher left."""
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import pytest
@@ -11,16 +13,30 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from service.context import Parts
-from service.live import RING_LENGTH, Channel, Live
-from worker.errors import UnavailableError
-from worker.records.events import Happening, Kind, happenings_after
+from service.frames import Frame
+from service.live import RING_LENGTH, WOKEN_AT_ONCE, Channel, Live, Watch
+from worker.records.events import Happening, Kind, happenings_after, sequence_numbers
 from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.sessions import Database
+from worker.records.sessions import make_engine
 from worker.records.transitions import change_status
 
 Post = Callable[..., TestResponse]
 Run = Callable[[str], str | None]
 Later = Callable[..., None]
+
+
+@contextmanager
+def watching(live: Live, job_id: str) -> Iterator[Watch | None]:
+    watch = live.watch(job_id, 1)
+    try:
+        yield watch
+    finally:
+        if watch is not None:
+            watch.leave()
+
+
+def epochs(numbers: range) -> list[Frame]:
+    return [Frame(Happening(n, "epoch", {})) for n in numbers]
 
 
 def frames(text: str) -> list[tuple[int | None, str, Any]]:
@@ -95,7 +111,7 @@ def test_past_the_limit_a_watcher_is_asked_to_come_back(post: Post, client: Flas
     """The answer is 503 with Retry-After; a watcher that leaves makes room."""
     job_id = post().get_json()["id"]
     parts.live._limit = 1
-    with parts.live.watching(job_id) as watch:
+    with watching(parts.live, job_id) as watch:
         assert watch is not None
         refused = client.get(f"/v1/jobs/{job_id}/events")
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
@@ -119,17 +135,16 @@ def test_a_deleted_job_ends_its_streams(post: Post, client: FlaskClient, later: 
     assert time.monotonic() - began < 10
 
 
-def test_a_database_that_is_away_takes_no_watchers_place(post: Post, parts: Parts) -> None:
+def test_a_database_that_is_away_takes_no_watchers_place(post: Post, client: FlaskClient, parts: Parts) -> None:
     """However many attempts to watch have failed, there is room for as many watchers as before."""
     job_id = post().get_json()["id"]
-    live = Live(Database("postgresql+psycopg://nobody@127.0.0.1:9/none"), "redis://127.0.0.1:9/0", watchers_limit=1)
+    parts.live._limit = 1
+    known, parts.database.engine = parts.database.engine, make_engine("postgresql+psycopg://nobody@127.0.0.1:9/none")
     for _ in range(3):
-        with pytest.raises(UnavailableError), live.watching(job_id):
-            pass
-    live._database = parts.database
-    with live.watching(job_id) as watch:
+        assert client.get(f"/v1/jobs/{job_id}/events").status_code == 503
+    parts.database.engine = known
+    with watching(parts.live, job_id) as watch:
         assert watch is not None
-    live.close()
 
 
 def test_a_number_beyond_the_newest_is_refused_while_the_job_lives(post: Post, client: FlaskClient) -> None:
@@ -151,21 +166,22 @@ def test_without_redis_a_watcher_misses_nothing(post: Post, run: Run, parts: Par
     """The reader looks once a second: events come later, but each comes once."""
     live = Live(parts.database, "redis://127.0.0.1:9/0", watchers_limit=5)
     job_id = post().get_json()["id"]
-    seen: list[Happening] = []
+    seen: list[Frame] = []
     later(0.2, run, job_id)
-    with live.watching(job_id) as watch:
+    with watching(live, job_id) as watch:
         assert watch is not None
         while not seen or seen[-1].kind != "end":
-            seen += watch.after(seen[-1].seq if seen else 0, 5)
+            seen += asyncio.run(watch.after(seen[-1].seq if seen else 0, 5))
     live.close()
     with parts.database.reading() as session:
-        assert seen == happenings_after(session, job_id, 0, limit=1000)
+        known = [Frame(happening).sse for happening in happenings_after(session, job_id, 0, limit=1000)]
+    assert [frame.sse for frame in seen] == known
 
 
 def test_an_announcement_that_is_lost_delays_a_watcher_by_a_second(post: Post, parts: Parts) -> None:
     """However often other jobs are announced, each watcher gets a look at its own job once a second."""
     silent, busy = post().get_json()["id"], post().get_json()["id"]
-    with parts.live.watching(silent) as watch, parts.live.watching(busy):
+    with watching(parts.live, silent) as watch, watching(parts.live, busy):
         assert watch is not None
         stopped = threading.Event()
         noise = threading.Thread(target=announce_often, args=(parts, busy, stopped))
@@ -174,7 +190,7 @@ def test_an_announcement_that_is_lost_delays_a_watcher_by_a_second(post: Post, p
             time.sleep(0.5)
             parts.database.write(lambda session: change_status(session, DEFAULT_PROJECT, silent, "cancel"))
             began = time.monotonic()
-            found = watch.after(1, 10)
+            found = asyncio.run(watch.after(1, 10))
         finally:
             stopped.set()
             noise.join()
@@ -190,23 +206,82 @@ def announce_often(parts: Parts, job_id: str, stopped: threading.Event) -> None:
 def test_a_slow_watcher_reads_what_left_the_ring_from_sql(succeeded: Callable[..., str], parts: Parts) -> None:
     """A watcher that is further behind than the ring is long still gets everything."""
     job_id = succeeded()
-    with parts.live.watching(job_id) as watch:
+    with watching(parts.live, job_id) as watch:
         assert watch is not None
         channel = watch._channel
-        channel.push([Happening(n, "epoch", {}) for n in range(100, 100 + RING_LENGTH + 50)])
-        assert [found.seq for found in watch.after(1000, 0)] == list(range(1001, 100 + RING_LENGTH + 50))
+        channel.push(epochs(range(100, 100 + RING_LENGTH + 50)))
+        found = asyncio.run(watch.after(1000, 0))
+        assert [frame.seq for frame in found] == list(range(1001, 100 + RING_LENGTH + 50))
+        from_sql = asyncio.run(watch.after(3, 0))
         with parts.database.reading() as session:
-            assert watch.after(3, 0) == happenings_after(session, job_id, 3, limit=500)
+            known = [Frame(happening).sse for happening in happenings_after(session, job_id, 3, limit=500)]
+        assert [frame.sse for frame in from_sql] == known
 
 
 def test_a_ring_knows_how_far_back_it_reaches() -> None:
     """Its floor rises only when an event is dropped."""
     channel = Channel(10)
-    channel.push([Happening(11, "epoch", {})])
-    assert (channel.floor, channel.newest) == (10, 11)
-    channel.push([Happening(n, "epoch", {}) for n in range(12, 12 + RING_LENGTH)])
-    assert channel.floor == 11
-    assert len(channel.ring) == RING_LENGTH
+    channel.push(epochs(range(11, 12)))
+    assert channel.newest == 11
+    assert channel.after(9) is None
+    assert channel.after(11) == []
+    channel.push(epochs(range(12, 12 + RING_LENGTH)))
+    assert channel.after(10) is None
+    assert [frame.seq for frame in channel.after(11) or []] == list(range(12, 12 + RING_LENGTH))
+
+
+def test_watchers_who_begin_at_the_same_place_share_one_look_at_sql(
+    succeeded: Callable[..., str], parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first reads the events of the past, which the ring then has for the others; later ones are not lost."""
+    job_id = succeeded()
+    looks: list[int] = []
+    usual = parts.live.frames_after
+    monkeypatch.setattr(parts.live, "frames_after", lambda job, seq: looks.append(seq) or usual(job, seq))  # type: ignore[func-returns-value]
+    with parts.database.reading() as session:
+        newest = sequence_numbers(session, [job_id])[job_id]
+    watches = [parts.live.watch(job_id, newest) for _ in range(5)]
+    found = [asyncio.run(watch.after(0, 0)) for watch in watches if watch is not None]
+    assert looks == [0]
+    assert [[frame.seq for frame in frames] for frames in found] == [list(range(1, newest + 1))] * 5
+    watches[0]._channel.push(epochs(range(newest + 1, newest + 3)))  # type: ignore[union-attr]
+    assert [frame.seq for frame in asyncio.run(watches[0].after(newest - 1, 0))] == [newest, newest + 1, newest + 2]  # type: ignore[union-attr]
+    for watch in watches:
+        assert watch is not None
+        watch.leave()
+
+
+def test_a_ring_takes_only_older_events_that_reach_it() -> None:
+    """With a gap, or without room for them, it stays as it is."""
+    channel = Channel(100)
+    channel.reach_back(0, epochs(range(1, 50)))
+    assert channel.after(0) is None
+    channel.reach_back(90, epochs(range(91, 103)))
+    assert [frame.seq for frame in channel.after(90) or []] == list(range(91, 101))
+    long = Channel(RING_LENGTH + 50)
+    long.reach_back(0, epochs(range(1, RING_LENGTH + 51)))
+    assert long.after(0) is None
+
+
+def test_a_crowd_of_watchers_is_woken_a_few_at_a_time() -> None:
+    """Between two slices of a thousand watchers the loop has a turn for others."""
+    channel = Channel(0)
+
+    async def work() -> tuple[int, int]:
+        loop = asyncio.get_running_loop()
+        waiting = [loop.create_future() for _ in range(1000)]
+        for future in waiting:
+            assert channel.add(loop, future, 0)
+        channel.push(epochs(range(1, 2)))
+        most, before = 0, 0
+        while (woken := sum(future.done() for future in waiting)) < len(waiting):
+            most, before = max(most, woken - before), woken
+            await asyncio.sleep(0)
+        return most, woken
+
+    most, woken = asyncio.run(work())
+    assert woken == 1000
+    assert most <= WOKEN_AT_ONCE
 
 
 def test_every_kind_of_event_is_documented(client: FlaskClient) -> None:

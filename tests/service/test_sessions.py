@@ -53,6 +53,7 @@ def browser(request: pytest.FixtureRequest, settings: ServiceSettings) -> Any:
     parts: Parts = app.extensions[EXTENSION]
     yield app.test_client()
     parts.live.close()
+    parts.live.join()
     parts.doorbell.close()
     parts.database.close()
 
@@ -73,6 +74,23 @@ def test_a_cookie_that_was_copied_is_worth_nothing_after_the_logout(browser: Fla
     assert copied.post("/v1/jobs", json={}, headers={"X-CSRF-Token": token}).status_code == 401
     assert copied.get("/ui/login").status_code == 200
     assert other.get("/v1/jobs").status_code == 200
+
+
+def test_a_logout_ends_the_streams_of_its_session(app: Flask, parts: Parts, post: Any, client: FlaskClient) -> None:
+    """At the next heartbeat; the stream of a client with a key goes on."""
+    job_id = post().get_json()["id"]
+    browser = app.test_client()
+    log_in(browser)
+    watched = browser.get(f"/v1/jobs/{job_id}/events").response
+    by_key = client.get(f"/v1/jobs/{job_id}/events").response
+    heartbeat = b"event: heartbeat\ndata: {}\n\n"
+    for stream in (watched, by_key):
+        assert heartbeat in [next(iter(stream)) for _ in range(3)]
+    assert browser.post("/ui/logout", data={"csrf_token": token_of(browser, "/ui/jobs")}).status_code == 303
+    assert len(list(watched)) <= 1
+    assert [next(iter(by_key)) for _ in range(3)] == [heartbeat] * 3
+    for stream in (watched, by_key):
+        stream.close()  # type: ignore[union-attr]
 
 
 def test_a_session_expires_by_the_databases_clock(browser: FlaskClient) -> None:

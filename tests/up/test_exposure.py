@@ -15,7 +15,7 @@ from worker.errors import StartError
 from worker.settings import Settings
 
 GRADMILL = str(Path(sys.executable).parent / "gradmill")
-GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:service.wsgi", "service.wsgi:make()"]
+SERVER = [sys.executable, "-m", "service.edge.server"]
 CELERY = [sys.executable, "-m", "celery", "-A", "worker.tasks", "worker"]
 SHORT, LONG = "k" * 31, "k" * 32
 OPEN_REDIS = "redis://redis:6379/0"
@@ -87,20 +87,13 @@ def refusal(command: list[str], folder: Path, **environment: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [[GRADMILL, "up"], [GRADMILL, "api"], GUNICORN], ids=["up", "api", "gunicorn"])
+@pytest.mark.parametrize("command", [[GRADMILL, "up"], [GRADMILL, "api"], SERVER], ids=["up", "api", "server"])
 def test_every_way_to_start_an_api_refuses_in_one_line(command: list[str], tmp_path: Path) -> None:
     """A short key on all addresses, and an open broker on loopback: exit code 1, and what to do."""
     said = refusal(command, tmp_path, GRADMILL_HOST="0.0.0.0")
     assert (said.count("\n"), "openssl rand -hex 24" in said) == (1, True)
     said = refusal(command, tmp_path, GRADMILL_REDIS_URL=OPEN_REDIS)
     assert (said.count("\n"), "give it a password" in said) == (1, True)
-
-
-@pytest.mark.slow
-def test_a_flag_of_gunicorn_opens_no_other_address(tmp_path: Path) -> None:
-    """The addresses that it will listen on are checked, not only the setting."""
-    said = refusal([*GUNICORN, "--bind", "0.0.0.0:0"], tmp_path).splitlines()
-    assert "to listen on 0.0.0.0" in said[-1]
 
 
 @pytest.mark.slow

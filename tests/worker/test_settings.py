@@ -79,7 +79,7 @@ def test_each_of_several_bad_settings_is_named(monkeypatch: pytest.MonkeyPatch) 
 def test_a_refused_url_is_not_in_the_error_of_a_direct_start(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """`celery -A worker.tasks` and gunicorn read the settings without our words around them."""
+    """`celery -A worker.tasks` and the server of the API read the settings without our words around them."""
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError) as caught:
         Settings()

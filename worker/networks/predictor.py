@@ -32,6 +32,11 @@ class Predictor:
         # z and a of the widest layer
         row_bytes = 2 * _widest(trained.network.layers) * (trained.members or 1) * trained.parameters.flat.itemsize
         self._rows_at_once = max(1, BLOCK_BYTES // row_bytes)
+        classes = self.encoders.target.classes if isinstance(self.encoders.target, ClassTarget) else ()
+        self._classes, self._longest_class = len(classes), max((len(name) for name in classes), default=0)
+        outputs = self.network.outputs * (1 if self.parameters.members is None else 2)
+        width = self.encoders.width * self.parameters.flat.itemsize
+        self._row_bytes = FEATURE_BYTES * len(self.encoders.features) + width + OUTPUT_BYTES * outputs
 
     @property
     def categories(self) -> frozenset[str]:
@@ -48,18 +53,8 @@ class Predictor:
 
         ranked: how many classes the answer has for each row, each with its probability. Otherwise it has one name.
         """
-        outputs = self.network.outputs * (1 if self.parameters.members is None else 2)
-        width = self.encoders.width * self.parameters.flat.itemsize
-        target = self.encoders.target
-        classes = target.classes if isinstance(target, ClassTarget) else ()
-        longest = max((len(name) for name in classes), default=0)
-        return (
-            FEATURE_BYTES * len(self.encoders.features)
-            + width
-            + OUTPUT_BYTES * outputs
-            + min(ranked, len(classes)) * RANKED_BYTES
-            + max(1, min(ranked, len(classes))) * 4 * longest
-        )
+        named = min(ranked, self._classes)
+        return self._row_bytes + named * RANKED_BYTES + max(1, named) * 4 * self._longest_class
 
     def predict_rows(self, rows: Sequence[Row]) -> Prediction:
         """Predict rows of raw values, by column name or in feature order. Raises DataError with row and column."""

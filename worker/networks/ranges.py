@@ -1,5 +1,6 @@
 """Warnings about values outside the range that training saw. A network only guesses there, however sure it seems."""
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,17 +49,26 @@ class Ranges:
         total = np.count_nonzero(outside)
         if total == 0:
             return NONE
-        places = np.argwhere(outside)[:WARNINGS_LIMIT].tolist()
-        return Warnings(int(total), tuple(self._warning(row, n, values[row, n]) for row, n in places))
+        places = np.argwhere(outside)[:WARNINGS_LIMIT]
+        is_below = values[places[:, 0], places[:, 1]] < self._lowest[places[:, 1]]
+        found = zip(places.tolist(), is_below.tolist(), strict=True)
+        details, names = self._details, self._names
+        return Warnings(
+            int(total),
+            tuple({"row": row, "column": names[n], "detail": details[n][below]} for (row, n), below in found),
+        )
 
     def of_table(self, table: pa.Table) -> Warnings:
         """Return warnings about a table that has been encoded, so that its numeric features exist and are numbers."""
         return self.of_values(numbers_of(table, self._names)) if self._known else NONE
 
-    def _warning(self, row: int, position: int, value: float) -> dict[str, Any]:
-        code = self._codes[position]
-        if value < self._lowest[position]:
-            detail = f"is below {code.minimum:g}, the smallest value that training saw"
-        else:
-            detail = f"is above {code.maximum:g}, the largest value that training saw"
-        return {"row": row, "column": code.name, "detail": detail}
+    @cached_property
+    def _details(self) -> list[tuple[str, str]]:
+        """What to say of a value of each feature that is above, and that is below the range."""
+        return [
+            (
+                "" if code.maximum is None else f"is above {code.maximum:g}, the largest value that training saw",
+                "" if code.minimum is None else f"is below {code.minimum:g}, the smallest value that training saw",
+            )
+            for code in self._codes
+        ]

@@ -1,9 +1,9 @@
 """The events of a job. Events and epochs share one sequence of numbers, so a watcher can continue where it stopped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from worker.records.blocks import read_layers, read_numbered
@@ -55,6 +55,19 @@ def happenings_after(session: Session, job_id: str, seq: int, *, limit: int) -> 
     for number, point in zip(epochs["seq"].tolist(), points, strict=True):
         found.append(Happening(number, "epoch", {name: getattr(point, name) for name in COLUMNS}))
     return sorted(found)[:limit]
+
+
+def events_of(session: Session, after: Mapping[str, int]) -> dict[str, list[Happening]]:
+    """Return the events of several jobs, in order, without their epochs: one statement for all of them.
+
+    after: the number after which a job's events are wanted, by the job's id. A job without such events is left out.
+    """
+    wanted = [(Event.job_id == job_id) & (Event.seq > seq) for job_id, seq in after.items()]
+    rows = select(Event.job_id, Event.seq, Event.kind, Event.payload).where(or_(*wanted))
+    found: dict[str, list[Happening]] = {}
+    for job_id, *event in session.execute(rows.order_by(Event.job_id, Event.seq)):
+        found.setdefault(job_id, []).append(Happening(*event))
+    return found
 
 
 def count_recent_events(session: Session, job_id: str, kind: Kind) -> int:

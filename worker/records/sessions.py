@@ -50,9 +50,19 @@ class Database:
     name: the application_name of its connections, which PostgreSQL shows beside each.
     pool_size: how many connections it may keep. One to PostgreSQL that is not used for IDLE_SECONDS is closed.
     overflow: how many more it may open, each closed as soon as it is returned.
+    before_use: called before each use, which may block.
     """
 
-    def __init__(self, url: str, *, name: str = "gradmill", pool_size: int = 5, overflow: int = 1) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str = "gradmill",
+        pool_size: int = 5,
+        overflow: int = 1,
+        before_use: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._before_use = before_use
         self.engine = make_engine(url, name=name, pool_size=pool_size, overflow=overflow)
         self._closed = threading.Event()
         if isinstance(self.engine.pool, ShrinkingPool):
@@ -61,6 +71,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Open a session that only reads. Raises UnavailableError."""
+        self._before_use()
         try:
             with Session(self.engine) as session:
                 yield session
@@ -73,6 +84,7 @@ class Database:
         `work` may run several times: after a lost race, a deadlock or a dropped connection it is run again, at most
         ATTEMPTS times in all. Raises UnavailableError after that.
         """
+        self._before_use()
         for attempt in range(ATTEMPTS):
             try:
                 with Session(self.engine.execution_options(writes=True)) as session, session.begin():

@@ -1,0 +1,61 @@
+"""Threads for what may block, and a bounded line before them."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from service.problems import Problem
+
+T = TypeVar("T")
+
+WAITING_LIMIT = 512
+"So many may wait for a thread; the next are refused."
+
+
+class Threads:
+    """A pool of threads of one kind of work. Use it in the loop."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
+        self._limit = size + WAITING_LIMIT
+        self._there = 0
+
+    async def run(
+        self,
+        work: Callable[[], T],
+        context: contextvars.Context | None = None,
+        discard: Callable[[T], object] = lambda _: None,
+    ) -> T:
+        """Return what `work` returns, done by a thread. Raises Problem, 503, if too many wait already.
+
+        context: in which it is done; None for a copy of the caller's.
+        discard: called with the result, by the thread, if the caller was cancelled while the work was done. Work that
+            has not begun by then is not done.
+        """
+        if self._there >= self._limit:
+            raise Problem(503, "too many requests are waiting", code="busy", headers={"Retry-After": "5"})
+        loop = asyncio.get_running_loop()
+        self._there += 1
+        done = self._pool.submit((context or contextvars.copy_context()).run, work)
+        done.add_done_callback(lambda _: _call_soon(loop, self._leave))
+        try:
+            return await asyncio.wrap_future(done)
+        except asyncio.CancelledError:
+            if not done.cancelled():
+                done.add_done_callback(lambda late: _discard(late, discard))
+            raise
+
+    def _leave(self) -> None:
+        self._there -= 1
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(work)
+
+
+def _discard(done: Future[T], discard: Callable[[T], object]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        discard(done.result())

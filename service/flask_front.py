@@ -1,0 +1,128 @@
+"""The API's operations in Flask: their routes, each request as a `Request`, and each reply as Flask sends it."""
+
+import asyncio
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from typing import Any
+
+import structlog
+from flask import Flask, Response, request
+from werkzeug.routing import BaseConverter
+
+from service.browser_sessions import session_project
+from service.context import EXTENSION, Parts
+from service.operations import Operation, carry_out
+from service.problems import TRANSLATIONS, ErrorFormat, error_reply
+from service.reply import Reply
+from service.request import Request, begin, request_id
+from service.waiting import Waiting
+
+
+class VersionNumber(BaseConverter):
+    """A version in an address. Werkzeug's own integers may be Arabic digits, have leading zeros, and be of any size."""
+
+    # a number past VERSION_LIMIT passes, and no version has it; refused here, another method's answer would be a 405
+    regex = "[1-9][0-9]{0,9}"
+
+    def to_python(self, value: str) -> int:
+        return int(value)
+
+
+def register_requests(app: Flask, parts: Parts) -> None:
+    """Make a `Request` of each of Flask's. Its id is bound to the log's lines, and returned as X-Request-Id."""
+
+    @app.before_request
+    def receive() -> None:
+        begin(_received(parts))
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id())
+
+    @app.after_request
+    def identify(response: Response) -> Response:
+        response.headers["X-Request-Id"] = request_id() or ""
+        return response
+
+
+def _received(parts: Parts) -> Request:
+    return Request(
+        request.method,
+        request.path,
+        request.query_string,
+        {name.lower(): value for name, value in request.headers.items()},
+        arguments=request.view_args or {},
+        remote_addr=request.remote_addr,
+        read=lambda: request.get_data(cache=True),
+        parts=parts,
+    )
+
+
+def has_session(app: Flask, environ: dict[str, Any]) -> bool:
+    """Return whether a request carries the cookie of a session that has not ended."""
+    with app.request_context(environ):
+        begin(_received(app.extensions[EXTENSION]))
+        return session_project() is not None
+
+
+def register_operations(app: Flask, operations: list[Operation]) -> dict[str, str]:
+    """Add the routes to the app, and return their policies by endpoint."""
+    app.url_map.converters["int"] = VersionNumber
+    for operation in operations:
+        app.add_url_rule(
+            operation.path,
+            endpoint=operation.endpoint,
+            view_func=_view(operation),
+            methods=[operation.method],
+            strict_slashes=True,
+        )
+    return {operation.endpoint: operation.policy for operation in operations}
+
+
+def _view(operation: Operation) -> Callable[..., Response]:
+    def view(**_arguments: Any) -> Response:
+        return to_response(carry_out(operation))
+
+    return view
+
+
+def register_problems(app: Flask, formats: Mapping[str, ErrorFormat]) -> None:
+    """Answer every exception. formats: how other protocols write their errors, by the prefix of their addresses."""
+    for kind in TRANSLATIONS:
+        app.register_error_handler(kind, lambda error: to_response(error_reply(error, request.path, formats)))
+
+
+def to_response(reply: Reply | Waiting) -> Response:
+    """Return a reply as Flask sends it. A thread waits here for what the asynchronous edge would wait for without."""
+    if isinstance(reply, Waiting):
+        asyncio.run(reply.over())
+        reply = reply.then()
+    body = Driven(reply.body, reply.close) if isinstance(reply.body, AsyncIterable) else reply.body
+    response = Response(body, reply.status, reply.headers, content_type=reply.content_type)
+    # the edge recognises a stream by its type, if nothing is wrapped around it
+    response.direct_passthrough = isinstance(body, Driven)
+    if reply.content_type is None:
+        response.headers.pop("Content-Type", None)
+    if reply.close is not None:
+        response.call_on_close(reply.close)
+    return response
+
+
+class Driven:
+    """A stream as a WSGI body: a thread waits for each part. The edge takes the `stream` itself, and waits in its loop.
+
+    close: called once the stream is sent.
+    """
+
+    def __init__(self, stream: AsyncIterable[bytes], close: Callable[[], None] | None = None) -> None:
+        self.stream, self.close = stream, close or (lambda: None)
+
+    def __iter__(self) -> Iterator[bytes]:
+        loop = asyncio.new_event_loop()
+        parts = aiter(self.stream)
+        try:
+            while True:
+                try:
+                    yield loop.run_until_complete(anext(parts))
+                except StopAsyncIteration:
+                    return
+        finally:
+            loop.run_until_complete(parts.aclose())  # type: ignore[attr-defined]
+            loop.close()
