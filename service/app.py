@@ -131,7 +131,8 @@ def _open_parts(settings: ServiceSettings) -> Parts:
     )
     storage = Storage(settings.storage)
     # each that waits holds a thread
-    sandbox = Sandbox(PRELOADED, memory_bytes=settings.parse_memory_bytes_limit, waiting=settings.api_threads // 3)
+    waiting = settings.api_threads * 5 // 8
+    sandbox = Sandbox(PRELOADED, memory_bytes=settings.parse_memory_bytes_limit, waiting=waiting)
     datasets = Datasets(database, storage, settings.limits, sandbox)
     doorbell = Doorbell(settings)
     predictors = Predictors(database, bytes_limit=settings.predictor_bytes_limit)

@@ -39,7 +39,7 @@ class ServiceSettings(Settings):
     predict_memory_bytes_limit: int = 192 * 2**20
     "About how much memory the rows of one request to predict may take: their cells, inputs and outputs."
     api_processes: Annotated[int, Field(ge=1, le=64)] = 1
-    api_threads: Annotated[int, Field(ge=8, le=1024)] = 24
+    api_threads: Annotated[int, Field(ge=8, le=1024)] = 64
     "Threads of an API process for what may block: they read no body, and wait for no client."
     hot_threads: Annotated[int, Field(ge=2, le=1024)] = 6
     "More threads, for predictions and polls only, which go on while the others parse uploads."

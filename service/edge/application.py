@@ -97,24 +97,30 @@ class Edge:
             await self._hot.answer(hot, scope, headers, receive, send)
 
     async def _by_flask(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        limit, length = await self._body_limit(scope, headers), int(headers.get("content-length", 0))
+        try:
+            limit = await self._body_limit(scope, headers)
+        except Problem as busy:
+            await self._refuse(busy, send)
+            return
+        length = int(headers.get("content-length", 0))
         context = contextvars.copy_context()
         # a body that is refused for its length is not read
-        with await spool_body(receive, limit if length <= limit else -1) as body:
-            work = partial(call, self._app, environ_of(scope, headers, body))
-            try:
-                answered = await self._threads.run(work, context, discard=lambda late: late.close())
-            except Problem as busy:
-                await self._refuse(busy, send)
-                return
-            try:
-                advance = partial(self._advance, context)
-                await send_answer(send, answered.status, answered.headers, answered.body, advance)
-            finally:
-                answered.close()
+        body = await spool_body(receive, limit if length <= limit else -1)
+        work = partial(call, self._app, environ_of(scope, headers, body))
+        try:
+            answered = await self._threads.run(work, context, discard=lambda late: late.close())
+        except Problem as busy:
+            body.close()
+            await self._refuse(busy, send)
+            return
+        try:
+            advance = partial(self._advance, context)
+            await send_answer(send, answered.status, answered.headers, answered.body, advance)
+        finally:
+            answered.close()
 
     async def _advance(self, context: contextvars.Context, parts: Iterator[bytes]) -> bytes | None:
-        return await self._threads.run(partial(next, parts, None), context)
+        return await self._threads.run(partial(next, parts, None), context, has_begun=True)
 
     async def _body_limit(self, scope: Scope, headers: dict[str, str]) -> int:
         """Return how much of a body is read before Flask has the request: little, unless its sender is known."""

@@ -64,7 +64,9 @@ class HotOperations:
         self, hot: Hot, scope: Mapping[str, Any], headers: Mapping[str, str], receive: Receive, send: Send
     ) -> None:
         """Read the body, and send the answer. Raises GoneError."""
-        body = await read_body(receive, self._settings.body_bytes_limit)
+        # what takes no body reads none: a stranger may ask for the health with 100 MB
+        takes_body = bool(hot.found.operation.bodies)
+        body = await read_body(receive, self._settings.body_bytes_limit) if takes_body else b""
         request = Request(
             scope["method"],
             scope["path"],
@@ -100,7 +102,7 @@ class HotOperations:
             return error_reply(busy, request.path, ERROR_FORMATS)
 
     async def _advance(self, parts: Iterator[bytes]) -> bytes | None:
-        return await self._threads.run(partial(next, parts, None))
+        return await self._threads.run(partial(next, parts, None), has_begun=True)
 
 
 def _whole(body: bytes | None, limit: int) -> bytes:

@@ -27,14 +27,17 @@ class Threads:
         work: Callable[[], T],
         context: contextvars.Context | None = None,
         discard: Callable[[T], object] = lambda _: None,
+        *,
+        has_begun: bool = False,
     ) -> T:
         """Return what `work` returns, done by a thread. Raises Problem, 503, if too many wait already.
 
         context: in which it is done; None for a copy of the caller's.
         discard: called with the result, by the thread, if the caller was cancelled while the work was done. Work that
             has not begun by then is not done.
+        has_begun: whether it continues an answer, which is never refused.
         """
-        if self._there >= self._limit:
+        if not has_begun and self._there >= self._limit:
             raise Problem(503, "too many requests are waiting", code="busy", headers={"Retry-After": "5"})
         loop = asyncio.get_running_loop()
         self._there += 1

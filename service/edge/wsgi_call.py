@@ -67,20 +67,22 @@ def environ_of(scope: Mapping[str, Any], headers: Mapping[str, str], body: IO[by
 
 
 def call(application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answered:
-    """Call the application. It may block."""
+    """Call the application, and close the request's body. It may block."""
     started: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], _error: object = None) -> Callable[[bytes], None]:
         started[:] = [(status, headers)]
         return _refuse_to_write
 
-    parts = application(environ, start_response)
-    close = getattr(parts, "close", _nothing)
-    try:
-        body = parts.stream if isinstance(parts, Driven) else _body(iter(parts))
-    except BaseException:
-        close()
-        raise
+    # the client may be gone by the time that the thread reads it, so nobody else closes it
+    with environ["wsgi.input"]:
+        parts = application(environ, start_response)
+        close = getattr(parts, "close", _nothing)
+        try:
+            body = parts.stream if isinstance(parts, Driven) else _body(iter(parts))
+        except BaseException:
+            close()
+            raise
     status, headers = started[0]
     return Answered(int(status[:3]), raw(headers), body, close)
 

@@ -133,6 +133,8 @@ def test_a_body_past_the_limit_is_not_read_at_all(app: Flask, parts: Parts, succ
     for path in ("/v1/models/iris/predict", "/v1/jobs"):
         status, content = asyncio.run(client.ask("POST", path, headers, (b"x",) * 10))
         assert (status, json.loads(content)["code"]) == (413, "too_large")
+    # nor is one that nobody will look at
+    assert asyncio.run(client.ask("GET", "/healthz", [(b"content-length", b"1000000")], (b"x",) * 10))[0] == 200
     assert client.reads == 0
 
 
@@ -182,8 +184,11 @@ def test_past_its_line_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(Problem) as refused:
             await pool.run(go.wait)
         assert refused.value.status == 503
+        # but an answer that has begun goes on
+        begun.append(asyncio.ensure_future(pool.run(go.wait, has_begun=True)))
+        await asyncio.sleep(0.05)
         go.set()
-        assert await asyncio.gather(*begun) == [True, True]
+        assert await asyncio.gather(*begun) == [True] * 3
         await asyncio.sleep(0.05)
         assert await pool.run(go.wait)
 
