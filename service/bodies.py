@@ -6,9 +6,11 @@ import zlib
 
 from service.body_stream import too_large
 from service.context import parts
+from service.loop import leave_loop
 from service.problems import Problem
 from service.request import request
 
+PLAIN = ("", "identity")
 LEVEL = 1
 "The level of compression. Higher levels take several times as long and hardly make numbers smaller."
 
@@ -16,12 +18,15 @@ LEVEL = 1
 def read_body() -> bytes:
     """Return the inflated body, whatever its Content-Type. Raises Problem: 400, 413 if it is too large, or 415."""
     encoding = request().headers.get("content-encoding", "").strip().lower()
+    if encoding not in PLAIN:
+        # a short body may become a long one
+        leave_loop()
     return inflate(request().body, encoding, parts().settings.body_bytes_limit)
 
 
 def inflate(content: bytes, encoding: str, bytes_limit: int) -> bytes:
     """Inflate a gzip or deflate body. At most bytes_limit + 1 bytes are inflated. Raises Problem."""
-    if encoding in ("", "identity"):
+    if encoding in PLAIN:
         return content
     if encoding not in ("gzip", "deflate"):
         raise Problem(415, "the body may be encoded as gzip or deflate", headers={"Accept-Encoding": "gzip, deflate"})

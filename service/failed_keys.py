@@ -33,7 +33,7 @@ class FailedKeys:
 
     def count(self, address: str | None) -> None:
         """Count a failure of this address. Raises Problem, 429 with Retry-After, if it has failed too often."""
-        counter = str(hash(_network(address)) % COUNTERS)
+        counter = str(hash(network_of(address)) % COUNTERS)
         if self._limiter.hit(FAILURES, counter):
             # no line past the limit: the log is bounded too
             log.warning("key_refused", address=address)
@@ -48,7 +48,7 @@ class FailedKeys:
         )
 
 
-def _network(address: str | None) -> str:
+def network_of(address: str | None) -> str:
     """Return the address, or the network of an IPv6 address, whose owner can choose the rest."""
     try:
         known = ipaddress.ip_address((address or "").partition("%")[0])

@@ -99,7 +99,10 @@ class Channel:
 
     def discard(self, loop: asyncio.AbstractEventLoop, waiting: Future) -> None:
         with self._lock:
-            self._waiting[loop].discard(waiting)
+            there = self._waiting[loop]
+            there.discard(waiting)
+            if not there:
+                del self._waiting[loop]
 
     def _wake(self) -> None:
         with self._lock:

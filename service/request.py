@@ -63,6 +63,11 @@ class Request:
         """The whole body. Raises Problem if it is too large, or not whole."""
         return self._read()
 
+    def release(self) -> None:
+        """Let the body go: the handler has read it, and a long answer, or a kept connection, may keep this request."""
+        self.__dict__.pop("body", None)
+        self._read = bytes
+
     @property
     def full_path(self) -> str:
         """The path, a question mark, and the query string."""

@@ -9,7 +9,7 @@ part.
 import asyncio
 import contextvars
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -24,10 +24,11 @@ from service.edge.bodies import GoneError, Receive, spool_body
 from service.edge.crowd import Crowd
 from service.edge.hot import HotOperations
 from service.edge.sending import ReplyHeaders, Send, send_answer
-from service.edge.threads import Threads
+from service.edge.threads import LongAnswer, Threads
 from service.edge.wsgi_call import call, environ_of
 from service.flask_front import has_session
-from service.problems import Problem
+from service.problems import Problem, problem_of
+from worker.errors import UnavailableError
 
 log = structlog.get_logger()
 
@@ -99,8 +100,8 @@ class Edge:
     async def _by_flask(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
         try:
             limit = await self._body_limit(scope, headers)
-        except Problem as busy:
-            await self._refuse(busy, send)
+        except (Problem, UnavailableError) as error:
+            await self._refuse(problem_of(error), send)
             return
         length = int(headers.get("content-length", 0))
         context = contextvars.copy_context()
@@ -113,14 +114,11 @@ class Edge:
             body.close()
             await self._refuse(busy, send)
             return
+        long_answer = LongAnswer(self._threads, context)
         try:
-            advance = partial(self._advance, context)
-            await send_answer(send, answered.status, answered.headers, answered.body, advance)
+            await send_answer(send, answered.status, answered.headers, answered.body, long_answer.advance)
         finally:
-            answered.close()
-
-    async def _advance(self, context: contextvars.Context, parts: Iterator[bytes]) -> bytes | None:
-        return await self._threads.run(partial(next, parts, None), context, has_begun=True)
+            long_answer.close(answered.close)
 
     async def _body_limit(self, scope: Scope, headers: dict[str, str]) -> int:
         """Return how much of a body is read before Flask has the request: little, unless its sender is known."""
@@ -134,7 +132,7 @@ class Edge:
     async def _refuse(self, problem: Problem, send: Send) -> None:
         reply = problem.reply()
         headers = self._reply_headers.of(reply, "", None)
-        await send_answer(send, reply.status, headers, reply.body, partial(self._advance, contextvars.copy_context()))
+        await send_answer(send, reply.status, headers, reply.body, LongAnswer(self._threads).advance)
 
     def close(self) -> None:
         """End all streams: the process stops."""

@@ -5,12 +5,15 @@ client that is behind it is cut off. Source of what is overridden: uvicorn, prot
 """
 
 import asyncio
+import re
+from contextvars import Context
 from enum import Enum, auto
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.edge.crowd import Crowd
+from service.failed_keys import network_of
 from service.problems import Problem
 
 HEAD_SECONDS = 10.0
@@ -22,8 +25,13 @@ FIRST_REQUEST_SECONDS = 0.5
 WRITE_SECONDS = 30.0
 "In this time a client must take about 48 KiB of an answer: what is buffered when its writer is paused."
 HEAD_BYTES, HEADERS_LIMIT, TARGET_BYTES = 64 * 1024, 100, 16 * 1024
+PIPELINED_LIMIT = 8
+"So many requests may wait on one connection for the answer of one before them."
 RAW_FACTOR = 8
 "A chunked body may be so many times as long as its limit with the lines between its chunks."
+
+
+UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Phase(Enum):
@@ -53,7 +61,10 @@ class Connection(HttpToolsProtocol):
         self._write_deadline: asyncio.TimerHandle | None = None
         self._address: str | None = None
         self._head_bytes = self._headers_seen = self._body_bytes = 0
+        # since the last byte of a body: the lines between chunks, and trailers
+        self._bytes_beside = 0
         self._refusal: Problem | None = None
+        self._answered: RequestResponseCycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
 
@@ -61,7 +72,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        address = self.client[0] if self.client else ""
+        address = network_of(self.client[0] if self.client else None)
         if self.crowd.enter(address):
             self._address = address
             self._await(Phase.HEAD)
@@ -75,15 +86,18 @@ class Connection(HttpToolsProtocol):
         self._await(Phase.NOTHING)
         self._cancel_write_deadline()
         super().connection_lost(exc)
-        if self._task is not None and not self.cycle.response_complete:
+        if self._answered is not None and self._task is not None and not self._answered.response_complete:
             # nobody waits for its answer any more
+            self._answered.disconnected = True
             self._task.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer a client that has sent its request and closes its half of the connection; True: ours stays open."""
-        if self._phase is Phase.NOTHING and self._is_answering:
-            self.cycle.keep_alive = False
-            return True
+        answered = self._answered
+        if self._phase is Phase.NOTHING and answered is not None and self._is_answering:
+            answered.keep_alive = False
+            # whoever closes during a stream is gone
+            return not answered.response_started
         if self._phase is Phase.BODY or self._head_bytes:
             self._refuse(Problem(400, "the request ended early"))
         return False
@@ -97,19 +111,29 @@ class Connection(HttpToolsProtocol):
             super().shutdown()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._task = self.loop.create_task(cycle.run_asgi(app))
-        self._task.add_done_callback(self.tasks.discard)
+        self._answered = cycle
+        # a context of its own: nothing of the request before it is seen here, or kept by this connection
+        self._task = self.loop.create_task(cycle.run_asgi(app), context=Context())
+        self._task.add_done_callback(self._end_task)
         self.tasks.add(self._task)
+
+    def _end_task(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if self._task is task:
+            self._task = None
 
     @property
     def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        return self._answered is not None and not self._answered.response_complete
 
     # Reading, with its deadlines and limits
 
     def data_received(self, data: bytes) -> None:
         if self._phase is Phase.BODY:
             self._body_bytes += len(data)
+            self._bytes_beside += len(data)
+        elif self._phase is Phase.HEAD and not self._head_bytes and (b"pgrade:" in data or b"PGRADE:" in data):
+            data = _without_upgrade(data)
         super().data_received(data)
         if self.transport.is_closing():
             self._await(Phase.NOTHING)
@@ -120,7 +144,8 @@ class Connection(HttpToolsProtocol):
             if self._head_bytes > HEAD_BYTES:
                 self._refuse(_long_head())
                 return
-        if self._body_bytes > RAW_FACTOR * self.body_bytes_limit:
+        is_endless = self._phase is Phase.BODY and self._bytes_beside > HEAD_BYTES
+        if is_endless or self._body_bytes > RAW_FACTOR * self.body_bytes_limit:
             self.transport.abort()
             return
         self._await(self._phase)
@@ -128,7 +153,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._phase = Phase.HEAD
-        self._head_bytes = self._headers_seen = self._body_bytes = 0
+        self._head_bytes = self._headers_seen = self._body_bytes = self._bytes_beside = 0
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -146,10 +171,16 @@ class Connection(HttpToolsProtocol):
             self._reject(_long_head())
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= PIPELINED_LIMIT:
+            self._reject(Problem(400, f"more than {PIPELINED_LIMIT} requests wait for their answers"))
         self._phase = Phase.BODY
         super().on_headers_complete()
         if self._is_stopping:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self._bytes_beside = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -161,6 +192,9 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self._phase is Phase.NOTHING and not is_pipelined:
             self._phase = Phase.HEAD
+        if self.pipeline:
+            # what is read already is answered first
+            self.flow.pause_reading()
         if self.transport.is_closing() and self.transport.get_write_buffer_size():
             self._set_write_deadline()
 
@@ -179,8 +213,8 @@ class Connection(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         if self._is_answering:
-            return
-        if self._head_bytes:
+            self._read_deadline = self.loop.call_later(HEAD_SECONDS, self._head_is_late)
+        elif self._head_bytes:
             self._refuse(Problem(408, f"the head of the request was not whole after {HEAD_SECONDS:g} s"))
         else:
             self.transport.close()
@@ -202,8 +236,15 @@ class Connection(HttpToolsProtocol):
         self._refuse(self._refusal or Problem(400, "this is not HTTP: " + msg.lower()))
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer with a problem document unless an answer has begun, and close the connection."""
-        if not self._is_answering or not self.cycle.response_started:
+        """Answer with a problem document unless an answer has begun, and close the connection.
+
+        What comes behind a request that is under way costs that request nothing: its answer is the last.
+        """
+        if self._answered is not None and self._is_answering and self._phase is not Phase.BODY:
+            self._answered.keep_alive = False
+            self.flow.pause_reading()
+            return
+        if self._answered is None or self._answered.response_complete or not self._answered.response_started:
             reply = problem.reply()
             head = [STATUS_LINE[reply.status]]
             known = {"Content-Type": reply.content_type, "Content-Length": len(reply.body), "Connection": "close"}  # type: ignore[arg-type]
@@ -214,7 +255,7 @@ class Connection(HttpToolsProtocol):
         self._set_write_deadline()
 
     def _unsupported_upgrade_warning(self) -> None:
-        # the parser reads nothing behind such a request
+        # of such a request the parser reads no body
         if self.cycle is not None:
             self.cycle.keep_alive = False
 
@@ -243,6 +284,15 @@ class Connection(HttpToolsProtocol):
         if self._write_deadline is not None:
             self._write_deadline.cancel()
             self._write_deadline = None
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Return the beginning of a request without its Upgrade header, which is ignored: RFC 9110, section 7.8.
+
+    The parser would take the body for the other protocol. Java's client sends the header with its first request.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return UPGRADE.sub(b"\r\nX-Upgrade:", head) + end + rest
 
 
 def _long_head() -> Problem:

@@ -1,6 +1,6 @@
 """Answers hot operations without Flask: in the loop if that takes a moment, else by a thread."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from service.context import Parts
 from service.edge.bodies import Receive, read_body
 from service.edge.routes import Found, Routes
 from service.edge.sending import ReplyHeaders, Send, send_answer
-from service.edge.threads import Threads
+from service.edge.threads import LongAnswer, Threads
 from service.hosts import is_answered
 from service.loop import within_loop
 from service.operations import Operation, carry_out
@@ -88,21 +88,21 @@ class HotOperations:
             await reply.over()
             reply = await self._by_thread(request, partial(_reply, request, reply.then))
         assert isinstance(reply, Reply)  # noqa: S101 - what waits does so once
+        request.release()
+        del body, work
         sent = self._reply_headers.of(reply, request.method, request.id)
+        long_answer = LongAnswer(self._threads)
         try:
-            await send_answer(send, reply.status, sent, reply.body, self._advance)
+            await send_answer(send, reply.status, sent, reply.body, long_answer.advance)
         finally:
             if reply.close is not None:
-                reply.close()
+                long_answer.close(reply.close)
 
     async def _by_thread(self, request: Request, work: Work) -> Reply | Waiting:
         try:
             return await self._threads.run(work, discard=_close)
         except Problem as busy:
             return error_reply(busy, request.path, ERROR_FORMATS)
-
-    async def _advance(self, parts: Iterator[bytes]) -> bytes | None:
-        return await self._threads.run(partial(next, parts, None), has_begun=True)
 
 
 def _whole(body: bytes | None, limit: int) -> bytes:

@@ -9,7 +9,7 @@ from service.flask_front import VersionNumber
 from service.operations import Operation
 from service.parameters import PARAMETER
 
-REMEMBERED = 4096
+REMEMBERED, LONG = 4096, 256
 VERSION = re.compile(VersionNumber.regex)
 
 
@@ -40,10 +40,14 @@ class Routes:
             # a word before a parameter: /v2/models/stats is not a model of that name
             routes.sort(key=lambda route: [segment.text is None for segment in route[0]])
         # the same few addresses are asked for again and again
-        self.find = lru_cache(REMEMBERED)(self._find)
+        self._remembered = lru_cache(REMEMBERED)(self._find)
+
+    def find(self, method: str, path: str) -> Found | None:
+        """Return the hot operation at this path, which has no percent-encoding; None if there is none."""
+        # strangers ask too, so what is remembered is bounded in length as well
+        return self._remembered(method, path) if len(path) <= LONG else self._find(method, path)
 
     def _find(self, method: str, path: str) -> Found | None:
-        """Return the hot operation at this path, which has no percent-encoding; None if there is none."""
         words = path.split("/")
         for segments, operation in self._known.get((method, len(words)), ()):
             arguments = _match(segments, words)

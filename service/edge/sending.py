@@ -13,6 +13,7 @@ Body = bytes | Iterator[bytes] | AsyncIterable[bytes]
 Advance = Callable[[Iterator[bytes]], Awaitable[bytes | None]]
 START, BODY = "http.response.start", "http.response.body"
 BODILESS = (204, 304)
+SLICE_BYTES = 64 * 1024
 
 
 def raw(headers: Iterable[tuple[str, str]]) -> RawHeaders:
@@ -49,13 +50,21 @@ async def send_answer(send: Send, status: int, headers: RawHeaders, body: Body, 
     advance: returns the next part of an iterator, which may block; None after the last.
     """
     await send({"type": START, "status": status, "headers": headers})
-    if isinstance(body, bytes):
+    if isinstance(body, bytes) and len(body) <= SLICE_BYTES:
         await send({"type": BODY, "body": body})
         return
-    if isinstance(body, AsyncIterable):
+    if isinstance(body, bytes):
+        await _send_slices(send, body)
+    elif isinstance(body, AsyncIterable):
         async for part in body:
-            await send({"type": BODY, "body": part, "more_body": True})
+            await _send_slices(send, part)
     else:
         while (found := await advance(body)) is not None:
-            await send({"type": BODY, "body": found, "more_body": True})
+            await _send_slices(send, found)
     await send({"type": BODY, "body": b""})
+
+
+async def _send_slices(send: Send, part: bytes) -> None:
+    """Send a part in slices: `send` waits for a slow client before each, which has time for one slice, not for all."""
+    for start in range(0, len(part), SLICE_BYTES):
+        await send({"type": BODY, "body": part[start : start + SLICE_BYTES], "more_body": True})

@@ -3,12 +3,14 @@
 uvicorn is the server. granian's ASGI mode parses faster, but lets nobody set deadlines for a head or a body.
 """
 
+import asyncio
 import gc
 import logging
 import os
 import resource
 import signal
 import sys
+import time
 from types import FrameType
 
 import structlog
@@ -37,6 +39,8 @@ with Python's own 5 ms a health check took 4 s beside 500 requests for the OpenA
 IDLE_SECONDS = 30
 START_SECONDS = 30
 "Within this time one of several processes must have started, and answer its parent."
+SAME_STOP_SECONDS = 1.0
+"A second signal within this time is the same wish to stop."
 STOP_SECONDS = 5
 "How long requests that are under way have when the process stops. Streams end at once."
 OTHER_FILES = 256
@@ -51,7 +55,7 @@ def make_edge() -> Edge:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     edge = Edge(create_app(settings))
     _stop_in_order(edge)
-    limit = min(settings.connections_limit, _open_files() - OTHER_FILES)
+    limit = max(1, _open_files(settings.connections_limit + OTHER_FILES) - OTHER_FILES)
     # behind a proxy all connections have one address
     each = limit if settings.proxies else settings.address_connections_limit
     Connection.limit_all(Crowd(limit, each), settings.body_bytes_limit)
@@ -62,26 +66,33 @@ def make_edge() -> Edge:
     return edge
 
 
-def _open_files() -> int:
-    """Allow this process as many open files as the system lets it have, and return how many."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
+def _open_files(wanted: int) -> int:
+    """Allow this process so many open files, or as many as the system lets it have, and return how many."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    if now != resource.RLIM_INFINITY and now < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return allowed
 
 
 def _stop_in_order(edge: Edge) -> None:
     """Make a signal end the streams before uvicorn waits for what is under way, and a second one end the process."""
-    asked = False
+    asked: float | None = None
+    loop = asyncio.get_running_loop()
 
     def take_over(number: int) -> None:
         usual = signal.getsignal(number)
 
         def stop(number: int, frame: FrameType | None) -> None:
             nonlocal asked
-            if asked:
-                os._exit(1)
-            asked = True
-            edge.close()
+            if asked is not None:
+                # a terminal, and whoever stops a whole group, signals this process and its parent, which signals it too
+                if time.monotonic() - asked > SAME_STOP_SECONDS:
+                    os._exit(1)
+                return
+            asked = time.monotonic()
+            # not here: this thread may hold a lock that is needed for it
+            loop.call_soon_threadsafe(edge.close)
             if callable(usual):
                 usual(number, frame)
 
@@ -129,8 +140,9 @@ def main() -> None:
 
     def restart(_number: int, _frame: FrameType | None) -> None:
         nonlocal restarts
-        restarts = True
-        signal.raise_signal(signal.SIGTERM)
+        if not server.should_exit:
+            restarts = True
+            signal.raise_signal(signal.SIGTERM)
 
     signal.signal(signal.SIGHUP, restart)
     # uvicorn raises the signal that stopped it once more: the stop is over then
@@ -140,6 +152,10 @@ def main() -> None:
     server.run([listening.dup()])
     logging.shutdown()
     if restarts:
+        # what is ignored stays so in the new program, and what is not would end it before it is ready
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         os.set_inheritable(listening.fileno(), True)
         os.execve(sys.executable, own_command(), os.environ | {LISTENING: str(listening.fileno())})  # noqa: S606 - ours
     # a thread that still waits for the database must not hold up the end

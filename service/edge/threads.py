@@ -2,7 +2,8 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -50,8 +51,44 @@ class Threads:
                 done.add_done_callback(lambda late: _discard(late, discard))
             raise
 
+    def submit(self, work: Callable[[], object]) -> None:
+        """Have this done, and wait for nothing."""
+        self._pool.submit(work)
+
     def _leave(self) -> None:
         self._there -= 1
+
+
+class LongAnswer:
+    """The parts of one answer, each made by a thread when the one before is sent.
+
+    context: in which they are made; None for a copy of the caller's.
+    """
+
+    def __init__(self, threads: Threads, context: contextvars.Context | None = None) -> None:
+        self._threads, self._context = threads, context
+        self._making = threading.Lock()
+
+    async def advance(self, parts: Iterator[bytes]) -> bytes | None:
+        """Return the next part; None after the last."""
+
+        def work() -> bytes | None:
+            with self._making:
+                return next(parts, None)
+
+        return await self._threads.run(work, self._context, has_begun=True)
+
+    def close(self, close: Callable[[], object]) -> None:
+        """Close what the parts are made of, once no thread makes one: after a client has gone, one may still do so."""
+
+        def work() -> None:
+            with self._making:
+                close()
+
+        if self._making.locked():
+            self._threads.submit(work)
+        else:
+            work()
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:

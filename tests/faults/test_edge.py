@@ -155,6 +155,71 @@ def test_a_crowd_that_reads_nothing_holds_up_nobody(api: ApiProcess) -> None:
     assert server.memory_info().rss - before < 300 * 2**20
 
 
+def exchanged(api: ApiProcess, *sent: bytes) -> bytes:
+    """Send these one after the other on a new connection, and return all that comes back until it is closed."""
+    with socket.create_connection(("127.0.0.1", api.port), 10) as connected:
+        for part in sent:
+            connected.sendall(part)
+            time.sleep(0.2)
+        answer = b""
+        with suppress(TimeoutError, ConnectionResetError):
+            connected.settimeout(3)
+            while part := connected.recv(65536):
+                answer += part
+        return answer
+
+
+def request_of(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {KEY}", *headers]
+    lines += [f"Content-Length: {len(body)}", "Content-Type: application/json"] if body else []
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def test_a_flood_of_pipelined_requests_is_cut_off(api: ApiProcess) -> None:
+    """A few wait for their turn; with thousands the connection is closed, and memory stays as it is."""
+    few = exchanged(api, request_of("GET", "/v2") * 5)
+    assert few.count(b"HTTP/1.1 200") == 5
+    server = psutil.Process(api.process.pid)
+    before = server.memory_info().rss
+    many = exchanged(api, request_of("GET", "/v1/jobs") * 5000)
+    assert 1 <= many.count(b"HTTP/1.1 ") <= 20
+    assert server.memory_info().rss - before < 30 * 2**20
+    assert api.answers()
+
+
+@pytest.mark.parametrize("beside", [b"X: " + b"a" * 500_000, b"5;" + b"a" * 500_000])
+def test_what_is_beside_a_body_has_an_end(api: ApiProcess, beside: bytes) -> None:
+    """A trailer, or a chunk's extension, of half a megabyte closes the connection."""
+    head = request_of("POST", "/v1/jobs", "Transfer-Encoding: chunked", "Content-Type: application/json")
+    last = b"0\r\n" if beside.startswith(b"X") else b""
+    with pytest.raises(ConnectionError):
+        exchanged(
+            api, head, b"2\r\n{}\r\n" + last, *[beside[start : start + 100_000] for start in range(0, 500_000, 100_000)]
+        )
+    assert api.answers()
+
+
+def test_an_upgrade_is_ignored_and_its_body_read(api: ApiProcess) -> None:
+    """Java's client asks for HTTP/2 with its first request, also with a POST."""
+    headers = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAA")
+    body = b'{"inputs": []}'
+    plain = exchanged(api, request_of("POST", "/v2/models/none/infer", "Connection: close", body=body))
+    asked = exchanged(api, request_of("POST", "/v1/jobs?dry_run=true", *headers, body=b"{}"))
+    assert plain.startswith(b"HTTP/1.1 404 ")
+    assert asked.startswith(b"HTTP/1.1 422 ")
+    assert b"field required" in asked
+
+
+def test_what_comes_behind_a_request_costs_it_nothing(api: ApiProcess) -> None:
+    """A request that is under way is answered, though what follows it is not HTTP; then the connection is closed."""
+    waiting = request_of("GET", f"/v1/jobs/{api.submit()}", "Prefer: wait=1")
+    for behind in (b"\0garbage\r\n\r\n", request_of("GET", "/v2") + b"\0garbage\r\n\r\n"):
+        answer = exchanged(api, waiting, behind)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"preference-applied" in answer
+
+
 def test_one_address_can_not_take_all_connections(tmp_path: Path) -> None:
     """The next one of that address is told to come back; other addresses are answered."""
     with api_process(tmp_path, GRADMILL_ADDRESS_CONNECTIONS_LIMIT="20") as api, ExitStack() as stack:
@@ -245,7 +310,8 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
             connected.sendall(head.encode() + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
             time.sleep(0.3)
             api.process.send_signal(signal.SIGTERM)
-            time.sleep(0.7)
+            # within a second it would be the same wish to stop
+            time.sleep(1.3)
             assert api.process.poll() is None
             began = time.monotonic()
             api.process.send_signal(signal.SIGTERM)

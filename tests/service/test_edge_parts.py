@@ -1,9 +1,10 @@
 """The parts of the edge: what stays in its loop, what leaves it, and what is read of a request before it is known."""
 
 import asyncio
+import gzip
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from service.context import EXTENSION, Parts
 from service.edge import threads
 from service.edge.application import Edge
 from service.edge.crowd import Crowd
-from service.edge.threads import Threads
+from service.edge.sending import SLICE_BYTES, send_answer
+from service.edge.threads import LongAnswer, Threads
 from service.loop import leave_loop, within_loop
 from service.problems import Problem
 from service.settings import ServiceSettings
@@ -112,6 +114,74 @@ def test_many_rows_leave_the_loop(
         assert work_of_threads == ["hot", "hot"]
 
     asyncio.run(work())
+
+
+def test_a_compressed_body_leaves_the_loop(
+    app: Flask, parts: Parts, succeeded: Callable[..., str], work_of_threads: list[str]
+) -> None:
+    """Sixty KiB of it may be many megabytes."""
+    succeeded(model="iris")
+    client = Client(Edge(app))
+    tensor = {"name": "rows", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}
+    body = gzip.compress(json.dumps({"inputs": [tensor]}).encode())
+
+    async def work() -> None:
+        for headers, content in ((JSON, gzip.decompress(body)), ([*JSON, (b"content-encoding", b"gzip")], body)):
+            client.reads = 0
+            status, answer = await client.ask("POST", "/v2/models/iris/infer", [*BEARER, *headers], (content,))
+            assert status == 200, answer
+        assert work_of_threads == ["hot", "hot"]
+
+    asyncio.run(work())
+
+
+def test_a_long_answer_is_sent_in_slices() -> None:
+    """A slow client has time for each slice, and gets every byte."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"s" * 100_000
+
+    async def advance(parts: Iterator[bytes]) -> bytes | None:
+        return next(parts, None)
+
+    for body in (b"s" * 200_000, iter([b"s" * 100_000] * 2), stream()):
+        sent.clear()
+        asyncio.run(send_answer(send, 200, [], body, advance))
+        lengths = [len(message["body"]) for message in sent[1:]]
+        assert max(lengths) == SLICE_BYTES
+        assert sum(lengths) in (100_000, 200_000)
+        assert [message.get("more_body", False) for message in sent[1:]] == [True] * (len(lengths) - 1) + [False]
+
+
+def test_what_an_answer_is_made_of_is_closed_when_no_thread_makes_it() -> None:
+    """Though the client has gone while a part was made; a generator that runs can't be closed."""
+    pool, go = Threads(2, "two"), threading.Event()
+    seen: list[str] = []
+
+    def parts() -> Iterator[bytes]:
+        try:
+            go.wait()
+            yield b"x"
+        finally:
+            seen.append("closed")
+
+    async def work() -> None:
+        answer, made = LongAnswer(pool), parts()
+        making = asyncio.ensure_future(answer.advance(made))
+        await asyncio.sleep(0.05)
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
+        answer.close(made.close)
+        assert seen == []
+        go.set()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(work())
+    assert seen == ["closed"]
 
 
 @pytest.mark.parametrize(("known", "most"), [(False, 3), (True, 10)])
