@@ -111,7 +111,7 @@ def test_the_memory_is_bounded_for_any_number_of_addresses(monkeypatch: pytest.M
 )
 def test_which_addresses_are_one_client(first: str, second: str, is_one: bool) -> None:
     """A network of 64 bits is one client's; an IPv4 address is itself, however it is written."""
-    assert (failed_keys._network(first) == failed_keys._network(second)) == is_one
+    assert (failed_keys.network_of(first) == failed_keys.network_of(second)) == is_one
 
 
 def test_a_failure_is_logged_without_the_key(
