@@ -49,7 +49,6 @@ def _received(parts: Parts) -> Request:
         request.query_string,
         {name.lower(): value for name, value in request.headers.items()},
         arguments=request.view_args or {},
-        remote_addr=request.remote_addr,
         read=lambda: request.get_data(cache=True),
         parts=parts,
     )

@@ -35,7 +35,6 @@ class Request:
     parts: what the process has opened, a `service.context.Parts`.
     headers: by name in lower case, decoded as Latin-1; the values of a header that is sent twice are joined by a comma.
     arguments: the parameters of the path.
-    remote_addr: the client's address; None if it is unknown.
     read: returns the whole body. May raise Problem.
     """
 
@@ -47,12 +46,11 @@ class Request:
         headers: Mapping[str, str],
         *,
         arguments: Mapping[str, Any],
-        remote_addr: str | None,
         read: Callable[[], bytes],
         parts: object,
     ) -> None:
         self.method, self.path, self.query_string = method, path, query_string
-        self.headers, self.arguments, self.remote_addr = headers, arguments, remote_addr
+        self.headers, self.arguments = headers, arguments
         self.parts, self._read = parts, read
         given = headers.get("x-request-id", "")
         self.id = given if ID.fullmatch(given) else uuid_utils.uuid7().hex

@@ -21,7 +21,7 @@ operations = Operations("events")
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
 RETRY = b"retry: 2000\n\n"
-"After so many milliseconds a browser connects again."
+"The pause in milliseconds before a browser connects again."
 HEARTBEAT, LINE_HEARTBEAT = b"event: heartbeat\ndata: {}\n\n", b'{"event":"heartbeat"}\n'
 
 

@@ -83,7 +83,10 @@ def show(job_id: str) -> Reply | Waiting:
     watch = parts().live.watch(job_id, job.seq)
     if watch is None:
         raise Problem(503, "too many watchers; poll instead", headers=RETRY_AFTER)
-    then = lambda: _shown(*_job_and_position(job_id), applied)  # noqa: E731 - it is told apart from what is done now
+
+    def then() -> Reply:
+        return _shown(*_job_and_position(job_id), applied)
+
     return Waiting(watch, job.seq, min(int(wait[1]), WAIT_LIMIT), then)
 
 

@@ -19,7 +19,7 @@ from service.problems import Problem
 HEAD_SECONDS = 10.0
 "From the first byte of a request, or from the beginning of a connection, to the end of the head."
 BODY_SECONDS, BODY_BYTES = 10.0, 10 * 1024
-"In each such time a body must bring so many bytes, unless it is the service that does not read."
+"A body must bring this many bytes in each period of this length, unless the service itself is not reading."
 FIRST_REQUEST_SECONDS = 0.5
 "When the process stops, a connection without a request so far has this time for one."
 WRITE_SECONDS = 30.0
@@ -28,7 +28,7 @@ HEAD_BYTES, HEADERS_LIMIT, TARGET_BYTES = 64 * 1024, 100, 16 * 1024
 PIPELINED_LIMIT = 8
 "So many requests may wait on one connection for the answer of one before them."
 RAW_FACTOR = 8
-"A chunked body may be so many times as long as its limit with the lines between its chunks."
+"How many times its limit a chunked body may take on the wire, with the lines between its chunks."
 
 
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
@@ -96,7 +96,7 @@ class Connection(HttpToolsProtocol):
         answered = self._answered
         if self._phase is Phase.NOTHING and answered is not None and self._is_answering:
             answered.keep_alive = False
-            # whoever closes during a stream is gone
+            # a client that closes while an answer is being sent has gone
             return not answered.response_started
         if self._phase is Phase.BODY or self._head_bytes:
             self._refuse(Problem(400, "the request ended early"))
@@ -255,7 +255,7 @@ class Connection(HttpToolsProtocol):
         self._set_write_deadline()
 
     def _unsupported_upgrade_warning(self) -> None:
-        # of such a request the parser reads no body
+        # the parser does not read the body of such a request
         if self.cycle is not None:
             self.cycle.keep_alive = False
 

@@ -73,7 +73,6 @@ class HotOperations:
             scope["query_string"],
             headers,
             arguments=hot.found.arguments,
-            remote_addr=None,
             read=partial(_whole, body, self._settings.body_bytes_limit),
             parts=self._parts,
         )

@@ -1,6 +1,6 @@
 """Runs an API process: `python -m service.edge.server`. Its settings are the environment's.
 
-uvicorn is the server. granian's ASGI mode parses faster, but lets nobody set deadlines for a head or a body.
+uvicorn is the server. granian's ASGI mode was no quicker here, and has no deadlines for a head or a body.
 """
 
 import asyncio
@@ -34,8 +34,7 @@ COLLECTED_AT = (50_000, 20, 100)
 objects but no garbage: with Python's own 700, parsing 500,000 rows took twice as long, and stopped others for 0.8 s
 instead of 0.3 s."""
 SWITCH_SECONDS = 0.001
-"""How long a thread may compute while others want to. The loop is one of them, and may have to wait for each of them:
-with Python's own 5 ms a health check took 4 s beside 500 requests for the OpenAPI document."""
+"How long a thread may compute while others want to. The loop may have to wait for each of them; Python's own is 5 ms."
 IDLE_SECONDS = 30
 START_SECONDS = 30
 "Within this time one of several processes must have started, and answer its parent."
@@ -67,7 +66,7 @@ def make_edge() -> Edge:
 
 
 def _open_files(wanted: int) -> int:
-    """Allow this process so many open files, or as many as the system lets it have, and return how many."""
+    """Allow this process this many open files, or as many as the system permits, and return how many it may have."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     if now != resource.RLIM_INFINITY and now < allowed:
@@ -86,7 +85,7 @@ def _stop_in_order(edge: Edge) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
             nonlocal asked
             if asked is not None:
-                # a terminal, and whoever stops a whole group, signals this process and its parent, which signals it too
+                # Ctrl-C and systemd signal the parent and this process, and the parent then signals this one again
                 if time.monotonic() - asked > SAME_STOP_SECONDS:
                     os._exit(1)
                 return
