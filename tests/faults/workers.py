@@ -142,6 +142,8 @@ class Worker:
         """
         while True:
             self.signal(signal.SIGSTOP)
+            # one that is in a system call stops behind it, and that call may take a lock
+            self._house.wait_until(lambda: all(_is_stopped(pid) for pid in self.pids()))
             if self._house.database.engine.dialect.name != "sqlite" or is_unlocked(self._house.database):
                 return
             self.signal(signal.SIGCONT)
@@ -151,6 +153,16 @@ class Worker:
         """Send SIGTERM to the parent alone, as a deployment does, and return its exit code."""
         self.process.terminate()
         return self.process.wait(timeout=30)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether no thread of the process runs. Source: proc(5), /proc/pid/task/tid/stat."""
+    try:
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        # it, or one of its threads, ends at this moment
+        return False
+    return all(stat.rpartition(")")[2].split()[0] in "TZX" for stat in stats)
 
 
 def is_unlocked(database: Database) -> bool:

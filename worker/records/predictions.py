@@ -26,7 +26,7 @@ from worker.records.objects import abandon_objects, keep_object
 from worker.records.paging import read_page
 from worker.records.queue_room import QueueRoom
 from worker.records.snapshots import Snapshot, rfc3339
-from worker.records.states import OPEN, Status, ended
+from worker.records.states import Status, ended
 from worker.records.tables import Dataset, IdempotencyKey, Prediction, Weights
 
 
@@ -185,7 +185,7 @@ def delete_prediction(session: Session, project_id: str, prediction_id: str) -> 
 
 def check_unused(session: Session, weights_ids: list[str]) -> None:
     """Raise StateError if a prediction that has not ended needs one of these weights."""
-    users = select(Prediction.id).where(Prediction.weights_id.in_(weights_ids), Prediction.status.in_(OPEN))
+    users = select(Prediction.id).where(Prediction.weights_id.in_(weights_ids), Prediction.finished_at.is_(None))
     if (prediction_id := session.scalar(users.limit(1))) is not None:
         raise StateError(f"prediction {prediction_id} needs these weights; wait for it, or delete it")
 

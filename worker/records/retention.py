@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from worker.records.blobs import delete_blobs
 from worker.records.clock import fixed, now, seconds_from_now
 from worker.records.objects import abandon_objects
-from worker.records.states import FINAL, OPEN
+from worker.records.states import FINAL
 from worker.records.tables import Event, IdempotencyKey, Job, LoginToken, Prediction, UiSession, Weights
 from worker.settings import Retention
 
@@ -75,7 +75,7 @@ def sweep_events(session: Session, days: float) -> int:
 
 def sweep_snapshots(session: Session, days: float) -> int:
     """Delete old snapshots of jobs that have ended, with their bytes, unless a version or a prediction needs them."""
-    needed = select(Prediction.id).where(Prediction.weights_id == Weights.id, Prediction.status.in_(OPEN))
+    needed = select(Prediction.id).where(Prediction.weights_id == Weights.id, Prediction.finished_at.is_(None))
     old = (
         select(Weights.id, Weights.blob_id)
         .join(Job, Job.id == Weights.job_id)

@@ -42,6 +42,7 @@ def only(condition: str) -> dict[str, Any]:
 
 QUEUED = only("status = 'queued'")
 HELD = only("owner IS NOT NULL")
+UNFINISHED = only("finished_at IS NULL")
 
 
 class Base(DeclarativeBase):
@@ -569,7 +570,7 @@ class Prediction(Base, OfProject, Leased):
 
     __tablename__ = "predictions"
 
-    weights_id: Mapped[str] = mapped_column(Id, index=True)
+    weights_id: Mapped[str] = mapped_column(Id)
     served: Mapped[dict[str, Any]]
     dataset: Mapped[dict[str, Any]]
     options: Mapped[dict[str, Any]]
@@ -583,6 +584,7 @@ class Prediction(Base, OfProject, Leased):
         Index(None, "project_id", "status"),
         Index("ix_predictions_queued", "id", **QUEUED),
         Index("ix_predictions_held", "id", **HELD),
+        Index("ix_predictions_unfinished", "weights_id", **UNFINISHED),
         Index(None, "created_at"),
     )
 
