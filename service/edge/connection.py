@@ -13,6 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.edge.crowd import Crowd
+from service.edge.joined_writes import JoinedWrites
 from service.failed_keys import network_of
 from service.problems import Problem
 
@@ -60,7 +61,7 @@ class Connection(HttpToolsProtocol):
         self._read_deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._address: str | None = None
-        self._head_bytes = self._headers_seen = self._body_bytes = 0
+        self._head_bytes = self._body_bytes = self._read_bytes = 0
         # since the last byte of a body: the lines between chunks, and trailers
         self._bytes_beside = 0
         self._refusal: Problem | None = None
@@ -112,6 +113,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
+        cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]
         # a context of its own: nothing of the request before it is seen here, or kept by this connection
         self._task = self.loop.create_task(cycle.run_asgi(app), context=Context())
         self._task.add_done_callback(self._end_task)
@@ -129,6 +131,7 @@ class Connection(HttpToolsProtocol):
     # Reading, with its deadlines and limits
 
     def data_received(self, data: bytes) -> None:
+        self._read_bytes = len(data)
         if self._phase is Phase.BODY:
             self._body_bytes += len(data)
             self._bytes_beside += len(data)
@@ -153,28 +156,24 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._phase = Phase.HEAD
-        self._head_bytes = self._headers_seen = self._body_bytes = self._bytes_beside = 0
+        self._head_bytes = self._body_bytes = self._bytes_beside = 0
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > TARGET_BYTES:
             self._reject(Problem(414, f"the address has more than {TARGET_BYTES} bytes", code="too_large"))
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is not Phase.HEAD:
-            # a trailer, behind a chunked body, is not a header of the request
-            return
-        super().on_header(name, value)
-        self._headers_seen += 1
-        self._head_bytes += len(name) + len(value)
-        if self._headers_seen > HEADERS_LIMIT or self._head_bytes > HEAD_BYTES:
-            self._reject(_long_head())
-
     def on_headers_complete(self) -> None:
+        # what was read at once may be longer than the head alone
+        may_be_long = self._head_bytes + self._read_bytes > HEAD_BYTES
+        if len(self.headers) > HEADERS_LIMIT or (may_be_long and _size(self.headers) > HEAD_BYTES):
+            self._reject(_long_head())
         if len(self.pipeline) >= PIPELINED_LIMIT:
             self._reject(Problem(400, f"more than {PIPELINED_LIMIT} requests wait for their answers"))
         self._phase = Phase.BODY
         super().on_headers_complete()
+        # a trailer, behind a chunked body, is not a header of the request
+        self.headers = []
         if self._is_stopping:
             self.cycle.keep_alive = False
 
@@ -293,6 +292,10 @@ def _without_upgrade(data: bytes) -> bytes:
     """
     head, end, rest = data.partition(b"\r\n\r\n")
     return UPGRADE.sub(b"\r\nX-Upgrade:", head) + end + rest
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
 
 
 def _long_head() -> Problem:

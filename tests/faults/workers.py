@@ -119,8 +119,9 @@ class Worker:
             time.sleep(0.05)
 
     def _beats(self) -> bool:
+        own = self.pids()
         with self._house.database.reading() as session:
-            return any(row.pid in self.pids() for row, _ in list_workers(session))
+            return any(row.pid in own for row, _ in list_workers(session))
 
     def pids(self) -> list[int]:
         """The pids of its parent, its fork server and its training processes."""

@@ -1,5 +1,6 @@
 """Which JSON the fast parser may have: never a value that must be refused, and ordinary numbers always."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import json_text
+from service.problems import Problem
 
 LARGE = [
     b"36893488147419103232",
     b"-36893488147419103232",
     b"9223372036854775808",
-    b"1e400",
-    b"-1.5E+400",
     b"1234567890123456789012.5",
+    b"1" + b"0" * 60,
 ]
+INFINITE = [b"1e400", b"-1.5E+400", b"1E999", b"12345678901234567890e+300"]
+AROUND = [b"%b", b"[%b]", b'{"a":%b}', b'{"a": [1, %b ]}', b"[\n%b]", b"[\t%b\r]"]
 PADDING = b'"' + b"x" * json_text.SHORT_BYTES + b'"'
 
 
 @pytest.mark.parametrize("number", LARGE)
-@pytest.mark.parametrize("around", [b"%b", b"[%b]", b'{"a":%b}', b'{"a": [1, %b ]}', b"[\n%b]", b"[\t%b\r]"])
+@pytest.mark.parametrize("around", AROUND)
 def test_each_large_number_is_suspicious_in_short_and_in_long_text(number: bytes, around: bytes) -> None:
     """Wherever it stands, and however much is before it: also where a long text is cut into pieces."""
     text = around % number
@@ -32,6 +35,21 @@ def test_each_large_number_is_suspicious_in_short_and_in_long_text(number: bytes
     for shift in range(len(text) + 2):
         before = b" " * (json_text.PIECE_BYTES - shift)
         assert json_text._is_suspicious(before + text), shift
+
+
+@pytest.mark.parametrize("number", INFINITE)
+@pytest.mark.parametrize("around", AROUND)
+def test_a_number_past_the_range_of_a_float_is_refused_by_either_parser(number: bytes, around: bytes) -> None:
+    """The fast parser refuses it by itself; the strict one reads it as infinity, and its text is looked at."""
+    for text in (around % number, b"[" + PADDING + b"," + around % number + b"]"):
+        with pytest.raises(orjson.JSONDecodeError):
+            orjson.loads(text)
+        for shift in range(len(text) + 2 if len(text) < 100 else 1):
+            before = b" " * (json_text.PIECE_BYTES - shift)
+            assert json_text._has_large_exponent(before + text), shift
+        with pytest.raises(Problem) as refused:
+            json_text.check_values(text, json.loads(text))
+        assert "64 bits can hold" in str(refused.value.errors)
 
 
 @pytest.mark.parametrize("escape", [rb'"\u0000"', rb'"\ud800"', rb'"\uDFFF"'])
@@ -60,8 +78,6 @@ values = st.recursive(
 @given(values)
 def test_no_value_that_is_refused_is_cleared(value: Any) -> None:
     """Long text is cleared only if the short one would be refused by nothing either."""
-    import json
-
     text = json.dumps(value).encode()
     refused = list(json_text._faults(json.loads(text), ""))
     if refused:

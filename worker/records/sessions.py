@@ -38,7 +38,6 @@ POSTGRESQL = {
 # a client that froze with a row locked must not delay others for long. Sent together, these are one round trip, as is a
 # bare BEGIN. Set for each transaction, they also hold behind pgbouncer, which refuses settings at a connection's start
 BEGIN_POSTGRESQL = "BEGIN; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '5s'"
-AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 DISK_FULL = "53100"
 # serialization failure, deadlock, lock not available, idle too long, and the errors of a server that restarts
 RETRIED_STATES = {"40001", "40P01", "55P03", "25P03", "57P01", "57P02", "57P03", "08006", "08003", "08001"}
@@ -75,7 +74,9 @@ class Database:
         try:
             with Session(self.engine) as session:
                 yield session
-        except AWAY as error:
+        except (DBAPIError, PoolTimeoutError) as error:
+            if isinstance(error, DBAPIError) and not _is_away(error):
+                raise
             raise UnavailableError("the database can't be reached, or is busy") from error
 
     def write(self, work: Callable[[Session], T]) -> T:
@@ -115,9 +116,12 @@ class Database:
 
 
 def _worth_another_try(error: DBAPIError) -> bool:
-    if isinstance(error, IntegrityError):
-        # another writer added the same row first: the second run finds it
-        return True
+    # another writer added the same row first: the second run finds it
+    return isinstance(error, IntegrityError) or _is_away(error)
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Return whether the database can't be reached or is busy, rather than what was asked of it wrong."""
     state = getattr(error.orig, "sqlstate", None)
     return (
         error.connection_invalidated or state in RETRIED_STATES or isinstance(error, OperationalError | InterfaceError)

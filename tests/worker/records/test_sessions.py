@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from worker.errors import UnavailableError
@@ -89,6 +89,23 @@ def test_postgresqls_words_about_a_value_are_not_logged(postgresql_url: str, kin
     assert "InvalidTextRepresentation" in said
     assert f"invalid input syntax for type {kind}" in said
     assert not any(part in said for part in VALUE.split("-"))
+    database.close()
+
+
+def test_a_reader_that_was_idle_too_long_is_told_that_the_database_is_away(postgresql_url: str) -> None:
+    """PostgreSQL ends its connection with an error of another class than that of one that can't be reached."""
+    database = Database(postgresql_url)
+    with pytest.raises(UnavailableError), database.reading() as session:
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
+        time.sleep(0.3)
+    database.close()
+
+
+def test_a_reader_with_a_fault_of_its_own_is_told_so(postgresql_url: str) -> None:
+    """A wrong statement is an error of ours, which must be seen. SQLite has one class of errors for both."""
+    database = Database(postgresql_url)
+    with pytest.raises(ProgrammingError), database.reading() as session:
+        session.execute(text("SELECT 1 FROM nothing"))
     database.close()
 
 
