@@ -95,9 +95,13 @@ def test_postgresqls_words_about_a_value_are_not_logged(postgresql_url: str, kin
 def test_a_reader_that_was_idle_too_long_is_told_that_the_database_is_away(postgresql_url: str) -> None:
     """PostgreSQL ends its connection with an error of another class than that of one that can't be reached."""
     database = Database(postgresql_url)
-    with pytest.raises(UnavailableError), database.reading() as session:
+
+    def idle(session: Session) -> None:
         session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
         time.sleep(0.3)
+
+    with pytest.raises(UnavailableError), database.reading() as session:
+        idle(session)
     database.close()
 
 
