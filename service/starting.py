@@ -1,5 +1,7 @@
-"""What must hold before anything of the service starts, and the one line in which it is refused."""
+"""What must hold when a part of the service starts, and the one line in which a start is refused."""
 
+import ctypes
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from worker.broker.exposure import check_broker, is_loopback
 from worker.errors import StartError
 
 KEY_LENGTH = 32
+PR_SET_PDEATHSIG = 1
 
 
 def check_exposure(settings: ServiceSettings, hosts: Iterable[str] | None = None) -> None:
@@ -40,3 +43,12 @@ def exiting_in_words() -> Iterator[None]:
     except StartError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(1)
+
+
+def end_with_parent() -> None:
+    """Make the kernel send SIGTERM to this process when its parent ends in any way. Linux only.
+
+    On other systems the process keeps running after a parent that was killed. Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -23,7 +23,7 @@ from service.edge.connection import Connection
 from service.edge.crowd import Crowd
 from service.listening import BACKLOG, LISTENING, listen
 from service.settings import ServiceSettings
-from service.starting import check_exposure, check_key, exiting_in_words
+from service.starting import check_exposure, check_key, end_with_parent, exiting_in_words
 from worker.runtime import configure_log
 from worker.settings import read_settings
 
@@ -49,6 +49,9 @@ OTHER_FILES = 256
 def make_edge() -> Edge:
     """Return the application of this process, and set the limits of its connections."""
     settings = read_settings(ServiceSettings)
+    if settings.api_processes > 1:
+        # else the processes of a parent that was killed would serve on, and keep the port
+        end_with_parent()
     configure_log(settings.log_level)
     # it has a line for each request that is not HTTP
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

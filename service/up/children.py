@@ -1,16 +1,15 @@
 """The supervisor's child processes. Each has its own session, ends with the supervisor, and restarts if it fails."""
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from service.listening import LISTENING
+from service.starting import end_with_parent
 from service.up.logs import rotate, tail
 from worker.errors import StartError
 
@@ -20,7 +19,6 @@ BACK_OFF_SECONDS = 0.25
 BACK_OFF_SECONDS_MOST = 30.0
 DOUBLINGS = 10
 LOG_LINES_SHOWN = 15
-PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -67,7 +65,7 @@ class Child:
                 stderr=log,
                 # Ctrl-C in the terminal reaches only the supervisor, which stops the others in order
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has no threads when it starts a child
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - the supervisor has no threads when it starts a child
             )
 
     @property
@@ -140,12 +138,3 @@ class Child:
                 os.killpg(self.process.pid, number)
             except ProcessLookupError:
                 return
-
-
-def _die_with_parent() -> None:
-    """Make the kernel send SIGTERM to this process when the supervisor ends in any way. Linux only.
-
-    On other systems the process keeps running after a supervisor that was killed.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -365,6 +365,15 @@ def test_a_restart_refuses_no_connection(tmp_path: Path, processes: str) -> None
         until(lambda: not any(mark in _environment(process.pid) for process in psutil.process_iter()))
 
 
+def test_the_processes_of_a_parent_that_was_killed_end_too(tmp_path: Path) -> None:
+    """Else they would serve on with the old code and settings, and keep the port."""
+    with api_process(tmp_path, GRADMILL_API_PROCESSES="2") as api:
+        served_by = children(api.process.pid)
+        assert len(served_by) >= 2
+        assert api.stop(signal.SIGKILL) == -signal.SIGKILL
+        until(lambda: not any(psutil.pid_exists(pid) for pid in served_by), 30)
+
+
 def children(pid: int) -> set[int]:
     return {child.pid for child in psutil.Process(pid).children()}
 
