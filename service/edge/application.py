@@ -26,6 +26,7 @@ from service.edge.hot import HotOperations
 from service.edge.sending import ReplyHeaders, Send, send_answer
 from service.edge.threads import LongAnswer, Threads
 from service.edge.wsgi_call import call, environ_of
+from service.failed_keys import network_of
 from service.flask_front import has_session
 from service.problems import Problem, problem_of
 from worker.errors import UnavailableError
@@ -69,12 +70,12 @@ class Edge:
                 self._crowd.leave(address)
 
     def _forwarded_for(self, headers: Mapping[str, str]) -> str | None:
-        """Return the client that the trusted proxies name; None without trusted proxies."""
+        """Return the client that the trusted proxies name, or its network; None without trusted proxies."""
         proxies = self._settings.proxies
         if not proxies:
             return None
         named = [name.strip() for name in headers.get("x-forwarded-for", "").split(",")]
-        return named[-proxies] if len(named) >= proxies else ""
+        return network_of(named[-proxies]) if len(named) >= proxies else ""
 
     async def _logged(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
         began, seen = time.perf_counter(), {"status": 0}

@@ -291,3 +291,26 @@ def test_the_result_of_a_client_that_is_gone_is_discarded() -> None:
 
     asyncio.run(work())
     assert (begun, discarded) == ([1], [1])
+
+
+@pytest.mark.parametrize(("second", "status"), [("2001:db8::2", 503), ("2001:db8:0:1::2", 200), ("203.0.113.9", 200)])
+def test_behind_a_proxy_the_client_that_it_names_is_counted(
+    settings: ServiceSettings, second: str, status: int
+) -> None:
+    """The addresses of one IPv6 network are one client's, who may choose any of them."""
+    app = create_app(settings.model_copy(update={"proxies": 1, "address_connections_limit": 1}))
+    parts: Parts = app.extensions[EXTENSION]
+    edge = Edge(app)
+
+    async def work() -> int:
+        # its body does not come
+        waiting = [*BEARER, (b"content-type", b"text/csv"), (b"x-forwarded-for", b"2001:db8::1")]
+        first = asyncio.ensure_future(Client(edge).ask("POST", "/v1/datasets", waiting, ()))
+        await asyncio.sleep(0.05)
+        answered, _ = await Client(edge).ask("GET", "/healthz", [(b"x-forwarded-for", f"9.9.9.9, {second}".encode())])
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        return answered
+
+    assert asyncio.run(work()) == status
+    parts.database.close()
