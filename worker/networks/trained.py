@@ -140,8 +140,12 @@ def _origin(session: Session, weights_id: str, architecture: Architecture) -> Or
 
 def read_trained(session: Session, weights_id: str) -> Trained:
     """Read a trained network. Raises NotFoundError."""
-    row, arrays = read_weights(session, weights_id)
-    return Trained(*from_columns(row), arrays)
+    row, stored = read_weights(session, weights_id)
+    # zeros without memory of their own, which are then filled
+    zeros = {name: np.broadcast_to(np.zeros((), stored.dtype), shape) for name, shape in stored.shapes.items()}
+    trained = Trained(*from_columns(row), zeros)
+    stored.read_into(trained.arrays)
+    return trained
 
 
 def read_architecture(session: Session, weights_id: str) -> Architecture:

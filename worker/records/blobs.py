@@ -1,10 +1,11 @@
 """Blobs: bytes in chunks. They are written in small transactions, and published by the one that refers to them."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Select, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.errors import NotFoundError
@@ -101,18 +102,33 @@ def read_blob(session: Session, blob_id: str) -> bytes:
 def iterate_blob(database: Database, blob_id: str) -> Iterator[bytes]:
     """Yield the content in parts, each read in a transaction of its own.
 
-    Raises NotFoundError for one that is missing or damaged; if only its content is, at the end.
+    Raises NotFoundError for one that is missing or damaged; if only its content is, in place of the last part.
     """
-    with database.reading() as session:
-        blob = session.get(Blob, blob_id)
+
+    def read(statement: Select[Any]) -> Any:
+        with database.reading() as session:
+            return session.scalar(statement)
+
+    return _parts(read, blob_id)
+
+
+def read_parts(session: Session, blob_id: str) -> Iterator[bytes]:
+    """Yield the content in parts, all read in this transaction. Raises NotFoundError as `iterate_blob` does."""
+    return _parts(session.scalar, blob_id)
+
+
+def _parts(read: Callable[[Select[Any]], Any], blob_id: str) -> Iterator[bytes]:
+    blob = read(select(Blob).where(Blob.id == blob_id))
     if blob is None:
         raise NotFoundError(f"blob {blob_id} is missing or damaged")
-    digest = hashlib.sha256()
+    digest, left = hashlib.sha256(), blob.bytes
     for position in range(-(-blob.bytes // CHUNK_BYTES)):
-        with database.reading() as session:
-            content = session.scalar(select(Chunk.content).where(Chunk.blob_id == blob_id, Chunk.position == position))
-        digest.update(content or b"")
-        yield content or b""
+        content = read(select(Chunk.content).where(Chunk.blob_id == blob_id, Chunk.position == position)) or b""
+        digest.update(content)
+        left -= len(content)
+        if left <= 0 and digest.hexdigest() != blob.sha256:
+            break
+        yield content
     if digest.hexdigest() != blob.sha256:
         raise NotFoundError(f"blob {blob_id} is missing or damaged")
 

@@ -5,16 +5,18 @@ That has nothing to do with the states to resume from, which are in `checkpoints
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, TypedDict
 
+import numpy as np
 from safetensors import numpy as safetensors
 from sqlalchemy import LargeBinary, case, func, insert, select
 from sqlalchemy.orm import Session
 
 from worker.backprop.arrays import Floats
 from worker.errors import NotFoundError, StateError
-from worker.records.blobs import CHUNK_BYTES, publish_blob, read_blob
+from worker.records.blobs import CHUNK_BYTES, publish_blob, read_parts
 from worker.records.identifiers import new_id
 from worker.records.lease import Claim
 from worker.records.tables import Chunk, StoredNetwork, Weights
@@ -22,6 +24,8 @@ from worker.specs.base import epoch_of
 
 LENGTH_BYTES = 8
 "A safetensors file begins with the length of its header, little-endian; the header is JSON."
+METADATA = "__metadata__"
+DTYPES: dict[str, type[np.floating[Any]]] = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
 class NetworkColumns(TypedDict):
@@ -123,10 +127,48 @@ def find_weights(session: Session, weights_id: str) -> Weights:
     return row
 
 
-def read_weights(session: Session, weights_id: str) -> tuple[Weights, dict[str, Floats]]:
-    """Return the row, and its arrays by name. Raises NotFoundError."""
+class StoredArrays:
+    """The arrays of stored weights, of which nothing but the header has been read so far.
+
+    shapes: by name, in the order of the file. dtype: that of all of them.
+    Raises NotFoundError if the header is damaged.
+    """
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        begun = b""
+        try:
+            while len(begun) < (end := LENGTH_BYTES + int.from_bytes(begun[:LENGTH_BYTES], "little")):
+                begun += next(parts)
+            header = {name: array for name, array in json.loads(begun[LENGTH_BYTES:end]).items() if name != METADATA}
+            in_order = sorted(header, key=lambda name: header[name]["data_offsets"])
+            self.shapes = {name: tuple(header[name]["shape"]) for name in in_order}
+            (self.dtype,) = {DTYPES[array["dtype"]] for array in header.values()}
+        except (StopIteration, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise NotFoundError("the stored weights are damaged") from error
+        self._parts = chain([begun[end:]], parts)
+
+    def read_into(self, arrays: Mapping[str, Floats]) -> None:
+        """Fill arrays of these names, shapes and this dtype, part by part, so that nothing is in memory twice.
+
+        Raises NotFoundError if what is stored is damaged.
+        """
+        targets = (arrays[name].data.cast("B") for name in self.shapes)
+        target = memoryview(b"")
+        for part in self._parts:
+            source = memoryview(part)
+            while source:
+                target = target or next(targets, target)
+                if not target:
+                    raise NotFoundError("the stored weights are damaged")
+                count = min(len(source), len(target))
+                target[:count] = source[:count]
+                source, target = source[count:], target[count:]
+
+
+def read_weights(session: Session, weights_id: str) -> tuple[Weights, StoredArrays]:
+    """Return the row, and its arrays, which must be read within this session. Raises NotFoundError."""
     row = find_weights(session, weights_id)
-    return row, from_bytes(read_blob(session, row.blob_id))
+    return row, StoredArrays(read_parts(session, row.blob_id))
 
 
 def stored_shapes(session: Session, weights_id: str) -> dict[str, tuple[int, ...]]:
@@ -134,7 +176,7 @@ def stored_shapes(session: Session, weights_id: str) -> dict[str, tuple[int, ...
     blob_id = find_weights(session, weights_id).blob_id
     length = int.from_bytes(_first_bytes(session, blob_id, LENGTH_BYTES), "little")
     header = json.loads(_first_bytes(session, blob_id, LENGTH_BYTES + length)[LENGTH_BYTES:])
-    return {name: tuple(array["shape"]) for name, array in header.items() if name != "__metadata__"}
+    return {name: tuple(array["shape"]) for name, array in header.items() if name != METADATA}
 
 
 def _first_bytes(session: Session, blob_id: str, count: int) -> bytes:

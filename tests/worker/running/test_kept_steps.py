@@ -14,13 +14,14 @@ from worker.errors import NotFoundError, SpecError
 from worker.intake.cost import REPLAY_BYTES
 from worker.intake.datasets import Datasets
 from worker.intake.design import design_job
+from worker.networks.trained import read_trained
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import delete_job
 from worker.records.kept_steps import list_steps, read_step
 from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Chunk, Job, KeptStep
-from worker.records.weights import find_weights_id, from_bytes, read_weights
+from worker.records.weights import find_weights_id, from_bytes
 from worker.running.run import Runner
 from worker.settings import Limits
 
@@ -37,7 +38,7 @@ def test_a_job_keeps_the_steps_that_it_was_asked_for(database: Database, runner:
         steps = list_steps(session, job_id)
         assert [(step.number, step.epoch) for step, _ in steps] == [(2, 1), (4, 1), (7, 2)]
         row, content = read_step(session, job_id, 4)
-        _, snapshot = read_weights(session, find_weights_id(session, job_id, "1"))
+        snapshot = read_trained(session, find_weights_id(session, job_id, "1")).arrays
         with pytest.raises(NotFoundError):
             read_step(session, job_id, 3)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
