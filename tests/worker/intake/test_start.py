@@ -122,7 +122,7 @@ def test_a_job_is_designed_without_its_sources_arrays(
 ) -> None:
     """Whether a start fits is decided by the header of the source's file: none of its numbers is loaded."""
     monkeypatch.setattr("worker.networks.trained.read_weights", lambda *_: pytest.fail("was read"))
-    monkeypatch.setattr("worker.records.weights.read_blob", lambda *_: pytest.fail("was read"))
+    monkeypatch.setattr("worker.records.weights.read_parts", lambda *_: pytest.fail("was read"))
     design = design_job(spec_of(**start(source_id)), DEFAULT_PROJECT, runner.datasets, Limits())
     assert design.source is not None
     ensemble = spec_of(**start(source_id), training={"ensemble": 2})

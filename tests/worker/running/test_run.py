@@ -24,7 +24,7 @@ from worker.records.sessions import Database
 from worker.records.snapshots import Snapshot
 from worker.records.tables import Blob, Checkpoint, Job
 from worker.records.transitions import change_status, end_attempt
-from worker.records.weights import find_weights_id, read_weights
+from worker.records.weights import find_weights_id
 from worker.running.recorder import snapshot_epochs
 from worker.running.run import Runner
 
@@ -40,7 +40,7 @@ def read_job(database: Database, job_id: str) -> Job:
 
 def final_arrays(database: Database, job_id: str) -> dict[str, Any]:
     with database.reading() as session:
-        return read_weights(session, find_weights_id(session, job_id, "final"))[1]
+        return dict(read_trained(session, find_weights_id(session, job_id, "final")).arrays)
 
 
 def curve_bits(database: Database, job_id: str) -> list[tuple[Any, ...]]:
