@@ -1,6 +1,7 @@
 """What must hold when a part of the service starts, and the one line in which a start is refused."""
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -45,10 +46,13 @@ def exiting_in_words() -> Iterator[None]:
         sys.exit(1)
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int) -> None:
     """Make the kernel send SIGTERM to this process when its parent ends in any way. Linux only.
 
     On other systems the process keeps running after a parent that was killed. Source: prctl(2), PR_SET_PDEATHSIG.
+    parent: its pid. If this process has another parent by now, that one has ended already, and so does this process.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)

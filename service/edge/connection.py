@@ -113,7 +113,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
-        cycle.transport = JoinedWrites(self.transport, self.loop)  # type: ignore[assignment]
+        cycle.transport = JoinedWrites(cycle, self.loop)  # type: ignore[assignment]
         # a context of its own: nothing of the request before it is seen here, or kept by this connection
         self._task = self.loop.create_task(cycle.run_asgi(app), context=Context())
         self._task.add_done_callback(self._end_task)
@@ -144,7 +144,7 @@ class Connection(HttpToolsProtocol):
         if self._phase is Phase.HEAD:
             # a header without an end is not handed on, but takes memory
             self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
+            if self._head_bytes > HEAD_BYTES or len(self.headers or ()) > HEADERS_LIMIT:
                 self._refuse(_long_head())
                 return
         is_endless = self._phase is Phase.BODY and self._bytes_beside > HEAD_BYTES
@@ -184,6 +184,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._head_bytes = 0
+        # an idle connection keeps no trailers
+        self.headers = []
         self._phase = Phase.NOTHING if self._is_answering else Phase.HEAD
 
     def on_response_complete(self) -> None:

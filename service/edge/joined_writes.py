@@ -2,6 +2,8 @@
 
 import asyncio
 
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
 JOINED_BYTES = 64 * 1024
 "A longer first part of a body is written behind its head, not copied."
 
@@ -12,14 +14,16 @@ class JoinedWrites:
     Each write is a system call and a packet, and wakes the client: joined, a short answer took 46 us instead of 61.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+    def __init__(self, cycle: RequestResponseCycle, loop: asyncio.AbstractEventLoop) -> None:
+        self._cycle, self._transport, self._loop = cycle, cycle.transport, loop
         self._head: bytes | None = None
-        self._has_begun = False
+        # behind the head of an answer to HEAD nothing comes
+        self._may_hold = cycle.scope["method"] != "HEAD"
 
     def write(self, data: bytes) -> None:
-        if self._head is None and not self._has_begun:
-            self._has_begun = True
+        # what comes before the head is `100 Continue`
+        if self._may_hold and self._cycle.response_started:
+            self._may_hold = False
             self._head = data
             self._loop.call_soon(self._flush)
             return
@@ -31,9 +35,9 @@ class JoinedWrites:
         self._transport.write(data)
 
     def _flush(self) -> None:
-        """Write a head that no body has followed."""
-        if self._head is not None:
-            head, self._head = self._head, None
+        """Write a head that no body has followed, unless the connection is lost."""
+        head, self._head = self._head, None
+        if head is not None and not self._transport.is_closing():
             self._transport.write(head)
 
     def close(self) -> None:

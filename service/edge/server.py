@@ -6,6 +6,7 @@ uvicorn is the server. granian's ASGI mode was no quicker here, and has no deadl
 import asyncio
 import gc
 import logging
+import multiprocessing
 import os
 import resource
 import signal
@@ -49,9 +50,10 @@ OTHER_FILES = 256
 def make_edge() -> Edge:
     """Return the application of this process, and set the limits of its connections."""
     settings = read_settings(ServiceSettings)
-    if settings.api_processes > 1:
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid is not None:
         # else the processes of a parent that was killed would serve on, and keep the port
-        end_with_parent()
+        end_with_parent(parent.pid)
     configure_log(settings.log_level)
     # it has a line for each request that is not HTTP
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

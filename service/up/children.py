@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from service.listening import LISTENING
@@ -65,7 +66,7 @@ class Child:
                 stderr=log,
                 # Ctrl-C in the terminal reaches only the supervisor, which stops the others in order
                 start_new_session=True,
-                preexec_fn=end_with_parent,  # noqa: PLW1509 - the supervisor has no threads when it starts a child
+                preexec_fn=partial(end_with_parent, os.getpid()),  # noqa: PLW1509 - the supervisor has no threads when it starts a child
             )
 
     @property

@@ -15,12 +15,11 @@ from worker.networks.dense_chain import DenseFound, from_chain
 from worker.networks.file_checks import checked
 from worker.networks.metadata import is_ours, read_metadata, write_metadata
 from worker.networks.trained import Origin, Trained
-from worker.records.weights import LENGTH_BYTES
+from worker.records.weights import HEADER_BYTES_LIMIT, LENGTH_BYTES
 from worker.settings import Limits
 from worker.specs.imports import Description
 from worker.specs.network import Activation
 
-HEADER_BYTES_LIMIT = 16 * 2**20
 ARRAYS_LIMIT = 100_000
 "More than an ensemble of 64 networks of 256 layers has, with the braces in the metadata."
 NAME = re.compile(r"^(?P<stem>.{0,150}?)(?P<number>\d{1,6})\.(?P<kind>weight|bias)$", re.ASCII)

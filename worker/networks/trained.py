@@ -14,6 +14,7 @@ from worker.backprop.arrays import Floats
 from worker.backprop.network import Network
 from worker.backprop.parameters import Parameters
 from worker.data.encoders import Encoders
+from worker.errors import NotFoundError, ShapeError
 from worker.networks.layers import LAYERS, build_network
 from worker.records.tables import Job, Weights
 from worker.records.weights import NetworkColumns, find_weights, read_weights, stored_shapes
@@ -141,9 +142,13 @@ def _origin(session: Session, weights_id: str, architecture: Architecture) -> Or
 def read_trained(session: Session, weights_id: str) -> Trained:
     """Read a trained network. Raises NotFoundError."""
     row, stored = read_weights(session, weights_id)
-    # zeros without memory of their own, which are then filled
-    zeros = {name: np.broadcast_to(np.zeros((), stored.dtype), shape) for name, shape in stored.shapes.items()}
-    trained = Trained(*from_columns(row), zeros)
+    layers, encoders = from_columns(row)
+    try:
+        # zeros without memory of their own, which are then filled
+        zeros = {name: np.broadcast_to(np.zeros((), stored.dtype), shape) for name, shape in stored.shapes.items()}
+        trained = Trained(layers, encoders, zeros)
+    except (ShapeError, ValueError, TypeError) as error:
+        raise NotFoundError("the stored weights are damaged") from error
     stored.read_into(trained.arrays)
     return trained
 

@@ -24,6 +24,7 @@ from worker.specs.base import epoch_of
 
 LENGTH_BYTES = 8
 "A safetensors file begins with the length of its header, little-endian; the header is JSON."
+HEADER_BYTES_LIMIT = 16 * 2**20
 METADATA = "__metadata__"
 DTYPES: dict[str, type[np.floating[Any]]] = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
@@ -135,17 +136,14 @@ class StoredArrays:
     """
 
     def __init__(self, parts: Iterator[bytes]) -> None:
-        begun = b""
         try:
-            while len(begun) < (end := LENGTH_BYTES + int.from_bytes(begun[:LENGTH_BYTES], "little")):
-                begun += next(parts)
-            header = {name: array for name, array in json.loads(begun[LENGTH_BYTES:end]).items() if name != METADATA}
+            header, rest = _header(parts)
             in_order = sorted(header, key=lambda name: header[name]["data_offsets"])
             self.shapes = {name: tuple(header[name]["shape"]) for name in in_order}
             (self.dtype,) = {DTYPES[array["dtype"]] for array in header.values()}
-        except (StopIteration, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise NotFoundError("the stored weights are damaged") from error
-        self._parts = chain([begun[end:]], parts)
+        self._parts = chain([rest], parts)
 
     def read_into(self, arrays: Mapping[str, Floats]) -> None:
         """Fill arrays of these names, shapes and this dtype, part by part, so that nothing is in memory twice.
@@ -163,6 +161,20 @@ class StoredArrays:
                 count = min(len(source), len(target))
                 target[:count] = source[:count]
                 source, target = source[count:], target[count:]
+        if target or next(targets, None) is not None:
+            raise NotFoundError("the stored weights are damaged")
+
+
+def _header(parts: Iterator[bytes]) -> tuple[dict[str, Any], bytes]:
+    """Return the header, without metadata, and what else has been read. Raises ValueError."""
+    begun = b""
+    while len(begun) < (end := LENGTH_BYTES + int.from_bytes(begun[:LENGTH_BYTES], "little")):
+        part = next(parts, b"")
+        if end > HEADER_BYTES_LIMIT or not part:
+            raise ValueError(f"a header of {end} bytes")
+        begun += part
+    document = json.loads(begun[LENGTH_BYTES:end])
+    return {name: array for name, array in document.items() if name != METADATA}, begun[end:]
 
 
 def read_weights(session: Session, weights_id: str) -> tuple[Weights, StoredArrays]:

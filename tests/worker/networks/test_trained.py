@@ -94,6 +94,33 @@ def test_a_network_is_never_made_of_damaged_weights(database: Database, damage: 
         change(position, whole)
 
 
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [
+        (b'"shape":[', b'"shape":[1'),
+        (b'"shape":[', b'"shape":["2",'),
+        (b'"shape":[', b'"shape":[9999999999999999999999'),
+        (b'"layers.0.w"', b'"layers.9.w"'),
+        (b'"F32"', b'"F64"'),
+        (b'"F32"', b'"U32"'),
+        (b'"data_offsets":[', b'"data_offsets":[9'),
+    ],
+)
+def test_a_header_that_still_can_be_read_is_not_believed(database: Database, whole: bytes, damaged: bytes) -> None:
+    """The digest of a file of several parts is known only at its end: until then nothing that it says is an error."""
+    layers = [{"type": "dense", "units": 60_000}, {"type": "dense", "units": 20}, OUTPUT]
+    weights_id = stored(database, random_network(layers, encoders_of(mixed())))
+    with database.reading() as session:
+        first: bytes = session.scalars(select(Chunk.content).where(Chunk.position == 0)).one()
+    assert whole in first
+    changed = first.replace(whole, damaged, 1)
+    length = int.from_bytes(first[:8], "little") + len(changed) - len(first)
+    changed = length.to_bytes(8, "little") + changed[8:]
+    database.write(lambda session: session.execute(update(Chunk).where(Chunk.position == 0).values(content=changed)))
+    with database.reading() as session, pytest.raises(NotFoundError, match="damaged"):
+        read_trained(session, weights_id)
+
+
 def test_weights_that_do_not_exist_are_not_found(database: Database) -> None:
     """Every way of reading raises the same error."""
     reads: list[Callable[..., Any]] = [read_trained, read_published, read_architecture, stored_shapes]

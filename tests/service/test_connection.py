@@ -1,0 +1,131 @@
+"""One connection of the edge on a real socket: how its answers are written, and what it keeps of what it reads."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+import uvloop
+from uvicorn.server import ServerState
+
+from service.edge.connection import HEADERS_LIMIT, Connection
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+REQUEST = b"%b / HTTP/1.1\r\nHost: a\r\n%b\r\n"
+TURNS = 6
+"After so few turns of the loop an answer is sent."
+
+
+async def answering(_scope: Any, receive: Any, send: Send) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+class Served:
+    """A server in this loop. connections: those that it has had."""
+
+    def __init__(self, app: Any = answering) -> None:
+        self.connections: list[Connection] = []
+        self._app = app
+
+    async def __aenter__(self) -> "Served":
+        configuration = uvicorn.Config(self._app, ws="none", lifespan="off", log_config=None, server_header=False)
+        configuration.load()
+        state = ServerState()
+
+        def connection() -> Connection:
+            made = Connection(config=configuration, server_state=state, app_state={})
+            self.connections.append(made)
+            return made
+
+        self._server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(*self._server.sockets[0].getsockname())
+
+
+def test_an_answer_to_head_arrives_whenever_the_client_closes_its_half() -> None:
+    """Behind its head nothing comes, so it must not wait for that."""
+
+    async def work() -> set[bytes]:
+        async with Served() as served:
+            answers = set()
+            for n in range(20 * TURNS):
+                reader, writer = await served.connect()
+                writer.write(REQUEST % (b"HEAD", b""))
+                for _ in range(n % TURNS):
+                    await asyncio.sleep(0)
+                writer.write_eof()
+                answers.add((await asyncio.wait_for(reader.read(), 5))[:15])
+                writer.close()
+            return answers
+
+    assert uvloop.run(work()) == {b"HTTP/1.1 200 OK"}
+
+
+def test_a_short_answer_is_one_write_and_a_streams_head_does_not_wait() -> None:
+    """Each write is a system call, a packet and a turn of the client's."""
+    go = asyncio.Event()
+
+    async def streaming(scope: Any, receive: Any, send: Send) -> None:
+        if scope["method"] == "POST":
+            await answering(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await go.wait()
+        await send({"type": "http.response.body", "body": b"late"})
+
+    async def work() -> None:
+        async with Served(streaming) as served:
+            reader, writer = await served.connect()
+            await asyncio.sleep(0.05)
+            (connection,) = served.connections
+            written: list[bytes] = []
+
+            class Counting:
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(transport, name)
+
+                def write(self, data: bytes) -> None:
+                    written.append(data)
+                    transport.write(data)
+
+            transport = connection.transport
+            connection.transport = Counting()  # type: ignore[assignment]
+            writer.write(REQUEST % (b"POST", b"Content-Length: 2\r\nExpect: 100-continue\r\n"))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+            writer.write(b"{}")
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+            assert [part[:12] for part in written] == [b"HTTP/1.1 100", b"HTTP/1.1 200"]
+            writer.write(REQUEST % (b"GET", b""))
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 200 ")
+            go.set()
+            assert (await reader.readuntil(b"0\r\n\r\n")).startswith(b"4\r\nlate")
+            writer.close()
+
+    uvloop.run(work())
+
+
+def test_neither_trailers_nor_the_headers_of_a_head_without_an_end_are_kept() -> None:
+    """A header takes more memory than it has bytes, and an idle connection costs its client nothing."""
+
+    async def work() -> None:
+        async with Served() as served:
+            reader, writer = await served.connect()
+            writer.write(
+                REQUEST % (b"POST", b"Transfer-Encoding: chunked\r\n") + b"0\r\n" + b"ab:c\r\n" * 1000 + b"\r\n"
+            )
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+            assert served.connections[0].headers == []
+            writer.close()
+            reader, writer = await served.connect()
+            writer.write(b"GET / HTTP/1.1\r\n" + b"ab:c\r\n" * (HEADERS_LIMIT + 2))
+            assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 431 ")
+            writer.close()
+
+    uvloop.run(work())
