@@ -133,6 +133,18 @@ def _stat(pid: int) -> list[int]:
     return [0, *map(int, words[1:4])]
 
 
+def wait_for_port(port: int, process: "subprocess.Popen[bytes]", seconds: float = 10) -> None:
+    """Wait until something listens there. Fails if the process that is to do so has ended."""
+    until = time.monotonic() + seconds
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None, f"{process.args!r} ended"
+        assert time.monotonic() < until, f"{process.args!r} does not listen"
+        time.sleep(0.02)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

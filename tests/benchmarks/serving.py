@@ -6,7 +6,6 @@ The peers run in the Python of GRADMILL_BENCH_PYTHON, or in this one; those that
 import io
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from tests.benchmarks.load import Figures, http_request, load
 from tests.benchmarks.service import WIDE
-from tests.products import Product, free_port, start_product
+from tests.products import Product, free_port, start_product, wait_for_port
 
 ROUNDS, SECONDS = 3, 2.0
 MODELS = int(os.environ.get("GRADMILL_BENCH_MODELS", "500"))
@@ -48,14 +47,7 @@ def peer(name: str) -> Iterator[int]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen([PYTHON, str(program), str(port)], start_new_session=True, **quiet)  # type: ignore[call-overload]
     try:
-        until = time.monotonic() + 90
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert process.poll() is None, f"{name} did not start"
-            assert time.monotonic() < until
-            time.sleep(0.2)
+        wait_for_port(port, process, 90)
         # it may listen before it serves
         time.sleep(3)
         yield port

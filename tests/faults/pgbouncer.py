@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from tests.conftest import missing
-from tests.products import free_port
+from tests.products import free_port, wait_for_port
 
 CONFIGURATION = """
 [databases]
@@ -71,22 +69,11 @@ def pgbouncer(url: str, *, size: int = 4) -> Iterator[PgBouncer]:
         file.chmod(0o644)
         process = subprocess.Popen([*other, program, "-q", str(file)], cwd="/", stderr=subprocess.DEVNULL)
         try:
-            _wait_for(port, process)
+            wait_for_port(port, process)
             yield PgBouncer(server.set(host="127.0.0.1", port=port).render_as_string(hide_password=False), size)
         finally:
             process.terminate()
             process.wait(timeout=10)
-
-
-def _wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        assert process.poll() is None, "pgbouncer ended"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise AssertionError("pgbouncer did not start")
 
 
 def server_connections(url: str) -> dict[str, int]:

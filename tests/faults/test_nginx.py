@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -16,10 +15,7 @@ import pytest
 
 from tests.api_process import KEY, ApiProcess, api_process
 from tests.conftest import missing
-from tests.products import free_port
-from worker.records.identifiers import DEFAULT_PROJECT
-from worker.records.sessions import Database
-from worker.records.transitions import change_status
+from tests.products import free_port, wait_for_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -69,14 +65,7 @@ def nginx(api_port: int) -> Iterator[str]:
         file.write_text(CONFIGURATION.format(folder=folder, port=port, api_port=api_port, read_seconds=READ_SECONDS))
         process = subprocess.Popen([program, "-c", str(file), "-p", folder, "-e", f"{folder}/error.log"])
         try:
-            until = time.monotonic() + 10
-            while True:
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                assert process.poll() is None, (Path(folder) / "error.log").read_text()
-                assert time.monotonic() < until
-                time.sleep(0.02)
+            wait_for_port(port, process)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
@@ -117,7 +106,7 @@ def test_an_answer_is_the_same_through_it(api: ApiProcess, proxied: httpx2.Clien
 
 
 def test_an_upload_passes_and_one_that_nginx_refuses_is_not_begun(proxied: httpx2.Client) -> None:
-    """nginx takes 1 MB unless it is told otherwise, and answers a longer body itself."""
+    """The usual limit of nginx is 1 MB: it refuses a longer body without asking the service."""
     row = b"1.5,2.5,0\n"
     whole = proxied.post("/v1/datasets", content=b"a,b,c\n" + row * 90_000, headers={"Content-Type": "text/csv"})
     assert (whole.status_code, whole.json()["rows"]) == (201, 90_000)
@@ -156,6 +145,4 @@ def test_a_request_that_waits_for_a_job_is_answered_when_it_ends(api: ApiProcess
 
 
 def _cancel(api: ApiProcess, job_id: str) -> None:
-    database = Database(api.database_url)
-    database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, "cancel"))
-    database.close()
+    api.client.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()

@@ -15,7 +15,7 @@ from worker.networks.dense_chain import DenseFound, from_chain
 from worker.networks.file_checks import checked
 from worker.networks.metadata import is_ours, read_metadata, write_metadata
 from worker.networks.trained import Origin, Trained
-from worker.records.weights import HEADER_BYTES_LIMIT, LENGTH_BYTES
+from worker.records.weights import HEADER_BYTES_LIMIT, LENGTH_BYTES, METADATA, read_header
 from worker.settings import Limits
 from worker.specs.imports import Description
 from worker.specs.network import Activation
@@ -34,14 +34,12 @@ def to_safetensors(origin: Origin, stored: Iterable[bytes]) -> Iterator[bytes]:
     metadata = write_metadata(origin)
     if origin.spec is not None:
         metadata["spec"] = json.dumps(origin.spec)
-    parts, begun = iter(stored), b""
-    while len(begun) < (end := LENGTH_BYTES + int.from_bytes(begun[:LENGTH_BYTES], "little")):
-        begun += next(parts)
-    header = json.loads(begun[LENGTH_BYTES:end]) | {"__metadata__": metadata}
-    text = json.dumps(header, separators=(",", ":")).encode()
+    parts = iter(stored)
+    header, begun = read_header(parts)
+    text = json.dumps(header | {METADATA: metadata}, separators=(",", ":")).encode()
     # the arrays are aligned to eight bytes
     text += b" " * (-len(text) % LENGTH_BYTES)
-    yield len(text).to_bytes(LENGTH_BYTES, "little") + text + begun[end:]
+    yield len(text).to_bytes(LENGTH_BYTES, "little") + text + begun
     yield from parts
 
 
@@ -72,7 +70,7 @@ def _check_header(content: bytes) -> None:
 def _metadata(content: bytes) -> dict[str, str]:
     # the library has checked the header: its length, then JSON with the metadata in it
     length = int.from_bytes(content[:8], "little")
-    found: dict[str, str] | None = json.loads(content[8 : 8 + length]).get("__metadata__")
+    found: dict[str, str] | None = json.loads(content[8 : 8 + length]).get(METADATA)
     return found or {}
 
 

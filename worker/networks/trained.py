@@ -17,7 +17,7 @@ from worker.data.encoders import Encoders
 from worker.errors import NotFoundError, ShapeError
 from worker.networks.layers import LAYERS, build_network
 from worker.records.tables import Job, Weights
-from worker.records.weights import NetworkColumns, find_weights, read_weights, stored_shapes
+from worker.records.weights import DAMAGED, NetworkColumns, find_weights, read_weights, stored_shapes
 from worker.specs.network import ResolvedDense, ResolvedLayer
 
 
@@ -148,7 +148,7 @@ def read_trained(session: Session, weights_id: str) -> Trained:
         zeros = {name: np.broadcast_to(np.zeros((), stored.dtype), shape) for name, shape in stored.shapes.items()}
         trained = Trained(layers, encoders, zeros)
     except (ShapeError, ValueError, TypeError) as error:
-        raise NotFoundError("the stored weights are damaged") from error
+        raise NotFoundError(DAMAGED) from error
     stored.read_into(trained.arrays)
     return trained
 

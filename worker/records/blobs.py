@@ -121,16 +121,13 @@ def _parts(read: Callable[[Select[Any]], Any], blob_id: str) -> Iterator[bytes]:
     blob = read(select(Blob).where(Blob.id == blob_id))
     if blob is None:
         raise NotFoundError(f"blob {blob_id} is missing or damaged")
-    digest, left = hashlib.sha256(), blob.bytes
-    for position in range(-(-blob.bytes // CHUNK_BYTES)):
+    digest, last = hashlib.sha256(), max(0, -(-blob.bytes // CHUNK_BYTES) - 1)
+    for position in range(last + 1):
         content = read(select(Chunk.content).where(Chunk.blob_id == blob_id, Chunk.position == position)) or b""
         digest.update(content)
-        left -= len(content)
-        if left <= 0 and digest.hexdigest() != blob.sha256:
-            break
+        if position == last and digest.hexdigest() != blob.sha256:
+            raise NotFoundError(f"blob {blob_id} is missing or damaged")
         yield content
-    if digest.hexdigest() != blob.sha256:
-        raise NotFoundError(f"blob {blob_id} is missing or damaged")
 
 
 def delete_blobs(session: Session, blob_ids: list[str]) -> None:

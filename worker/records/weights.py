@@ -26,6 +26,7 @@ LENGTH_BYTES = 8
 "A safetensors file begins with the length of its header, little-endian; the header is JSON."
 HEADER_BYTES_LIMIT = 16 * 2**20
 METADATA = "__metadata__"
+DAMAGED = "the stored weights are damaged"
 DTYPES: dict[str, type[np.floating[Any]]] = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
 
 
@@ -137,12 +138,12 @@ class StoredArrays:
 
     def __init__(self, parts: Iterator[bytes]) -> None:
         try:
-            header, rest = _header(parts)
+            header, rest = read_header(parts)
             in_order = sorted(header, key=lambda name: header[name]["data_offsets"])
             self.shapes = {name: tuple(header[name]["shape"]) for name in in_order}
             (self.dtype,) = {DTYPES[array["dtype"]] for array in header.values()}
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise NotFoundError("the stored weights are damaged") from error
+            raise NotFoundError(DAMAGED) from error
         self._parts = chain([rest], parts)
 
     def read_into(self, arrays: Mapping[str, Floats]) -> None:
@@ -157,23 +158,26 @@ class StoredArrays:
             while source:
                 target = target or next(targets, target)
                 if not target:
-                    raise NotFoundError("the stored weights are damaged")
+                    raise NotFoundError(DAMAGED)
                 count = min(len(source), len(target))
                 target[:count] = source[:count]
                 source, target = source[count:], target[count:]
         if target or next(targets, None) is not None:
-            raise NotFoundError("the stored weights are damaged")
+            raise NotFoundError(DAMAGED)
 
 
-def _header(parts: Iterator[bytes]) -> tuple[dict[str, Any], bytes]:
-    """Return the header, without metadata, and what else has been read. Raises ValueError."""
+def read_header(parts: Iterator[bytes]) -> tuple[dict[str, Any], bytes]:
+    """Return the header, without metadata, and what else has been read. Raises NotFoundError if it is damaged."""
     begun = b""
     while len(begun) < (end := LENGTH_BYTES + int.from_bytes(begun[:LENGTH_BYTES], "little")):
         part = next(parts, b"")
         if end > HEADER_BYTES_LIMIT or not part:
-            raise ValueError(f"a header of {end} bytes")
+            raise NotFoundError(DAMAGED)
         begun += part
-    document = json.loads(begun[LENGTH_BYTES:end])
+    try:
+        document = json.loads(begun[LENGTH_BYTES:end])
+    except ValueError as error:
+        raise NotFoundError(DAMAGED) from error
     return {name: array for name, array in document.items() if name != METADATA}, begun[end:]
 
 
