@@ -44,6 +44,9 @@ class Served:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        # a test that fails must not wait for its own connections
+        for connection in self.connections:
+            connection.transport.abort()
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(*self._server.sockets[0].getsockname())
