@@ -8,11 +8,12 @@ import asyncio
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import takewhile
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import redis
 import structlog
@@ -32,12 +33,43 @@ LOOKED_AT_ONCE = 1000
 READ_TOGETHER = 50
 "How many jobs' events one statement reads."
 WOKEN_AT_ONCE = 64
-"So many watchers are woken, then the loop has a turn for others: a prediction does not wait for 5,000 watchers."
+"""So many watchers are woken, of whatever jobs, then the loop has a turn for others: a prediction does not wait for
+5,000 watchers."""
 READERS = 2
 "Threads that read for watchers which are further behind than the ring."
 
 T = TypeVar("T")
 Future = asyncio.Future[None]
+
+
+class Waker:
+    """Wakes the coroutines of one loop, a few in each of its rounds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due: deque[Future] = deque()
+
+    def wake(self, waiting: Iterable[Future]) -> None:
+        """Have these futures resolved soon. Any thread may call it."""
+        # a loop that has been closed has no watchers any more
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._add, list(waiting))
+
+    def _add(self, waiting: list[Future]) -> None:
+        if not self._due:
+            self._loop.call_soon(self._wake_some)
+        self._due.extend(waiting)
+
+    def _wake_some(self) -> None:
+        for _ in range(min(WOKEN_AT_ONCE, len(self._due))):
+            _resolve(self._due.popleft())
+        if self._due:
+            self._loop.call_soon(self._wake_some)
+
+
+def _resolve(waiting: Future) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 class Channel:
@@ -50,7 +82,7 @@ class Channel:
         self._lock = threading.Lock()
         self._ring: deque[Frame] = deque(maxlen=RING_LENGTH)
         self._floor = self.newest = seq
-        self._waiting: defaultdict[asyncio.AbstractEventLoop, set[Future]] = defaultdict(set)
+        self._waiting: defaultdict[Waker, set[Future]] = defaultdict(set)
         self.watchers = 0
         self.closed = False
 
@@ -89,37 +121,26 @@ class Channel:
             newest_first = takewhile(lambda frame: frame.seq > seq, reversed(self._ring))
             return list(newest_first)[::-1]
 
-    def add(self, loop: asyncio.AbstractEventLoop, waiting: Future, seq: int) -> bool:
+    def add(self, waker: Waker, waiting: Future, seq: int) -> bool:
         """Have this future resolved at the next event. Return False if there are events after `seq` already."""
         with self._lock:
             if self.newest > seq or self.closed:
                 return False
-            self._waiting[loop].add(waiting)
+            self._waiting[waker].add(waiting)
             return True
 
-    def discard(self, loop: asyncio.AbstractEventLoop, waiting: Future) -> None:
+    def discard(self, waker: Waker, waiting: Future) -> None:
         with self._lock:
-            there = self._waiting[loop]
+            there = self._waiting[waker]
             there.discard(waiting)
             if not there:
-                del self._waiting[loop]
+                del self._waiting[waker]
 
     def _wake(self) -> None:
         with self._lock:
             woken, self._waiting = self._waiting, defaultdict(set)
-        for loop, waiting in woken.items():
-            # a loop that has been closed has no watchers any more
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, loop, list(waiting))
-
-
-def _resolve(loop: asyncio.AbstractEventLoop, waiting: list[Future]) -> None:
-    """Wake the coroutines that wait, a few in each round of the loop."""
-    for future in waiting[:WOKEN_AT_ONCE]:
-        if not future.done():
-            future.set_result(None)
-    if len(waiting) > WOKEN_AT_ONCE:
-        loop.call_soon(_resolve, loop, waiting[WOKEN_AT_ONCE:])
+        for waker, waiting in woken.items():
+            waker.wake(waiting)
 
 
 class Live:
@@ -130,6 +151,7 @@ class Live:
         self._limit = watchers_limit
         self._lock = threading.Lock()
         self._channels: dict[str, Channel] = {}
+        self._wakers: WeakKeyDictionary[asyncio.AbstractEventLoop, Waker] = WeakKeyDictionary()
         self._watchers = 0
         self._reader: threading.Thread | None = None
         self._closed = threading.Event()
@@ -175,6 +197,11 @@ class Live:
             channel.watchers -= 1
             if channel.watchers == 0 and self._channels.get(job_id) is channel:
                 del self._channels[job_id]
+
+    def waker(self) -> Waker:
+        """Return the one of the running loop."""
+        loop = asyncio.get_running_loop()
+        return self._wakers.setdefault(loop, Waker(loop))
 
     def frames_after(self, job_id: str, seq: int) -> list[Frame]:
         """Read events with a number above `seq` from SQL, in order. Raises UnavailableError."""
@@ -246,16 +273,16 @@ class Watch:
 
     async def changed(self, seq: int, seconds: float) -> None:
         """Return as soon as there is an event after `seq`, the watch is closed, or the time is over."""
-        loop = asyncio.get_running_loop()
+        loop, waker = asyncio.get_running_loop(), self._live.waker()
         waiting: Future = loop.create_future()
-        if not self._channel.add(loop, waiting, seq):
+        if not self._channel.add(waker, waiting, seq):
             return
-        timer = loop.call_later(seconds, _resolve, loop, [waiting])
+        timer = loop.call_later(seconds, _resolve, waiting)
         try:
             await waiting
         finally:
             timer.cancel()
-            self._channel.discard(loop, waiting)
+            self._channel.discard(waker, waiting)
 
     async def after(self, seq: int, seconds: float) -> list[Frame]:
         """Return the events with a number above `seq`, in order. Wait for one if there is none yet.

@@ -135,7 +135,7 @@ class Connection(HttpToolsProtocol):
         if self._phase is Phase.BODY:
             self._body_bytes += len(data)
             self._bytes_beside += len(data)
-        elif self._phase is Phase.HEAD and not self._head_bytes and (b"pgrade:" in data or b"PGRADE:" in data):
+        elif self._phase is Phase.HEAD and not self._head_bytes:
             data = _without_upgrade(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -292,8 +292,12 @@ def _without_upgrade(data: bytes) -> bytes:
 
     The parser would take the body for the other protocol. Java's client sends the header with its first request.
     """
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return UPGRADE.sub(b"\r\nX-Upgrade:", head) + end + rest
+    end = data.find(b"\r\n\r\n")
+    # behind the head may come much of a body, which is not searched
+    head = data if end < 0 else data[:end]
+    if b"pgrade:" not in head and b"PGRADE:" not in head:
+        return data
+    return UPGRADE.sub(b"\r\nX-Upgrade:", head) + data[len(head) :]
 
 
 def _size(headers: list[tuple[bytes, bytes]]) -> int:

@@ -29,7 +29,7 @@ from worker.settings import Settings
 WATCHERS = int(os.environ.get("GRADMILL_BENCH_WATCHERS", "10000"))
 OTHERS = 100
 "Half of the watchers are on one job, the others on so many more."
-EVENTS, ADDRESSES = 15, 16
+EVENTS, ADDRESSES, AT_ONCE = 15, 16, 200
 HEALTH = http_request("GET", "/v2", Authorization=f"Bearer {KEY}")
 
 
@@ -45,25 +45,28 @@ async def _watch(port: int, ids: list[str], pipe: Connection) -> None:
         local = (f"127.0.5.{1 + n % ADDRESSES}", 0)
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=local)
         writer.write(watch_request(job_id))
-        ready.append(await reader.readuntil(b"\r\n\r\n"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        ready.append(n)
         seen = 0
         while seen < EVENTS:
             line = await reader.readline()
+            assert line, f"watcher {n} was dropped after {seen} events"
             if b'"sent_at"' in line:
                 late.append(time.time() - json.loads(line)["data"]["sent_at"])
                 seen += 1
         writer.close()
 
-    ready: list[bytes] = []
-    tasks = []
-    for n, job_id in enumerate(ids):
-        tasks.append(asyncio.ensure_future(one(n, job_id)))
-        if n % 100 == 0:
-            await asyncio.sleep(0.05)
-    while len(ready) < len(ids):
-        await asyncio.sleep(0.1)
-    pipe.send(len(ready))
-    await asyncio.gather(*tasks)
+    ready: list[int] = []
+    async with asyncio.TaskGroup() as group:
+        for n, job_id in enumerate(ids):
+            group.create_task(one(n, job_id))
+            # more would wait for a thread than may
+            while len(ready) < n - AT_ONCE:
+                await asyncio.sleep(0.01)
+        while len(ready) < len(ids):
+            await asyncio.sleep(0.1)
+        pipe.send(len(ready))
     pipe.send(late)
 
 
@@ -126,11 +129,14 @@ def measure() -> None:
             ours, theirs = context.Pipe()
             watchers = context.Process(target=watch, args=(api.port, ids, theirs))
             watchers.start()
+            # so that its end is noticed
+            theirs.close()
             assert ours.recv() == WATCHERS
             open_bytes = process.memory_info().rss - rest
             our_end, their_end = context.Pipe()
             asking = context.Process(target=asked, args=(api.port, their_end))
             asking.start()
+            their_end.close()
             before = process.cpu_times()
             announce_events(api, server.url, [one, *others])
             late = sorted(ours.recv())

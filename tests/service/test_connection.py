@@ -132,3 +132,29 @@ def test_neither_trailers_nor_the_headers_of_a_head_without_an_end_are_kept() ->
             writer.close()
 
     uvloop.run(work())
+
+
+def test_only_the_head_loses_an_upgrade() -> None:
+    """A body that comes with its head is not changed, whatever it contains; the parser reads it in spite of Upgrade."""
+    text = b"a\r\nUpgrade: b\r\n\r\nc\r\nupgrade: d" * 100
+
+    async def echoing(scope: Any, receive: Any, send: Send) -> None:
+        body = b""
+        while (message := await receive())["more_body"]:
+            body += message["body"]
+        body += message["body"]
+        length = b"%d" % len(body)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.body", "body": body})
+
+    async def work(beside: bytes) -> bytes:
+        async with Served(echoing) as served:
+            reader, writer = await served.connect()
+            writer.write(REQUEST % (b"POST", beside + b"Content-Length: %d\r\n" % len(text)) + text)
+            await reader.readuntil(b"\r\n\r\n")
+            answer = await asyncio.wait_for(reader.readexactly(len(text)), 5)
+            writer.close()
+            return answer
+
+    assert uvloop.run(work(b"")) == text
+    assert uvloop.run(work(b"Connection: Upgrade\r\nUpgrade: h2c\r\n")) == text

@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from service.context import Parts
 from service.frames import Frame
-from service.live import RING_LENGTH, WOKEN_AT_ONCE, Channel, Live, Watch
+from service.live import RING_LENGTH, WOKEN_AT_ONCE, Channel, Live, Waker, Watch
 from worker.records.events import Happening, Kind, happenings_after, sequence_numbers
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.sessions import make_engine
@@ -264,15 +264,16 @@ def test_a_ring_takes_only_older_events_that_reach_it() -> None:
 
 
 def test_a_crowd_of_watchers_is_woken_a_few_at_a_time() -> None:
-    """Between two slices of a thousand watchers the loop has a turn for others."""
-    channel = Channel(0)
+    """Between two slices of a thousand watchers the loop has a turn for others, whatever jobs they watch."""
+    channels = [Channel(0) for _ in range(50)]
 
     async def work() -> tuple[int, int]:
         loop = asyncio.get_running_loop()
-        waiting = [loop.create_future() for _ in range(1000)]
-        for future in waiting:
-            assert channel.add(loop, future, 0)
-        channel.push(epochs(range(1, 2)))
+        waker, waiting = Waker(loop), [loop.create_future() for _ in range(1000)]
+        for n, future in enumerate(waiting):
+            assert channels[n % 50].add(waker, future, 0)
+        for channel in channels:
+            channel.push(epochs(range(1, 2)))
         most, before = 0, 0
         while (woken := sum(future.done() for future in waiting)) < len(waiting):
             most, before = max(most, woken - before), woken

@@ -14,9 +14,9 @@ from worker.networks.ranges import NONE, Ranges, Warnings
 
 Row = Sequence[Any] | dict[str, Any]
 
-BLOCK_ROWS = 32
-"""How many rows are standardised together: 1,000 rows of 784 numbers take 0.6 ms in blocks that fit the cache, and
-2.7 ms at once."""
+BLOCK_CELLS = 25_000
+"""About how many numbers are standardised together: 1,000 rows of 784 numbers take 0.6 ms in blocks that fit the cache,
+and 2.7 ms at once."""
 
 NUMBERS = {int, float, type(None)}
 "The types of a numeric cell. bool is left out, though Python counts it as an int."
@@ -48,6 +48,9 @@ class RowEncoder:
         self._medians = np.array([code.median for code in numeric])
         self._means = np.array([code.mean for code in numeric])
         self._scales = np.array([code.scale for code in numeric])
+        # so it is in a network that was imported without encoders
+        self._unscaled = not self._means.any() and bool((self._scales == 1).all())
+        self._block_rows = 1 + BLOCK_CELLS // max(1, len(numeric))
         self._ranges = Ranges(encoders)
 
     def encode(self, rows: Sequence[Row]) -> Encoded:
@@ -104,10 +107,12 @@ class RowEncoder:
         return Encoded(matrix, self._ranges.of_values(values))
 
     def _standardised(self, values: NDArray[np.float64]) -> Matrix:
-        matrix: Matrix = np.empty(values.shape, self._dtype)
         with np.errstate(over="ignore"):
-            for start in range(0, len(values), BLOCK_ROWS):
-                rows = slice(start, start + BLOCK_ROWS)
+            if self._unscaled:
+                return values.astype(self._dtype, copy=False)
+            matrix: Matrix = np.empty(values.shape, self._dtype)
+            for start in range(0, len(values), self._block_rows):
+                rows = slice(start, start + self._block_rows)
                 block = values[rows] - self._means
                 matrix[rows] = np.divide(block, self._scales, out=block)
         return matrix

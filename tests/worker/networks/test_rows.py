@@ -73,6 +73,19 @@ def test_an_array_has_the_features_and_only_numbers() -> None:
     assert caught.value.column == "city"
 
 
+def test_an_array_for_a_network_without_scales_is_not_copied() -> None:
+    """An imported network takes numbers as they are; missing, large and other numbers are treated as in any other."""
+    codes = tuple(NumericCode(name=name, median=7, mean=0, scale=1) for name in ("a", "b"))
+    rows = RowEncoder(Encoders(features=codes, target=fitted("age").target))
+    known = np.array([[1, 2], [3, 4]], np.float32)
+    assert np.shares_memory(rows.encode_array(known).x, known)  # type: ignore[arg-type]
+    known[0, 1] = np.nan
+    np.testing.assert_array_equal(rows.encode_array(known).x, [[1, 7], [3, 4]])  # type: ignore[arg-type]
+    assert rows.encode_array(np.array([[1, 2]])).x.dtype == np.float32
+    with pytest.raises(DataError, match="too large"):
+        rows.encode_array(np.array([[1e39, 1]]))
+
+
 @pytest.mark.parametrize("features", [("age", "size"), ("age", "size", "city")])
 def test_only_values_outside_the_training_range_draw_a_warning(features: tuple[str, ...]) -> None:
     """Neither the bounds, nor their float32 copies, nor missing cells or categories draw a warning."""
