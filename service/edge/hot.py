@@ -24,6 +24,8 @@ from service.waiting import Waiting
 
 LOOP_BODY_BYTES = 64 * 1024
 "A larger body is parsed by a thread."
+HOT_WAITING_LIMIT = 4096
+"Every watcher comes back at the same moment when the service begins again, and each begins with a look at SQL."
 Work = Callable[[], Reply | Waiting]
 
 
@@ -40,7 +42,7 @@ class HotOperations:
     def __init__(self, parts: Parts, operations: Iterable[Operation]) -> None:
         self._parts, self._settings = parts, parts.settings
         self._routes = Routes(operations)
-        self._threads = Threads(self._settings.hot_threads, "hot")
+        self._threads = Threads(self._settings.hot_threads, "hot", waiting_limit=HOT_WAITING_LIMIT)
         self._reply_headers = ReplyHeaders(self._settings)
         names = self._settings.hosts
         self._is_answered = lru_cache(64)(lambda host: is_answered(host, names))

@@ -16,11 +16,14 @@ WAITING_LIMIT = 512
 
 
 class Threads:
-    """A pool of threads of one kind of work. Use it in the loop."""
+    """A pool of threads of one kind of work. Use it in the loop.
 
-    def __init__(self, size: int, name: str) -> None:
+    waiting_limit: so many may wait for a thread; the next are refused.
+    """
+
+    def __init__(self, size: int, name: str, *, waiting_limit: int = WAITING_LIMIT) -> None:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._limit = size + WAITING_LIMIT
+        self._limit = size + waiting_limit
         self._there = 0
 
     async def run(
