@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from service.app import create_app
 from service.context import EXTENSION, Parts
-from service.edge import threads
 from service.edge.application import Edge
 from service.edge.crowd import Crowd
 from service.edge.sending import SLICE_BYTES, send_answer
@@ -243,10 +242,9 @@ def test_nothing_leaves_a_thread() -> None:
     leave_loop()
 
 
-def test_past_its_line_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_past_its_line_work_is_refused() -> None:
     """503, and there is room again when the work is done."""
-    monkeypatch.setattr(threads, "WAITING_LIMIT", 1)
-    pool, go = Threads(1, "few"), threading.Event()
+    pool, go = Threads(1, "few", waiting_limit=1), threading.Event()
 
     async def work() -> None:
         begun = [asyncio.ensure_future(pool.run(go.wait)) for _ in range(2)]
