@@ -147,7 +147,9 @@ def _shown(dataset: Dataset) -> dict[str, Any]:
         "id": dataset.id,
         "name": dataset.name,
         "rows": dataset.rows,
-        "columns": dataset.profile["columns"],
+        # profiles of before have fewer members
+        "columns": [{"not_numbers": None, "look": None} | column for column in dataset.profile["columns"]],
+        "remarks": dataset.profile.get("remarks", []),
         "bytes": dataset.bytes,
         "sha256": dataset.sha256,
         "media_type": dataset.media_type,

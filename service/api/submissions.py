@@ -114,5 +114,6 @@ def _dry_run(design: Design) -> dict[str, Any]:
         "parameters": cost.parameters,
         "memory_bytes": cost.memory_bytes,
         "flops": cost.flops,
+        "remarks": [remark.model_dump() for remark in design.remarks],
         "spec": design.spec.model_dump(mode="json"),
     }

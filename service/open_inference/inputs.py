@@ -29,7 +29,7 @@ def encode_inputs(predictor: Predictor, inputs: Mapping[str, Input], *, encoded:
     _check_names(inputs, names)
     _check_columns(predictor, inputs)
     columns = {
-        code.name: _texts(inputs[code.name]) if isinstance(code, CategoricalCode) else _floats(inputs[code.name])
+        code.name: _category(inputs[code.name]) if isinstance(code, CategoricalCode) else _floats(inputs[code.name])
         for code in encoders.features
     }
     with np.errstate(over="ignore"):
@@ -75,14 +75,14 @@ def _floats(given: Input) -> pa.Array:
     return pa.array(_numbers(given).astype(np.float64).ravel())
 
 
-def _texts(given: Input) -> pa.Array:
-    """Return the texts of a category. An empty element is a missing cell."""
+def _category(given: Input) -> pa.Array:
+    """Return the cells of a category: texts, numbers or truth values. An empty element is a missing cell."""
     if given.known.datatype != "BYTES":
-        raise input_problem(given.known.name, f"is a category: BYTES, got {given.known.datatype}")
+        return pa.array(given.tensor().ravel())
     texts = []
     for n, element in enumerate(given.tensor().flat):
         try:
-            texts.append(element.decode() or None)
+            texts.append(element.decode())
         except UnicodeDecodeError as error:
             raise input_problem(given.known.name, f"element {n} is not UTF-8") from error
     return pa.array(texts, pa.string())

@@ -104,7 +104,7 @@ def _read_table(predictor: Predictor) -> Encoded:
     if request().mimetype == CSV:
         table = read_table(content, CSV, limits, text=predictor.categories, cells_limit=cells_limit())
     elif request().mimetype == ARROW:
-        table = read_arrow_stream(content, limits, text=predictor.categories, cells_limit=cells_limit())
+        table = read_arrow_stream(content, limits, cells_limit=cells_limit())
     else:
         raise Problem(415, f"the body must be {', '.join(BODIES[:-1])} or {BODIES[-1]}")
     check_rows(predictor, table.num_rows)

@@ -73,7 +73,9 @@ class Probable(Shown):
 
 
 class Warned(Shown):
-    row: int
+    """row: null if it is about the whole column."""
+
+    row: int | None
     column: str
     detail: str
 

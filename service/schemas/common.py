@@ -80,3 +80,11 @@ class ListOf(Shown):
     data: list[Any]
     has_more: bool
     next_cursor: str | None
+
+
+class Remark(Shown):
+    """What to know before training on a column: why it is text, or that it can't help. column: null for the table."""
+
+    column: str | None
+    code: str
+    detail: str

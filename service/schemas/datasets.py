@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.schemas.common import SPELLED, ListOf, Query, Shown
+from service.schemas.common import SPELLED, ListOf, Query, Remark, Shown
 from worker.specs.base import Text
 
 
@@ -15,6 +15,14 @@ class UploadQuery(Query):
 
 class RowsQuery(Query):
     limit: Annotated[int, Field(ge=1, le=1000), SPELLED] = 100
+
+
+class NotNumbers(Shown):
+    """How many cells are no numbers, and the first. 0: all are numbers, but with zeros before them that may matter."""
+
+    count: int
+    row: int
+    cell: str
 
 
 class Column(Shown):
@@ -27,6 +35,10 @@ class Column(Shown):
     distinct: int
     categories: list[str] | None
     "The distinct values; null if there are too many, or if the column has fractions."
+    not_numbers: NotNumbers | None
+    "Why it is text though some of its cells are numbers."
+    look: str | None
+    "What its cells look like if they are text that could be numbers, or dates."
 
 
 class Dataset(Shown):
@@ -34,6 +46,7 @@ class Dataset(Shown):
     name: str
     rows: int
     columns: list[Column]
+    remarks: list[Remark]
     bytes: int
     sha256: str
     media_type: str

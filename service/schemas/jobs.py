@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from service.schemas.common import SPELLED, ListOf, Page, Query, QueryBoolean, Shown
+from service.schemas.common import SPELLED, ListOf, Page, Query, QueryBoolean, Remark, Shown
 from worker.records.states import STATUSES, Status
 from worker.specs.base import CheckpointName, Name, Text
 from worker.specs.job import Job as JobSpec
@@ -181,6 +181,7 @@ class DryRun(Shown):
     parameters: int
     memory_bytes: int
     flops: int
+    remarks: list[Remark]
     spec: JobSpec
 
 

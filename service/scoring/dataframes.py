@@ -9,6 +9,7 @@ from typing import Any
 
 from service.scoring.schemas import ScoringRequest, Split
 from worker.errors import DataError
+from worker.specs.base import column_name
 
 Rows = list[list[Any]]
 
@@ -25,9 +26,11 @@ def read_rows(request: ScoringRequest, names: Sequence[str]) -> Rows:
 
 
 def _read_split(split: Split, names: Sequence[str]) -> Rows:
-    columns = split.columns
-    # 0, 1, ...: the names that pandas gives to columns without names
-    if columns is None or columns == list(range(len(columns))):
+    if split.columns is None:
+        return [_cells(row, len(names), n) for n, row in enumerate(split.data)]
+    columns = [column_name(str(name)) for name in split.columns]
+    if split.columns == list(range(len(columns))) and not set(names).issubset(columns):
+        # the names that pandas gives to columns without names
         return [_cells(row, len(names), n) for n, row in enumerate(split.data)]
     if len(set(columns)) != len(columns):
         raise DataError("two columns have the same name")
@@ -61,12 +64,22 @@ def _cell(cell: Any) -> Any:
 
 def _read_records(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Rows:
     """Return the rows of a table whose columns are those of all its records together."""
-    if records:
-        _check_present(names, set().union(*records))
-    return [[_cell(record.get(name)) for name in names] for record in records]
+    rows = [_named(record, n) for n, record in enumerate(records)]
+    if rows:
+        _check_present(names, set().union(*rows))
+    return [[_cell(row.get(name)) for name in names] for row in rows]
 
 
-def _read_columns(columns: Mapping[str, Sequence[Any]], names: Sequence[str]) -> Rows:
+def _named(record: Mapping[str, Any], row: int | None = None) -> dict[str, Any]:
+    """Return what a record has under the names that columns have. Raises DataError if two of its names are one."""
+    named = {column_name(name): cell for name, cell in record.items()}
+    if len(named) < len(record):
+        raise DataError("two columns have the same name", row=row)
+    return named
+
+
+def _read_columns(given: Mapping[str, Sequence[Any]], names: Sequence[str]) -> Rows:
+    columns = _named(given)
     _check_present(names, columns)
     rows = len(columns[names[0]])
     for name in names:
@@ -80,8 +93,9 @@ def _read_instances(instances: Sequence[Any], names: Sequence[str]) -> Rows:
     rows = []
     for n, instance in enumerate(instances):
         if isinstance(instance, dict):
-            _check_present(names, instance, row=n)
-            rows.append([_single(instance[name]) for name in names])
+            named = _named(instance, n)
+            _check_present(names, named, row=n)
+            rows.append([_single(named[name]) for name in names])
         else:
             rows.append(_cells(instance, len(names), n))
     return rows

@@ -147,9 +147,6 @@ def _predict_json(predictor: Predictor) -> Prediction:
 
 def _predict_csv(predictor: Predictor) -> Prediction:
     content = read_body()
-    if content.startswith(b","):
-        # pandas writes its index as a first column without a name, and reads such a column under this name
-        content = b"Unnamed: 0" + content
     table = read_table(content, CSV, parts().settings.limits, text=predictor.categories, cells_limit=cells_limit())
     check_rows(predictor, table.num_rows)
     return predictor.predict_table(table)

@@ -168,7 +168,9 @@ def test_blocks_normalisations_and_embeddings_have_addresses(succeeded: Callable
     ]
     rows = [[float(n), "abc"[n % 3], "xy"[n % 2]] for n in range(30)]
     dataset = {"source": "inline", "columns": ["n", "kind", "label"], "rows": rows}
-    job_id = succeeded(dataset=dataset, network={"layers": layers}, training={"epochs": 2, "batch_size": 8})
+    refusing = {"kind": {"type": "categorical", "unknown": "refuse"}}
+    training = {"epochs": 2, "batch_size": 8}
+    job_id = succeeded(dataset=dataset, columns=refusing, network={"layers": layers}, training=training)
     scale = ask(job_id, dataset_row=4, weight={"layer": 1, "inner": 1, "from": "scale", "to": 0})
     assert scale["weight"]["name"] == "layers.1.layers.1.scale"
     assert [layer["type"] for layer in scale["layers"][1]["layers"]] == ["dense", "batch_norm"]

@@ -42,15 +42,24 @@ def test_an_upload_is_profiled_and_the_same_bytes_have_the_same_id(client: Flask
 def test_a_job_trains_on_an_upload_and_predicts_its_raw_values(
     client: FlaskClient, succeeded: Callable[..., str]
 ) -> None:
-    """Missing cells are imputed; a category that training never saw is refused by its column."""
+    """Missing cells are imputed; a category that training never saw draws a warning, or is refused if asked for."""
     dataset_id = upload(client, CSV + ",Ulm,no\n33,,yes\n").get_json()["id"]
     job_id = succeeded(dataset={"source": "stored", "id": dataset_id})
     rows = [{"age": 30, "city": "Bonn"}, {"age": None, "city": None}]
     predicted = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": rows}).get_json()
     assert set(predicted["predictions"]) <= {"yes", "no"}
-    unknown = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": [{"age": 30, "city": "Rome"}]})
+    asked = {"rows": [{"age": 30, "city": "Bon"}]}
+    (warning,) = client.post(f"/v1/jobs/{job_id}/predict", json=asked).get_json()["warnings"]
+    assert (warning["row"], warning["column"]) == (0, "city")
+    assert "'Bon' is a category that training never saw; the nearest that it saw is 'Bonn'" in warning["detail"]
+    refusing = {"city": {"type": "categorical", "unknown": "refuse"}}
+    strict_id = succeeded(dataset={"source": "stored", "id": dataset_id}, columns=refusing)
+    unknown = client.post(f"/v1/jobs/{strict_id}/predict", json=asked)
     assert unknown.status_code == 422
-    assert unknown.get_json()["errors"][0]["column"] == "city"
+    (error,) = unknown.get_json()["errors"]
+    assert (error["row"], error["column"]) == (0, "city")
+    assert "'Bon' is a category that training never saw" in error["detail"]
+    client.delete(f"/v1/jobs/{strict_id}")
     assert client.delete(f"/v1/datasets/{dataset_id}").status_code == 409
     client.delete(f"/v1/jobs/{job_id}")
     assert client.delete(f"/v1/datasets/{dataset_id}").status_code == 204

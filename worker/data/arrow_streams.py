@@ -1,7 +1,7 @@
 """Bytes of an Arrow IPC stream <-> a table of numbers and text. Streams that could grow when read are refused."""
 
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute
@@ -16,13 +16,12 @@ FAULTS = (pa.ArrowException, OSError, ValueError, struct.error)
 HEADER, COMPRESSION = 2, 3
 
 
-def read_arrow_stream(content: bytes, limits: Limits, *, cells_limit: int, text: Collection[str] = ()) -> pa.Table:
-    """Return the stream's columns as text, or as float64 with missing cells and NaN as nulls. Raises DataError.
+def read_arrow_stream(content: bytes, limits: Limits, *, cells_limit: int) -> pa.Table:
+    """Return the stream's columns as text, truth values, integers, or floats without NaN. Raises DataError.
 
     Only columns of numbers, truth values and strings are accepted. Compression and dictionaries are refused, since a
     few bytes of them may expand to any number of cells.
     cells_limit: the most cells; more are a TableSizeError.
-    text: the names of columns to read as text whatever their type, such as a model's categories.
     """
     source = pa.py_buffer(content)
     try:
@@ -45,7 +44,7 @@ def read_arrow_stream(content: bytes, limits: Limits, *, cells_limit: int, text:
     except FAULTS as error:
         raise DataError("this is not an Arrow IPC stream that can be read safely") from error
     columns = zip(names, table.columns, strict=True)
-    return pa.table({name: _plain(column, name, text=name in text) for name, column in columns})
+    return pa.table({name: _plain(column, name) for name, column in columns})
 
 
 def _check_messages(source: pa.Buffer) -> None:
@@ -89,14 +88,14 @@ def _check_type(field: pa.Field) -> None:
         raise DataError("must be numbers, truth values or text", column=field.name[:64])
 
 
-def _plain(column: pa.ChunkedArray, name: str, *, text: bool) -> pa.ChunkedArray:
-    if column.null_count == len(column):
-        return pa.chunked_array([pa.nulls(len(column), pa.string() if text else pa.float64())])
-    if text or not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        # a truth value becomes the text true or false, and a number its digits: 3.0 is the category 3
-        filled = pa.compute.cast(column, pa.string())
-        return pa.compute.if_else(pa.compute.equal(filled, ""), pa.scalar(None, pa.string()), filled)
-    numbers = pa.compute.cast(column, pa.float64(), safe=False)
+def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    if pa.types.is_null(column.type):
+        return column.cast(pa.float64())
+    if pa.types.is_large_string(column.type):
+        return column.cast(pa.string())
+    if not pa.types.is_floating(column.type):
+        return column
+    numbers = column.cast(pa.float64())
     if pa.compute.any(pa.compute.is_inf(numbers)).as_py():
         row = pa.compute.index(pa.compute.is_inf(numbers), pa.scalar(True)).as_py()
         raise DataError("numbers must be finite", row=row, column=name)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from pydantic import Field
 
 from worker.data.profiles import categories_of
@@ -153,7 +153,7 @@ def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | Categorical
             unknown=feature.unknown,
             embedded=feature.embedded,
         )
-    values = _floats(column)
+    values = floats_of(column)
     present = values[~np.isnan(values)]
     median = float(np.median(present)) if len(present) else 0.0
     filled = np.where(np.isnan(values), median, values)
@@ -176,7 +176,7 @@ def _mean_and_scale(values: NDArray[np.float64], name: str) -> tuple[float, floa
     return mean, deviation if deviation > 1e-9 * max(1.0, float(np.abs(values).max())) else 1.0
 
 
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
+def floats_of(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """Return the column as float64, missing cells as NaN. An integer past 2^53 becomes the nearest float."""
     floats: NDArray[np.float64] = column.cast(pa.float64(), safe=False).to_numpy()
     return floats
@@ -184,7 +184,7 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
 
 def numbers_of(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
     """Return numeric columns as (rows, columns)."""
-    return np.stack([_floats(table[name]) for name in names], axis=1)
+    return np.stack([floats_of(table[name]) for name in names], axis=1)
 
 
 def encode_targets(table: pa.Table, target: Target) -> NDArray[Any]:
@@ -196,67 +196,8 @@ def encode_targets(table: pa.Table, target: Target) -> NDArray[Any]:
     if isinstance(target, ClassTarget):
         labels = pc.index_in(table[target.name].cast(pa.string()), value_set=pa.array(target.classes))
         if labels.null_count:
-            row = int(np.flatnonzero(np.isnan(_floats(labels)))[0])
+            row = int(np.flatnonzero(np.isnan(floats_of(labels)))[0])
             raise DataError("is missing, or a class that training never saw", row=row, column=target.name)
-        return _floats(labels).astype(np.int64)
+        return floats_of(labels).astype(np.int64)
     values = numbers_of(table, target.names)
     return values if isinstance(target, LabelsTarget) else (values - target.means) / target.scales
-
-
-def encode_table(
-    table: pa.Table, encoders: Encoders, *, pool_unknown: bool = False, dtype: DTypeLike = np.float32
-) -> Matrix:
-    """Encode the features of a table as (rows, width). Columns are found by name. Raises DataError with row and column.
-
-    pool_unknown: accept unknown categories even where the column refuses them. Use it for the table that the job was
-        trained on, whose validation and test parts may have categories that the training part lacks.
-    """
-    matrix = np.zeros((table.num_rows, encoders.width), dtype)
-    start = 0
-    for code in encoders.features:
-        if code.name not in table.column_names:
-            raise DataError("this column is missing", column=code.name)
-        column = table[code.name]
-        if isinstance(code, NumericCode):
-            matrix[:, start] = _standardised(column, code)
-            start += 1
-        else:
-            block = matrix[:, start : start + code.width]
-            _write_categories(block, column.cast(pa.string()), code, pool=pool_unknown)
-            start += code.width
-    _check_finite(matrix, encoders)
-    return matrix
-
-
-def _standardised(column: pa.ChunkedArray, code: NumericCode) -> NDArray[np.float64]:
-    if pa.types.is_string(column.type):
-        row = next(n for n, value in enumerate(column.to_pylist()) if value is not None)
-        raise DataError("must be a number", row=row, column=code.name)
-    values = _floats(column)
-    return (np.where(np.isnan(values), code.median, values) - code.mean) / code.scale
-
-
-def _write_categories(block: Matrix, text: pa.ChunkedArray, code: CategoricalCode, *, pool: bool) -> None:
-    known = pa.array(code.categories, pa.string())
-    if not code.missing:
-        text = text.fill_null(code.most_frequent or "")
-    positions = _floats(pc.index_in(text, value_set=known))
-    if code.missing:
-        positions = np.where(np.asarray(text.is_null()), len(code.categories), positions)
-    unknown = np.isnan(positions)
-    if unknown.any() and code.unknown == "refuse" and not pool:
-        raise DataError("is a category that training never saw", row=int(unknown.argmax()), column=code.name)
-    if code.embedded:
-        block[:, 0] = np.where(unknown, code.category_count, positions)
-        return
-    rows = np.flatnonzero(~unknown)
-    block[rows, positions[rows].astype(np.int64)] = 1
-
-
-def _check_finite(matrix: Matrix, encoders: Encoders) -> None:
-    finite = np.isfinite(matrix)
-    if finite.all():
-        return
-    row, position = (int(n) for n in np.argwhere(~finite)[0])
-    names = [column.name for column in encoders.columns for _ in range(column.width)]
-    raise DataError("is too large for the network's precision", row=row, column=names[position])

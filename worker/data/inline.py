@@ -4,6 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from worker.data.cells import MISSING, category_text, read_number, shown
 from worker.data.readers import CELL_BYTES_LIMIT, check_names
 from worker.errors import DataError, SpecError
 from worker.specs.dataset import InlineDataset
@@ -25,28 +26,32 @@ def inline_table(spec: InlineDataset) -> pa.Table:
 
 
 def _column(cells: tuple[Any, ...], position: int) -> pa.Array:
-    cells = tuple(None if cell == "" else cell for cell in cells)
-    kinds = {_kind(cell) for cell in cells if cell is not None}
-    if len(kinds) > 1:
-        first = next(_kind(cell) for cell in cells if cell is not None)
-        n = next(n for n, cell in enumerate(cells) if cell is not None and _kind(cell) != first)
-        raise SpecError(f"/dataset/rows/{n}/{position}", f"is {_kind(cells[n])}; the column's cells above are {first}")
-    if kinds == {"text"}:
-        long = next((n for n, cell in enumerate(cells) if cell and len(cell.encode()) > CELL_BYTES_LIMIT), None)
-        if long is not None:
-            raise SpecError(f"/dataset/rows/{long}/{position}", f"is longer than {CELL_BYTES_LIMIT} bytes")
-        return pa.array(cells, pa.string())
-    if kinds == {"true or false"}:
-        return pa.array([None if cell is None else str(cell).lower() for cell in cells], pa.string())
-    if all(isinstance(cell, int | None) for cell in cells) and kinds:
+    """Return the column as numbers if every cell is a number or missing; else as categories.
+
+    JSON has types: where each cell is in quotes the column is text, whatever it looks like, and a cell that is no
+    number among numbers is refused.
+    """
+    long = next((n for n, cell in enumerate(cells) if isinstance(cell, str) and _length(cell) > CELL_BYTES_LIMIT), None)
+    if long is not None:
+        raise SpecError(f"/dataset/rows/{long}/{position}", f"is longer than {CELL_BYTES_LIMIT} bytes")
+    has_numbers = any(type(cell) in (int, float) for cell in cells)
+    if not has_numbers and any(category_text(cell, MISSING) for cell in cells):
+        return pa.array([category_text(cell, MISSING) for cell in cells], pa.string())
+    numbers = [_number(cell, f"/dataset/rows/{n}/{position}") for n, cell in enumerate(cells)]
+    if has_numbers and all(isinstance(number, int | None) for number in numbers):
         try:
-            return pa.array(cells, pa.int64())
+            return pa.array(numbers, pa.int64())
         except (OverflowError, pa.ArrowInvalid) as error:
             raise SpecError(f"/dataset/columns/{position}", "has an integer past 64 bits") from error
-    return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
+    return pa.array([None if number is None else float(number) for number in numbers], pa.float64())
 
 
-def _kind(cell: Any) -> str:
-    if isinstance(cell, bool):
-        return "true or false"
-    return "text" if isinstance(cell, str) else "a number"
+def _number(cell: Any, pointer: str) -> float | None:
+    try:
+        return read_number(cell, MISSING)
+    except ValueError:
+        raise SpecError(pointer, f"is {shown(cell)}; other cells of its column are numbers") from None
+
+
+def _length(cell: str) -> int:
+    return len(cell.encode())

@@ -3,6 +3,8 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from worker.data.cells import FORMER, LEADING_ZERO, NUMBER, READING, SHOWN, Reading
+from worker.data.looks import Look, look_of
 from worker.errors import DataError
 from worker.settings import Limits
 from worker.specs.base import Spec
@@ -14,6 +16,18 @@ TEXT_BYTES = 50
 "What a text takes beside its letters."
 
 
+class NotNumbers(Spec):
+    """Why a column is text though some of its cells are numbers.
+
+    count: how many cells are no numbers; 0 if all of them are, with zeros before them that may matter.
+    row, cell: the first of these cells, or the first cell with such a zero.
+    """
+
+    count: int
+    row: int
+    cell: str
+
+
 class ColumnProfile(Spec):
     """What is known about one column.
 
@@ -23,6 +37,8 @@ class ColumnProfile(Spec):
     distinct: how many distinct values there are.
     categories: the distinct values as text, in order; None if there are too many, if they are too long, or if the
         column has fractions.
+    not_numbers: why it is text; None if it is not, or has no number in it.
+    look: what each of its cells looks like if it is text; None if they look like nothing that could be read.
     """
 
     name: str
@@ -33,19 +49,43 @@ class ColumnProfile(Spec):
     mean: float | None = None
     distinct: int
     categories: tuple[str, ...] | None = None
+    not_numbers: NotNumbers | None = None
+    look: Look | None = None
+
+
+class Remark(Spec):
+    """What a person should know about a table before training on it.
+
+    column: None if it is about the whole table.
+    code: a short name for programs.
+    """
+
+    column: str | None
+    code: str
+    detail: str
 
 
 class TableProfile(Spec):
+    """What is known about a table.
+
+    reading: how its cells were read, and are to be read again.
+    unnamed: the positions in the file of the columns without a name, which were left out.
+    remarks: of `worker.data.remarks`, so that a list of tables need not find them again.
+    """
+
     rows: int
     columns: tuple[ColumnProfile, ...]
+    reading: Reading = FORMER
+    unnamed: tuple[int, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     def column(self, name: str) -> ColumnProfile | None:
         """Return the column of this name, or None."""
         return next((column for column in self.columns if column.name == name), None)
 
 
-def profile_table(table: pa.Table, limits: Limits) -> TableProfile:
-    """Return the profile of a table that `read_table` has read.
+def profile_table(table: pa.Table, limits: Limits, reading: Reading = READING) -> TableProfile:
+    """Return the profile of a table that `read_table` has read, and with which reading.
 
     Raises DataError if its categories would be too large for every answer that shows them. Numbers that could be
     categories are left out first, those with the most distinct values before the others.
@@ -63,7 +103,7 @@ def profile_table(table: pa.Table, limits: Limits) -> TableProfile:
             )
         if total > TABLE_CATEGORIES_BYTES:
             profiles[profile.name] = profile.model_copy(update={"categories": None})
-    return TableProfile(rows=table.num_rows, columns=tuple(profiles.values()))
+    return TableProfile(rows=table.num_rows, columns=tuple(profiles.values()), reading=reading)
 
 
 def size_of_categories(profile: ColumnProfile) -> int:
@@ -89,8 +129,21 @@ def _profile(name: str, column: pa.ChunkedArray, limits: Limits) -> ColumnProfil
         missing=column.null_count,
         distinct=distinct,
         categories=categories,
+        not_numbers=None if numeric else _not_numbers(column),
+        look=None if numeric else look_of(column),
         **figures,
     )
+
+
+def _not_numbers(text: pa.ChunkedArray) -> NotNumbers | None:
+    is_number = pc.match_substring_regex(text, f"^(?:{NUMBER.pattern})$")
+    numbers = pc.sum(is_number).as_py() or 0
+    if not numbers:
+        return None
+    count = len(text) - text.null_count - numbers
+    wanted = pc.invert(is_number) if count else pc.match_substring_regex(text, LEADING_ZERO)
+    row = pc.index(wanted, pa.scalar(value=True)).as_py()
+    return None if row < 0 else NotNumbers(count=count, row=row, cell=text[row].as_py()[:SHOWN])
 
 
 def categories_of(column: pa.ChunkedArray) -> tuple[str, ...]:

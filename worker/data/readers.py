@@ -2,33 +2,42 @@
 
 import io
 import re
-import unicodedata
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
+from worker.data.cells import LEADING_ZERO, READING, Reading, category_texts, present_texts
 from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
+from worker.specs.base import column_name
 
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
 
-MISSING = ["", "NA", "NaN", "null"]
 LINE_BYTES_LIMIT = 8 * 2**20
 CELL_BYTES_LIMIT = 2**16
 NAME_LENGTH_LIMIT = 200
+LARGEST_WHOLE = 2.0**53
+"Past it a float has no neighbour at a distance of 1."
 
 
 def read_table(
-    content: bytes, media_type: str, limits: Limits, *, text: Collection[str] = (), cells_limit: int | None = None
+    content: bytes,
+    media_type: str,
+    limits: Limits,
+    *,
+    reading: Reading = READING,
+    text: Collection[str] = (),
+    cells_limit: int | None = None,
 ) -> pa.Table:
     """Return the table in these bytes. Raises DataError with the row or column at fault.
 
-    A column of a CSV is numeric if every cell is a number; otherwise it is text, unchanged.
+    A column of a CSV is numeric if every cell is a number or missing; otherwise its cells are categories.
     text: the names of columns to read as text whatever their cells look like, such as a model's categories. Otherwise a
         row could be read differently because of the rows around it.
     cells_limit: the most cells of a CSV; more are a TableSizeError, before any of them is read.
@@ -45,22 +54,21 @@ def read_table(
     typed = media_type != CSV
     if not typed:
         _check_quotes(content, table)
-    return pa.table({name: _plain(column, name, keep=typed or name in text) for name, column in columns})
+    return pa.table({name: _plain(column, name, reading, typed=typed, text=name in text) for name, column in columns})
 
 
-def read_pieces(content: bytes, media_type: str, types: Sequence[str], limits: Limits) -> pa.Table:
+def read_pieces(
+    content: bytes, media_type: str, types: Sequence[str], limits: Limits, reading: Reading = READING
+) -> pa.Table:
     """Return a part of a stored table, which was read as a whole before, from its head and some of its pieces.
 
     types: the Arrow types of the columns in the whole table. This part alone may look like others.
     """
     table = READERS[media_type](content, limits)
     columns = zip(table.column_names, table.columns, types, strict=True)
-    return pa.table({name: _finite(column.cast(kind), name) for name, column, kind in columns})
-
-
-def read_delimiter(content: bytes, limits: Limits) -> str:
-    """Return what separates the cells of a CSV table."""
-    return _header(content, limits)[1]
+    if media_type != CSV:
+        return pa.table({name: _finite(column.cast(kind), name) for name, column, kind in columns})
+    return pa.table({name: _finite(_as(kind, column, reading), name) for name, column, kind in columns})
 
 
 def _check_cells(content: bytes, cells_limit: int) -> None:
@@ -71,8 +79,8 @@ def _check_cells(content: bytes, cells_limit: int) -> None:
 
 
 def _read_csv(content: bytes, limits: Limits) -> pa.Table:
-    """Return the columns as text."""
-    names, delimiter = _header(content, limits)
+    """Return the columns as text, without those that have no name: a row's number, or what is behind a last comma."""
+    names, delimiter, unnamed = read_header(content, limits)
     if (nul := content.find(b"\0")) >= 0:
         # neither PostgreSQL nor a spreadsheet can hold it
         raise DataError("a cell has a NUL, which is not text", row=max(0, content.count(b"\n", 0, nul) - 1))
@@ -83,7 +91,7 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
         return "error"
 
     try:
-        return pyarrow.csv.read_csv(
+        table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
             # Arrow gives the number of a ragged row only if it uses one thread; it still reads 200 MB/s
             read_options=pyarrow.csv.ReadOptions(
@@ -93,9 +101,7 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
                 delimiter=delimiter, invalid_row_handler=keep_ragged, newlines_in_values=True
             ),
             # read everything as text: if Arrow guessed types, it would rewrite dates and booleans
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), null_values=MISSING, strings_can_be_null=True
-            ),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
         )
     except pa.ArrowInvalid as error:
         if ragged:
@@ -106,6 +112,11 @@ def _read_csv(content: bytes, limits: Limits) -> pa.Table:
         if "straddling" in str(error):
             raise DataError(f"a row is longer than {LINE_BYTES_LIMIT} bytes; is a quote never closed?") from error
         raise DataError("this is not a table of comma-separated values with a header line") from error
+    for position in unnamed:
+        # the number of a row is written first
+        if position and not pa.compute.all(pa.compute.equal(table[position], "")).as_py():
+            raise DataError(f"column {position} has no name")
+    return table.select([n for n in range(len(names)) if n not in unnamed])
 
 
 def _check_quotes(content: bytes, table: pa.Table) -> None:
@@ -117,7 +128,15 @@ def _check_quotes(content: bytes, table: pa.Table) -> None:
             raise DataError("a quote is never closed", row=table.num_rows - 1, column=name)
 
 
-def _header(content: bytes, limits: Limits) -> tuple[list[str], str]:
+class Header(NamedTuple):
+    """The first line. unnamed: the positions of the columns that have no name; `names` has others for them."""
+
+    names: list[str]
+    delimiter: str
+    unnamed: list[int]
+
+
+def read_header(content: bytes, limits: Limits) -> Header:
     """Return the column names and their separator: a comma, a semicolon or a tab."""
     try:
         content.decode("utf-8")
@@ -139,7 +158,11 @@ def _header(content: bytes, limits: Limits) -> tuple[list[str], str]:
         )
     except pa.ArrowInvalid as error:
         raise DataError("the first line can't be read as column names") from error
-    return check_names([str(column[0].as_py() or "") for column in row.columns]), delimiter
+    names = [column_name(str(column[0].as_py() or "")) for column in row.columns]
+    unnamed = [n for n, name in enumerate(names) if not name]
+    if len(unnamed) == len(names):
+        raise DataError("the first line must have the column names")
+    return Header(check_names([name or f"Unnamed: {n}" for n, name in enumerate(names)]), delimiter, unnamed)
 
 
 def check_names(names: list[str]) -> list[str]:
@@ -147,7 +170,7 @@ def check_names(names: list[str]) -> list[str]:
 
     Raises DataError for a name that is empty, repeated, too long or unprintable.
     """
-    names = [unicodedata.normalize("NFC", name).strip() for name in names]
+    names = [column_name(name) for name in names]
     for position, name in enumerate(names):
         if not name:
             raise DataError(f"column {position} has no name")
@@ -168,21 +191,50 @@ def _read_arrow(content: bytes, _limits: Limits) -> pa.Table:
     return pa.ipc.open_stream(pa.py_buffer(content)).read_all().combine_chunks()
 
 
-def _plain(column: pa.ChunkedArray, name: str, *, keep: bool) -> pa.ChunkedArray:
-    """Return the column as int64, float64 or text."""
+def _plain(column: pa.ChunkedArray, name: str, reading: Reading, *, typed: bool, text: bool) -> pa.ChunkedArray:
+    """Return the column as int64, float64 or text.
+
+    typed: whether its format stores types: a column that was written as text stays text.
+    text: whether its cells are categories, whatever they look like.
+    """
     if pa.types.is_integer(column.type):
         return column.cast(pa.int64())
     if pa.types.is_floating(column.type):
         return _finite(column.cast(pa.float64()), name)
-    text = column.cast(pa.string())
-    _check_lengths(text, name)
-    numbers = None if keep else _as_numbers(text)
-    return text if numbers is None else _finite(numbers, name)
+    cells = column.cast(pa.string())
+    _check_lengths(cells, name)
+    if typed:
+        return cells
+    if not reading.cleaned:
+        former = _former(cells, reading)
+        numbers = None if text else _as_numbers(former)
+        return former if numbers is None else _finite(numbers, name)
+    numbers = None if text else _as_numbers(present_texts(cells, reading.missing))
+    return category_texts(cells, reading.missing) if numbers is None else _whole(_finite(numbers, name))
+
+
+def _as(kind: str, cells: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
+    """Return cells of a CSV as the type that the whole column has."""
+    if not reading.cleaned:
+        return _former(cells, reading).cast(kind)
+    if kind == "string":
+        return category_texts(cells, reading.missing)
+    present = present_texts(cells, reading.missing)
+    try:
+        return present.cast(kind)
+    except pa.ArrowInvalid:
+        # 1.0, in a column of whole numbers
+        return present.cast(pa.float64()).cast(kind)
+
+
+def _former(cells: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
+    missing = pa.compute.is_in(cells, pa.array(reading.missing, pa.string()))
+    return pa.compute.if_else(missing, pa.scalar(None, pa.string()), cells)
 
 
 def _as_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
     """Return the cells as numbers; None if one is not a number, such as 1_000 or 1,5, or 007: its zeros may matter."""
-    if pa.compute.any(pa.compute.match_substring_regex(text, r"^[+-]?0[0-9]")).as_py():
+    if pa.compute.any(pa.compute.match_substring_regex(text, LEADING_ZERO)).as_py():
         return None
     for kind in (pa.int64(), pa.float64()):
         try:
@@ -192,6 +244,17 @@ def _as_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
         # a column without any value becomes numeric: it is imputed with 0 and scaled by 1
         return numbers.cast(pa.float64()) if numbers.null_count == len(numbers) else numbers
     return None
+
+
+def _whole(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return numbers without a fraction as integers, so that they can be categories: 1.0 is the category 1."""
+    if not pa.types.is_floating(numbers.type) or numbers.null_count == len(numbers):
+        return numbers
+    bounds = pa.compute.min_max(numbers).as_py()
+    if max(-bounds["min"], bounds["max"]) > LARGEST_WHOLE:
+        return numbers
+    is_whole = pa.compute.equal(numbers, pa.compute.round(numbers))
+    return numbers.cast(pa.int64()) if pa.compute.all(is_whole).as_py() else numbers
 
 
 def _finite(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

@@ -143,7 +143,7 @@ def _feature(column: ColumnProfile, override: ColumnOverride | None, limits: Lim
     if kind == "numeric":
         return Feature(column.name, "numeric", "refuse", None)
     categories = len(column.categories or ()) + (column.missing > 0)
-    return Feature(column.name, "categorical", override.unknown if override else "refuse", categories, embedded)
+    return Feature(column.name, "categorical", override.unknown if override else "pool", categories, embedded)
 
 
 def _classes(spec: Job, profile: TableProfile, limits: Limits) -> tuple[str, ...] | None:

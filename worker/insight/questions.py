@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from worker.backprop.arrays import Targets
 from worker.backprop.losses.objective import Bounds
-from worker.data.encoders import ClassTarget, LabelsTarget, Matrix, Target, encode_table, encode_targets
+from worker.data.encoders import ClassTarget, LabelsTarget, Matrix, Target, encode_targets
+from worker.data.encoding import encode_table
 from worker.errors import DataError, QuestionError
 from worker.insight.subject import Subject
 from worker.networks.rows import RowEncoder

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
+from worker.data.cells import FORMER, Reading
 from worker.data.inline import inline_table
 from worker.data.pieces import Pieces, write_pieces
 from worker.data.profiles import TableProfile, profile_table
 from worker.data.readers import ARROW, read_pieces, read_table
+from worker.data.remarks import table_remarks
 from worker.data.sources import make_table
 from worker.data.storage import Storage
 from worker.errors import NotFoundError, SpecError, UnavailableError
@@ -79,7 +81,8 @@ class Datasets:
         table = inline_table(spec)
         if table.num_rows > self._limits.rows:
             raise SpecError("/dataset/rows", f"has {table.num_rows} rows; the limit is {self._limits.rows}")
-        return InlineRows(table, profile_table(table, self._limits))
+        profile = profile_table(table, self._limits)
+        return InlineRows(table, profile.model_copy(update={"remarks": table_remarks(profile)}))
 
     def store(self, project_id: str, name: str, content: bytes, media_type: str) -> tuple[Dataset, bool]:
         """Store an upload. Return its row and whether it is new; the same bytes get the same row. Raises DataError."""
@@ -163,18 +166,21 @@ class Datasets:
         return None if packed is None else Pieces.unpack(packed)
 
     def _take(self, dataset: Dataset, pieces: Pieces | None, rows: Sequence[int]) -> pa.Table:
-        kind = dataset.media_type
+        kind, reading = dataset.media_type, _reading(dataset)
         if pieces is None:
-            return parse_rows(self._sandbox, self._storage.read(dataset.storage_key), kind, self._limits, rows=rows)
+            content = self._storage.read(dataset.storage_key)
+            return parse_rows(self._sandbox, content, kind, self._limits, rows=rows, reading=reading)
         part = pieces.find(rows)
         content = self._storage.read_ranges(dataset.storage_key, part.ranges)
         if len(content) > PART_BYTES:
-            return parse_rows(self._sandbox, content, kind, self._limits, rows=part.positions, types=pieces.types)
-        return read_pieces(content, kind, pieces.types, self._limits).take(part.positions)
+            known: dict[str, Any] = {"rows": part.positions, "reading": reading, "types": pieces.types}
+            return parse_rows(self._sandbox, content, kind, self._limits, **known)
+        return read_pieces(content, kind, pieces.types, self._limits, reading).take(part.positions)
 
     def read(self, dataset: Dataset, *, text: Collection[str] = ()) -> pa.Table:
         """Return an uploaded table, by its row."""
-        return read_table(self._storage.read(dataset.storage_key), dataset.media_type, self._limits, text=text)
+        content, reading = self._storage.read(dataset.storage_key), _reading(dataset)
+        return read_table(content, dataset.media_type, self._limits, reading=reading, text=text)
 
     def _stored(self, project_id: str, spec: StoredDataset) -> Dataset:
         try:
@@ -182,6 +188,11 @@ class Datasets:
                 return get_dataset(session, project_id, spec.id)
         except NotFoundError as error:
             raise SpecError("/dataset/id", "there is no such dataset") from error
+
+
+def _reading(dataset: Dataset) -> Reading:
+    """Return how the table was read when it was stored."""
+    return Reading.model_validate(dataset.profile.get("reading", FORMER))
 
 
 def _find_again(session: Session, project_id: str, sha256: str) -> Dataset:

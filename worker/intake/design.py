@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from pydantic_core import to_json
 
-from worker.data.profiles import TableProfile
+from worker.data.profiles import Remark, TableProfile
+from worker.data.remarks import job_remarks
 from worker.data.roles import Roles, assign_roles
 from worker.data.splits import part_rows
 from worker.errors import SpecError
@@ -35,6 +36,7 @@ class Design:
     parts: how many rows the `train`, `validation` and `test` parts have.
     source: the id of the weights that the job starts from; None for random weights.
     rows: the inline rows, if the job has any.
+    remarks: about the columns that it uses.
     """
 
     spec: Job
@@ -45,6 +47,7 @@ class Design:
     parts: dict[str, int]
     source: str | None = None
     rows: InlineRows | None = None
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def job_columns(self) -> JobColumns:
@@ -78,7 +81,8 @@ def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -
         check_start(spec, layers, roles.inputs, start.source)
     parts = part_rows(spec.training, roles.rows)
     _check_steps(spec.training, parts["train"])
-    return Design(spec, roles, task, layers, cost, parts, start and start.weights_id, rows)
+    source, remarks = start and start.weights_id, job_remarks(profile, roles)
+    return Design(spec, roles, task, layers, cost, parts, source, rows, remarks)
 
 
 def _check_metadata(spec: Job) -> None:

@@ -7,9 +7,11 @@ from typing import Literal, NamedTuple, assert_never
 import pyarrow as pa
 
 from worker.data.arrow_streams import write_arrow_stream
+from worker.data.cells import Reading
 from worker.data.pieces import Pieces, cut_csv
 from worker.data.profiles import TableProfile, profile_table
-from worker.data.readers import CSV, read_delimiter, read_pieces, read_table
+from worker.data.readers import CSV, read_header, read_pieces, read_table
+from worker.data.remarks import table_remarks
 from worker.networks.safetensors import from_safetensors
 from worker.networks.trained import Trained, to_columns
 from worker.records.weights import NetworkColumns, to_bytes
@@ -36,9 +38,13 @@ def parse_table(sandbox: Sandbox, content: bytes, media_type: str, limits: Limit
 
 def _table(content: bytes, media_type: str, limits: Limits) -> list[bytes]:
     table = read_table(content, media_type, limits)
-    profile = profile_table(table, limits).model_dump_json().encode()
-    pieces = cut_csv(content, read_delimiter(content, limits), table) if media_type == CSV else None
-    return [profile] if pieces is None else [profile, pieces.pack()]
+    profile, pieces = profile_table(table, limits), None
+    if media_type == CSV:
+        header = read_header(content, limits)
+        profile = profile.model_copy(update={"unnamed": tuple(header.unnamed)})
+        pieces = cut_csv(content, header.delimiter, table)
+    known = profile.model_copy(update={"remarks": table_remarks(profile)}).model_dump_json().encode()
+    return [known] if pieces is None else [known, pieces.pack()]
 
 
 def parse_rows(
@@ -48,6 +54,7 @@ def parse_rows(
     limits: Limits,
     *,
     rows: Sequence[int],
+    reading: Reading,
     types: Sequence[str] | None = None,
 ) -> pa.Table:
     """Return these rows of a stored table, in this order. Raises DataError, and UnsafeFileError.
@@ -55,15 +62,18 @@ def parse_rows(
     kind: its media type.
     types: of the columns, if the content is a part of a table; None if it is a whole one.
     """
-    (table,) = sandbox.run(_rows, content, kind, limits, list(rows), types)
+    (table,) = sandbox.run(_rows, content, kind, limits, list(rows), (reading, types))
     return pa.ipc.open_stream(pa.py_buffer(table)).read_all()
 
 
-def _rows(content: bytes, media_type: str, limits: Limits, rows: list[int], types: Sequence[str] | None) -> list[bytes]:
+def _rows(
+    content: bytes, media_type: str, limits: Limits, rows: list[int], known: tuple[Reading, Sequence[str] | None]
+) -> list[bytes]:
+    reading, types = known
     if types is None:
-        table = read_table(content, media_type, limits)
+        table = read_table(content, media_type, limits, reading=reading)
     else:
-        table = read_pieces(content, media_type, types, limits)
+        table = read_pieces(content, media_type, types, limits, reading)
     return [write_arrow_stream(table.take(rows))]
 
 

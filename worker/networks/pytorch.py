@@ -4,14 +4,17 @@ The program has only the network's numbers in it. It reads the names of columns 
 client's text becomes code.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from inspect import getsource
 from textwrap import indent
-from typing import assert_never
+from typing import Any, assert_never
 
+from worker.data import cells
 from worker.networks.layers import units_after
 from worker.networks.pytorch_program import CLASSES, PROGRAM
 from worker.networks.trained import Origin
 from worker.specs import network as specs
+from worker.specs.base import column_name
 
 ACTIVATIONS: Mapping[specs.ResolvedActivation, str | None] = {
     "identity": None,
@@ -36,10 +39,19 @@ def to_pytorch(origin: Origin) -> str:
     layers = indent(_lines(known.layers, known.encoders.width), " " * 8)
     classes = "".join(f"{text}\n\n" for name, text in CLASSES.items() if f"{name}(" in layers)
     parts = {"{weights_id}": origin.weights_id, "{classes}": classes, "        {layers}\n": layers}
+    parts["{reading}"] = _reading()
     program = PROGRAM
     for place, text in parts.items():
         program = program.replace(place, text)
     return program
+
+
+def _reading() -> str:
+    """Return the text of our own functions that read names and cells, with the constants that they use."""
+    patterns = [f"{name} = re.compile({getattr(cells, name).pattern!r})" for name in ("WHOLE", "NUMBER")]
+    used: list[Callable[..., Any]] = [column_name, cells.category_text, cells.one_spelling, cells.read_number]
+    functions = [getsource(function).rstrip() for function in used]
+    return "\n\n\n".join(["\n".join([f"MISSING = {cells.MISSING!r}", *patterns]), *functions])
 
 
 def _lines(layers: Sequence[specs.ResolvedLayer], inputs: int) -> str:

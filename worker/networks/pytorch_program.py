@@ -10,7 +10,10 @@ prints the predictions of a JSON list of rows, each an object of raw values by c
 """
 
 import json
+import re
 import sys
+import unicodedata
+from collections.abc import Collection
 
 import torch
 from safetensors import safe_open
@@ -61,13 +64,19 @@ def read(path):
     return [load(members[number]) for number in sorted(members)], encoders
 
 
+{reading}
+
+
 def encode(rows, features):
     """Encode rows of raw values as (rows, inputs), as in training: imputed, scaled, one indicator per category."""
+    rows = [{column_name(name): cell for name, cell in row.items()} for row in rows]
     blocks = []
     for code in features:
         cells = [row[code["name"]] for row in rows]
         if code["type"] == "numeric":
-            values = torch.tensor([code["median"] if cell is None else cell for cell in cells], dtype=torch.float64)
+            numbers = [read_number(cell, MISSING) for cell in cells]
+            filled = [code["median"] if number is None else number for number in numbers]
+            values = torch.tensor(filled, dtype=torch.float64)
             blocks.append(((values - code["mean"]) / code["scale"])[:, None])
             continue
         count = len(code["categories"]) + code["missing"]
@@ -78,12 +87,15 @@ def encode(rows, features):
 
 def category(cell, code, count):
     """Return the category's number, or `count` for one that training never saw."""
-    if cell is None or cell == "":
+    names = code["categories"]
+    text = cell if cell in names else category_text(cell, MISSING)
+    if text is None:
         if code["missing"]:
             return count - 1
-        cell = code["most_frequent"]
-    if cell in code["categories"]:
-        return code["categories"].index(cell)
+        text = code["most_frequent"]
+    for known in (names, [category_text(name, ()) for name in names]):
+        if text in known:
+            return known.index(text)
     if code["unknown"] == "refuse":
         raise ValueError(f"{code['name']}: {cell!r} is a category that training never saw")
     return count

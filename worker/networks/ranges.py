@@ -1,13 +1,15 @@
-"""Warnings about values outside the range that training saw. A network only guesses there, however sure it seems."""
+"""Warnings about rows to predict: what training never saw. A network only guesses there, however sure it seems."""
 
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.data.encoders import Encoders, NumericCode, numbers_of
+from worker.data.encoders import Encoders, NumericCode
+from worker.data.encoding import Columns
 
 WARNINGS_LIMIT = 20
 # as a share of the larger bound: a bound that was rounded to float32 does not count as outside
@@ -15,14 +17,25 @@ SLACK = 1e-6
 
 
 class Warnings(NamedTuple):
-    """The values that lie outside.
+    """What a client should know about its rows.
 
-    total: how many there are.
-    first: row, column and detail of the first WARNINGS_LIMIT of them.
+    total: how many warnings there are.
+    first: row, column and detail of the first WARNINGS_LIMIT of them; the row is None for a whole column.
     """
 
     total: int = 0
     first: tuple[dict[str, Any], ...] = ()
+
+    def with_columns(self, columns: Columns, extra: Iterable[str]) -> Self:
+        """Return these, behind those about columns that the model does not have and categories that it never saw."""
+        if not (extra or columns.unknown_total):
+            return self
+        names = list(extra)
+        detail = "is not a feature of this model, and was passed over"
+        passed = ({"row": None, "column": name, "detail": detail} for name in names)
+        unknown = (cell._asdict() for cell in columns.unknown)
+        total = len(names) + columns.unknown_total + self.total
+        return type(self)(total, tuple(islice((*passed, *unknown, *self.first), WARNINGS_LIMIT)))
 
 
 NONE = Warnings()
@@ -57,10 +70,6 @@ class Ranges:
             int(total),
             tuple({"row": row, "column": names[n], "detail": details[n][below]} for (row, n), below in found),
         )
-
-    def of_table(self, table: pa.Table) -> Warnings:
-        """Return warnings about a table that has been encoded, so that its numeric features exist and are numbers."""
-        return self.of_values(numbers_of(table, self._names)) if self._known else NONE
 
     @cached_property
     def _details(self) -> list[tuple[str, str]]:

@@ -1,15 +1,19 @@
 """A JSON Schema (draft 2020-12) of one row of a model's input: it accepts what predicting accepts."""
 
-from contextlib import suppress
+import re
 from typing import Any
 
+from worker.data.cells import MISSING, NUMBER, WHOLE
 from worker.data.encoders import CategoricalCode, Encoders, NumericCode
+from worker.data.encoding import Categories
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+SPECIAL = re.compile(r"[\\^$.|?*+()\[\]{}]")
+"What stands for something else in a pattern, in every dialect."
 
 
 def row_schema(encoders: Encoders) -> dict[str, Any]:
-    """Return the schema of a row by column name.
+    """Return the schema of a row by column name. Columns that the model does not have are passed over.
 
     x-seen: the smallest and largest value that training saw. Values outside are predicted too, with a warning.
     """
@@ -20,31 +24,57 @@ def row_schema(encoders: Encoders) -> dict[str, Any]:
             code.name: _number(code) if isinstance(code, NumericCode) else _category(code) for code in encoders.features
         },
         "required": [code.name for code in encoders.features],
-        "additionalProperties": False,
     }
 
 
 def _number(code: NumericCode) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": ["number", "null"], "description": "null is imputed with the median."}
+    schema: dict[str, Any] = {
+        "type": ["number", "string", "null"],
+        "pattern": _trimmed([NUMBER.pattern, *map(_escaped, MISSING)]),
+        "description": "A number, also as text. A missing cell is imputed with the median.",
+    }
     if code.minimum is not None and code.maximum is not None:
         schema["x-seen"] = {"minimum": code.minimum, "maximum": code.maximum}
     return schema
 
 
 def _category(code: CategoricalCode) -> dict[str, Any]:
+    examples = list(code.categories)
     if code.unknown == "pool":
-        return {"type": ["string", "number", "boolean", "null"], "examples": list(code.categories)}
-    empty = [None, ""] if code.missing or code.most_frequent is not None else []
-    return {"enum": [form for category in code.categories for form in _forms(category)] + empty}
+        return {"type": ["string", "number", "boolean", "null"], "examples": examples}
+    forms = [form for category in examples for form in _forms(category)]
+    texts = [_spelled(category) for category in examples]
+    if Categories(code).missing < code.category_count:
+        forms.append(None)
+        texts += map(_escaped, MISSING)
+    text = {"type": "string", "pattern": _trimmed(texts)}
+    return {"anyOf": [text, {"enum": forms}] if forms else [text], "examples": examples}
+
+
+def _trimmed(texts: list[str]) -> str:
+    return rf"^\s*(?:{'|'.join(texts)})\s*$"
+
+
+def _escaped(text: str) -> str:
+    return SPECIAL.sub(r"\\\g<0>", text)
+
+
+def _spelled(category: str) -> str:
+    """Return the pattern of a category's spellings."""
+    if category in ("true", "false"):
+        return "".join(f"[{letter}{letter.upper()}]" for letter in category)
+    if WHOLE.fullmatch(category):
+        return rf"{category}(?:\.0+)?"
+    return _escaped(category)
 
 
 def _forms(category: str) -> list[Any]:
-    """Return the JSON values that mean this category: its text, and the number or truth value written like it."""
+    """Return the JSON values that mean this category and are no text: a number, or a truth value."""
     if category in ("true", "false"):
-        return [category, category == "true"]
-    with suppress(ValueError):
-        number = float(category)
-        written = str(int(number)) if number.is_integer() else str(number)
-        if written == category:
-            return [category, int(number) if number.is_integer() else number]
-    return [category]
+        return [category == "true"]
+    if NUMBER.fullmatch(category) is None:
+        return []
+    number = float(category)
+    if number.is_integer():
+        return [int(number)] if category == str(int(number)) else []
+    return [number] if category == repr(number) else []

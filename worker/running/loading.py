@@ -18,11 +18,11 @@ from worker.data.encoders import (
     Encoders,
     LabelsTarget,
     NumberTarget,
-    encode_table,
     encode_targets,
     fit_encoders,
     numbers_of,
 )
+from worker.data.encoding import encode_table
 from worker.data.profiles import profile_table
 from worker.data.roles import Roles, assign_roles
 from worker.data.splits import Split, split_rows

@@ -75,6 +75,11 @@ def _readable(text: str) -> str:
     return "\n".join(map(_printable, text.replace("\r\n", "\n").split("\n")))
 
 
+def column_name(text: str) -> str:
+    """Return the name of a column, however it was written: trimmed, and in Unicode's composed form."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 
 # strict: to Python a bool is an int, and Pydantic would read "1" as a number
@@ -91,6 +96,7 @@ TEXT, PROSE = rf"^[^{UNPRINTABLE}]*$", rf"^([^{UNPRINTABLE}]|\r?\n)*$"
 Text = Annotated[
     str, Field(min_length=1, max_length=200, json_schema_extra={"pattern": TEXT}), AfterValidator(_printable)
 ]
+ColumnName = Annotated[Text, AfterValidator(column_name)]
 Prose = Annotated[str, Field(max_length=4000, json_schema_extra={"pattern": PROSE}), AfterValidator(_readable)]
 Name = Annotated[str, Field(pattern=NAME.pattern, description="Letters, digits, dot, underscore and hyphen.")]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]

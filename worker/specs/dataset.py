@@ -53,5 +53,6 @@ class ColumnOverride(Spec):
     """The type of a column, where the inferred type is not what you mean."""
 
     type: Literal["numeric", "categorical", "ignore"]
-    unknown: Literal["refuse", "pool"] = "refuse"
-    "What to do at prediction with a category that training never saw: refuse the row, or set all indicators to 0."
+    unknown: Literal["pool", "refuse"] = "pool"
+    """What to do at prediction with a category that training never saw: count it as none of those that it saw, with a
+    warning, or refuse the row."""

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from worker.specs.base import AtMost, Name, Spec, Text, form
+from worker.specs.base import AtMost, ColumnName, Name, Spec, Text, column_name, form
 from worker.specs.dataset import ColumnOverride, Dataset
 from worker.specs.network import Network
 from worker.specs.start import StartFrom
@@ -20,13 +20,13 @@ class Job(Spec):
     name: Text = "unnamed"
     "Need not be unique."
     dataset: Dataset
-    target: Text | Annotated[tuple[Text, ...], Field(min_length=1), AtMost(1000)]
+    target: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1), AtMost(1000)]
     "The column to predict; a list of numeric columns for a regression with several outputs."
-    weight: Text | None = None
+    weight: ColumnName | None = None
     "A numeric column with the weight of each row relative to the others; it is not a feature."
-    features: Annotated[tuple[Text, ...], Field(min_length=1), AtMost(10_000)] | None = None
+    features: Annotated[tuple[ColumnName, ...], Field(min_length=1), AtMost(10_000)] | None = None
     "The columns to predict from; null: every column that is neither a target nor ignored."
-    columns: Annotated[dict[str, ColumnOverride], AtMost(10_000)] = {}
+    columns: Annotated[dict[Annotated[str, AfterValidator(column_name)], ColumnOverride], AtMost(10_000)] = {}
     "Overrides of the inferred types, by column name."
     start_from: StartFrom | None = None
     "Start with the weights of a trained network; null: with random weights."

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from worker.specs.base import AtMost, Integer, Number, Spec, Text
+from worker.specs.base import AtMost, ColumnName, Integer, Number, Spec
 
 Activation = Literal[
     "identity",
@@ -81,7 +81,7 @@ class EmbeddingLayer(Spec):
     """
 
     type: Literal["embedding"]
-    column: Text
+    column: ColumnName
     "A categorical feature."
     dimensions: Annotated[Integer, Field(ge=1, le=1024)] = 8
 

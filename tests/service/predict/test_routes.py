@@ -72,10 +72,10 @@ def test_the_files_weights_compute_the_same_prediction(job_id: str, client: Flas
     ("rows", "row", "column", "said"),
     [
         ([[1, 2, 3]], 0, None, "expected 4 cells, got 3"),
-        ([ROW, [1, 2, "3", 4]], 1, "petal length", "must be a number"),
+        ([ROW, [1, 2, "3 cm", 4]], 1, "petal length", "must be a number, not '3 cm'"),
         ([ROW, [1, 2, True, 4]], 1, "petal length", "must be a number"),
         ([{"sepal length": 1}], 0, "sepal width", "missing"),
-        ([dict(zip(NAMES, ROW, strict=True)) | {"x": 1}], 0, "x", "not a feature"),
+        ([dict(zip(NAMES, ROW, strict=True)) | {" sepal width": 1}], 0, "sepal width", "two columns have this name"),
         ([[1e300, 1, 1, 1]], 0, "sepal length", "too large"),
     ],
 )

@@ -152,7 +152,7 @@ def test_a_version_is_asked_by_number_or_alias(client: FlaskClient, succeeded: C
         (b'{"inputs": 1}', "/inputs"),
         (b'{"inputs": [[1, 2, 3]]}', "row 0 expected 4 cells, got 3"),
         (b'{"inputs": [1, 2, 3, 4]}', "row 0 expected 4 cells, got 1"),
-        (b'{"inputs": [[1, 2, 3, "4"]]}', "row 0, column 'petal width' must be a number"),
+        (b'{"inputs": [[1, 2, 3, "4b"]]}', "row 0, column 'petal width' must be a number"),
         (b'{"inputs": [[1, 2, 3, [4]]]}', "row 0, column 'petal width' must be a number"),
         (b'{"inputs": [[1, 2, 3, Infinity]]}', "not JSON"),
         (b'{"inputs": {"sepal length": [1]}}', "column 'sepal width' this column is missing"),

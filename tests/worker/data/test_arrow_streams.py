@@ -22,7 +22,7 @@ def stream(table: pa.Table, **options: Any) -> bytes:
 
 
 def test_numbers_text_and_missing_cells_are_read() -> None:
-    """Each flat type becomes float64 or text, and each missing cell a null; what is written reads back the same."""
+    """Floats lose their NaN, other types stay as they are; what is written reads back the same."""
     table = pa.table(
         {
             "f": pa.array([1.5, None, float("nan")], pa.float32()),
@@ -33,14 +33,14 @@ def test_numbers_text_and_missing_cells_are_read() -> None:
             "category": [3.0, 2.5, None],
         }
     )
-    read = read_arrow_stream(stream(table), Limits(), cells_limit=MANY, text=("category",))
+    read = read_arrow_stream(stream(table), Limits(), cells_limit=MANY)
     assert read.to_pydict() == {
         "f": [1.5, None, None],
-        "i": [1.0, 2.0**63, None],
-        "t": ["a", None, None],
-        "b": ["true", None, "false"],
+        "i": [1, 2**63, None],
+        "t": ["a", "", None],
+        "b": [True, None, False],
         "none": [None] * 3,
-        "category": ["3", "2.5", None],
+        "category": [3.0, 2.5, None],
     }
     assert read.schema.field("none").type == pa.float64()
     assert pa.ipc.open_stream(write_arrow_stream(read)).read_all() == read

@@ -12,10 +12,10 @@ from worker.data.encoders import (
     ClassTarget,
     Encoders,
     NumberTarget,
-    encode_table,
     encode_targets,
     fit_encoders,
 )
+from worker.data.encoding import encode_table
 from worker.data.profiles import profile_table
 from worker.data.roles import assign_roles
 from worker.errors import DataError
@@ -61,13 +61,12 @@ def test_encoders_see_the_training_part_only() -> None:
 
 
 def test_an_unknown_category_is_refused_unless_its_column_pools() -> None:
-    """By default an unknown category is refused with its row; a pooling column takes it as none of the known ones."""
-    encoders = fitted([0, 3])
+    """By default an unknown category is none of the known ones; where the column refuses it, the row is named."""
+    encoders = fitted([0, 3], columns={"city": {"type": "categorical", "unknown": "refuse"}})
     with pytest.raises(DataError, match="never saw") as caught:
         encode_table(TABLE, encoders)
     assert (caught.value.row, caught.value.column) == (1, "city")
-    pooling = fitted([0, 3], columns={"city": {"type": "categorical", "unknown": "pool"}})
-    assert encode_table(TABLE, pooling)[1, 1] == 0
+    assert encode_table(TABLE, fitted([0, 3]))[1, 1] == 0
 
 
 def test_targets_become_labels_or_standard_scores() -> None:
@@ -100,14 +99,14 @@ def test_rows_are_encoded_as_the_same_rows_of_a_table(names: tuple[str, ...]) ->
     ("features", "row", "said", "column"),
     [
         (("age", "same"), {"age": 1}, "missing", "same"),
-        (("age", "same"), {"age": 1, "same": 2, "other": 3}, "not a feature", "other"),
+        (("age", "same"), {"age": 1, "same": 2, " age": 3}, "two columns have this name", "age"),
         (("age", "same"), {"age": 1, "other": 3}, "missing", "same"),
         (("age", "same"), [1], "expected 2 cells, got 1", None),
         (("age", "same"), [1, True], "must be a number", "same"),
-        (("age", "same"), [1, "2"], "must be a number", "same"),
+        (("age", "same"), [1, "2,5"], "must be a number, not '2,5'", "same"),
         (("age", "same"), [10**400, 2], "too large", "age"),
         (("age", "same"), [1e40, 2], "too large for the network.s precision", "age"),
-        (("age", "city"), [1, "Rome"], "never saw", "city"),
+        (("age", "city"), [1, "Bon"], "'Bon' is a category that training never saw; the nearest .* 'Bonn'", "city"),
         (("age", "city"), ["x", "Bonn"], "must be a number", "age"),
         (("age", "city"), [1, ["Bonn"]], "must be text", "city"),
         (("age", "city"), [10**400, "Bonn"], "too large", "age"),
@@ -117,7 +116,7 @@ def test_a_bad_row_is_refused_with_row_and_column(
     features: tuple[str, ...], row: object, said: str, column: str | None
 ) -> None:
     """An error in a row has the row's number and the column's name."""
-    rows = RowEncoder(fitted(features=features))
+    rows = RowEncoder(fitted(features=features, columns={"city": {"type": "categorical", "unknown": "refuse"}}))
     good = [30, 3.5] if "same" in features else [30, "Bonn"]
     with pytest.raises(DataError, match=said) as caught:
         rows.encode([good, row])  # type: ignore[list-item]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from worker.data import pieces as module
 from worker.data.pieces import Pieces, cut_csv, write_pieces
-from worker.data.readers import ARROW, CSV, read_delimiter, read_pieces, read_table
+from worker.data.readers import ARROW, CSV, read_header, read_pieces, read_table
 from worker.errors import DataError
 from worker.settings import Limits
 
@@ -58,7 +58,7 @@ def test_rows_of_a_csv_are_found_wherever_they_end(text: str) -> None:
     """Line ends of both kinds, empty lines, quoted line ends, quotes within text: each row is the whole table's."""
     content = text.encode()
     table = read_table(content, CSV, LIMITS)
-    check_every_row(content, CSV, cut_csv(content, read_delimiter(content, LIMITS), table), table)
+    check_every_row(content, CSV, cut_csv(content, read_header(content, LIMITS).delimiter, table), table)
 
 
 PLAIN = st.text(alphabet='"1a \u00e9', max_size=5)
@@ -78,7 +78,7 @@ def test_rows_of_any_csv_are_those_of_the_whole_table(text: str) -> None:
         table = read_table(content, CSV, LIMITS)
     except DataError:
         assume(False)
-    check_every_row(content, CSV, cut_csv(content, read_delimiter(content, LIMITS), table), table)
+    check_every_row(content, CSV, cut_csv(content, read_header(content, LIMITS).delimiter, table), table)
 
 
 @pytest.mark.usefixtures("piece_bytes")

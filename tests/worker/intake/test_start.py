@@ -209,12 +209,12 @@ def test_features_that_agree_are_encoded_as_the_sources() -> None:
     """So that its weights mean the same; a category that it never saw counts as none, and has no weight of its own."""
     source = source_of(spec_of(**SMALL))
     other = {"size": [100.0 + n for n in range(40)], "kind": ["a", "b", "c", "new"] * 10}
-    again = loaded(started(columns={"kind": {"type": "categorical", "unknown": "pool"}}), source, **other)
+    again = loaded(started(columns={"kind": {"type": "categorical", "unknown": "refuse"}}), source, **other)
     assert again.encoders.features[0] == source.encoders.features[0]
     code, known = again.encoders.features[1], source.encoders.features[1]
     assert isinstance(code, CategoricalCode)
     assert isinstance(known, CategoricalCode)
-    assert (code.categories, code.unknown, known.unknown) == (known.categories, "pool", "refuse")
+    assert (code.categories, code.unknown, known.unknown) == (known.categories, "refuse", "pool")
     assert np.array_equal(again.training.parameters.flat, np.concatenate([a.ravel() for a in source.arrays.values()]))
     assert (again.training.train.x[:, 1:].sum(axis=1) == 0).any()
 

@@ -140,7 +140,7 @@ def test_an_unknown_category_is_pooled_or_gives_nothing(embedded: bool, target: 
     job = {"target": target, "network": {"layers": layers}, "training": {"loss": loss}}
     rows = MIXED.set_column(1, "kind", pa.array(["a", "zebra", None] * 10))
     assert_same(trained(mixed(**job), MIXED), rows)
-    strict = trained(mixed(**job, columns={}), MIXED)
+    strict = trained(mixed(**job, columns={"kind": {"type": "categorical", "unknown": "refuse"}}), MIXED)
     with pytest.raises(DataError, match="never saw"):
         Predictor(strict).predict_table(rows)
     found = run_onnx(to_onnx(published(strict)), rows)

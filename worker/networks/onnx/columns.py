@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from worker.data.cells import MISSING, spellings
 from worker.data.encoders import CategoricalCode, Encoders, NumericCode
+from worker.data.encoding import Categories
 from worker.networks.onnx.graph import ML, Graph
 
 
@@ -18,7 +20,7 @@ def add_columns(graph: Graph, encoders: Encoders) -> None:
         graph.column(code.name, kind)
 
 
-def add_encoding(graph: Graph, encoders: Encoders) -> tuple[str, str | None]:
+def add_encoding(graph: Graph, encoders: Encoders, *, spelled: bool) -> tuple[str, str | None]:
     """Return the name of the matrix, (rows, width), and of the condition for refused rows, (rows, 1).
 
     Predicting refuses rows with a category that training never saw. The condition is None if no column refuses any.
@@ -31,7 +33,7 @@ def add_encoding(graph: Graph, encoders: Encoders) -> tuple[str, str | None]:
             blocks.append(_numbers(graph, numeric))
         for code in codes:
             if isinstance(code, CategoricalCode):
-                number = _category(graph, code)
+                number = _category(graph, code, spelled=spelled)
                 blocks.append(_block(graph, code, number))
                 refused += _refused(graph, code, number)
     return _joined(graph, blocks, "x"), _any(graph, refused)
@@ -67,14 +69,17 @@ def _numbers(graph: Graph, codes: Sequence[NumericCode]) -> str:
     return graph.add("Cast", standardised, named="x", to=graph.type)
 
 
-def _category(graph: Graph, code: CategoricalCode) -> str:
+def _category(graph: Graph, code: CategoricalCode, *, spelled: bool) -> str:
     """Return the category's number, int64 (rows, 1). The number after the last is for categories never seen."""
     numbers = {category: n for n, category in enumerate(code.categories)}
-    # "" is a missing cell
-    if code.missing:
-        numbers[""] = len(code.categories)
-    elif code.most_frequent is not None:
-        numbers[""] = numbers[code.most_frequent]
+    if spelled:
+        for n, category in enumerate(code.categories):
+            for spelling in spellings(category):
+                numbers.setdefault(spelling, n)
+    missing = Categories(code).missing
+    if missing < code.category_count:
+        for spelling in MISSING if spelled else ("",):
+            numbers.setdefault(spelling, missing)
     return graph.add(
         "LabelEncoder",
         code.name,

@@ -48,11 +48,12 @@ def _from_ours(model: ModelProto, metadata: dict[str, str], limits: Limits) -> T
     layers, encoders = read_metadata(metadata)
     network = check_architecture(layers, encoders, limits)
     trained = checked(layers, encoders, _arrays(model, network, encoders), limits)
-    written = build_model(trained)
-    same_operators = list(model.opset_import) == list(written.opset_import) and not model.functions
-    if model.graph != written.graph or not same_operators:
-        raise WeightsFileError("its graph was changed after it was exported, or another version of gradmill wrote it")
-    return trained
+    # files of before know a category by one spelling only
+    for written in (build_model(trained), build_model(trained, spelled=False)):
+        same_operators = list(model.opset_import) == list(written.opset_import) and not model.functions
+        if model.graph == written.graph and same_operators:
+            return trained
+    raise WeightsFileError("its graph was changed after it was exported, or another version of gradmill wrote it")
 
 
 def _arrays(model: ModelProto, network: Network, encoders: Encoders) -> dict[str, Floats]:

@@ -17,8 +17,8 @@ OPSET, ML_OPSET, IR_VERSION = 17, 3, 8
 
 EXPLAINED = """\
 One input per column, (rows, 1): a double, NaN if it is missing, or a string, "" if it is missing. Imputation, scaling \
-and encoding are in the graph. A row with a category that training never saw gives NaN, unless the column was declared \
-to pool unknown categories."""
+and encoding are in the graph; a string must be trimmed and in Unicode's composed form. A category that training never \
+saw counts as none of the known ones; where its column was declared to refuse it, the row gives NaN."""
 
 
 def to_onnx(published: Published) -> bytes:
@@ -29,12 +29,15 @@ def to_onnx(published: Published) -> bytes:
     return content
 
 
-def build_model(trained: Trained) -> ModelProto:
-    """Return the file without its metadata."""
+def build_model(trained: Trained, *, spelled: bool = True) -> ModelProto:
+    """Return the file without its metadata.
+
+    spelled: whether it knows the usual spellings of a category and of a missing cell. Files of before do not.
+    """
     parameters, encoders = trained.parameters, trained.encoders
     graph = Graph(parameters.flat.dtype)
     add_columns(graph, encoders)
-    x, refused = add_encoding(graph, encoders)
+    x, refused = add_encoding(graph, encoders, spelled=spelled)
     a = add_layers(graph, trained.layers, parameters, x, inputs=encoders.width)
     stacked, units = trained.members is not None, trained.network.outputs
     add_outputs(graph, encoders.target, a, units=units, stacked=stacked, refused=refused)

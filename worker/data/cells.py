@@ -1,0 +1,134 @@
+"""The one reading of names and of cells, wherever they come from: a file, JSON, an Arrow stream, a tensor.
+
+A name is trimmed and in Unicode's composed form. A cell is a number, a category's text, or missing. The same functions
+read what a job learns from and what its network is asked, and the exported PyTorch program has their text.
+"""
+
+import re
+import unicodedata
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from worker.specs.base import Spec
+
+MISSING = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
+    *("NULL", "NaN", "None", "n/a", "nan", "null"),
+)
+"What a missing cell may look like. Source: pandas, read_csv, na_values."
+WHOLE = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.0+)?")
+"A whole number, which may have a fraction of zeros."
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+"A number as text. No digits of other scripts, no separators of thousands."
+
+LEADING_ZERO = r"^[+-]?0[0-9]"
+"A number that may be a code, of which the zero is a part."
+
+SHOWN = 64
+"So many letters of a cell are repeated to its sender."
+
+
+class Reading(Spec):
+    """How the cells of a table are read.
+
+    missing: the texts that mean a missing cell.
+    cleaned: whether cells are read as described here. Tables that were stored before keep the reading that they had.
+    """
+
+    missing: tuple[str, ...] = MISSING
+    cleaned: bool = True
+
+
+READING = Reading()
+FORMER = Reading(missing=("", "NA", "NaN", "null"), cleaned=False)
+"The reading of the tables that were stored before there was another."
+
+
+def category_text(cell: str | float | bool | None, missing: Collection[str]) -> str | None:
+    """Return the category that a cell means; None for a missing cell.
+
+    Text is trimmed and in Unicode's composed form. true, True and TRUE are one category; so are 1, 1.0 and " 1".
+    """
+    if isinstance(cell, str):
+        text = unicodedata.normalize("NFC", cell).strip()
+        return None if text in missing else one_spelling(text)
+    # NaN is the only number that is not itself
+    if cell is None or cell != cell:  # noqa: PLR0124
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return repr(cell) if isinstance(cell, float) and not cell.is_integer() else str(int(cell))
+
+
+def one_spelling(text: str) -> str:
+    """Return a truth value in lower case, a whole number without a fraction, and other text as it is."""
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    found = WHOLE.fullmatch(text)
+    if found is None:
+        return text
+    sign, digits = found.groups()
+    return digits if digits == "0" else sign + digits
+
+
+def spellings(category: str) -> list[str]:
+    """Return the ways in which a category is usually written, for a format that can't read cells itself."""
+    if category in ("true", "false"):
+        return [category, category.capitalize(), category.upper()]
+    return [category, f"{category}.0"] if WHOLE.fullmatch(category) else [category]
+
+
+def read_number(cell: str | float | bool | None, missing: Collection[str]) -> float | None:
+    """Return the number that a cell means; None for a missing cell. Raises ValueError if it means none."""
+    if isinstance(cell, str):
+        text = cell.strip()
+        if text in missing:
+            return None
+        if NUMBER.fullmatch(text) is None:
+            raise ValueError(cell)
+        return float(text)
+    if isinstance(cell, bool):
+        raise ValueError(cell)  # noqa: TRY004 - to the caller a cell that is no number
+    return None if cell is None or cell != cell else cell  # noqa: PLR0124 - NaN
+
+
+def category_texts(column: pa.ChunkedArray, missing: Collection[str]) -> pa.ChunkedArray:
+    """Return the categories of a column of text, numbers or truth values. Each distinct cell is looked at once."""
+    chunks = []
+    for chunk in column.chunks:
+        encoded = pc.dictionary_encode(chunk)
+        texts = pa.array([category_text(cell, missing) for cell in encoded.dictionary.to_pylist()], pa.string())
+        chunks.append(texts.take(encoded.indices))
+    return pa.chunked_array(chunks, pa.string())
+
+
+def present_texts(text: pa.ChunkedArray, missing: Collection[str]) -> pa.ChunkedArray:
+    """Return the trimmed cells of a column of text, with nulls for those that are missing."""
+    trimmed = pc.utf8_trim_whitespace(text)
+    return pc.if_else(pc.is_in(trimmed, pa.array(missing, pa.string())), pa.scalar(None, pa.string()), trimmed)
+
+
+def first_text(present: pa.ChunkedArray) -> int | None:
+    """Return the number of the first cell of `present_texts` that is no number; None if all of them are."""
+    is_number = pc.match_substring_regex(present, f"^(?:{NUMBER.pattern})$")
+    row: int = pc.index(is_number, pa.scalar(value=False)).as_py()
+    return None if row < 0 else row
+
+
+def read_numbers(text: pa.ChunkedArray, missing: Collection[str]) -> pa.ChunkedArray:
+    """Return the numbers of a column of text as float64, missing cells as nulls.
+
+    Raises ValueError with the number of the first row whose cell is none.
+    """
+    present = present_texts(text, missing)
+    if (row := first_text(present)) is not None:
+        raise ValueError(row)
+    return present.cast(pa.float64())
+
+
+def shown(cell: object) -> str:
+    """Return a cell as it is repeated to its sender."""
+    text = repr(cell)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

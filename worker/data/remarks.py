@@ -1,0 +1,74 @@
+"""What a person should know about a table before training on it: what was read otherwise than it may be meant."""
+
+from collections.abc import Iterator
+
+from worker.data.cells import shown
+from worker.data.profiles import ColumnProfile, Remark, TableProfile
+from worker.data.roles import Roles
+
+IDENTIFIER_ROWS = 20
+"Fewer rows may each have a value of their own by chance."
+FEW_NUMBERS = 20
+"A target of so many distinct whole numbers, or fewer, may be a class."
+
+
+def table_remarks(profile: TableProfile) -> tuple[Remark, ...]:
+    """Return the remarks about a table, whatever it is used for."""
+    return (*_of_table(profile), *(remark for column in profile.columns for remark in _of_column(column, profile.rows)))
+
+
+def job_remarks(profile: TableProfile, roles: Roles) -> tuple[Remark, ...]:
+    """Return the remarks about the columns that a job uses, and about its target."""
+    used = {*roles.targets, *(feature.name for feature in roles.features)}
+    remarks = [remark for remark in table_remarks(profile) if remark.column is None or remark.column in used]
+    if roles.classes is None:
+        targets = map(profile.column, roles.targets)
+        remarks += [_few_numbers(column) for column in targets if column and _is_like_classes(column)]
+    return tuple(remarks)
+
+
+def _of_table(profile: TableProfile) -> Iterator[Remark]:
+    for position in profile.unnamed:
+        detail = f"column {position} of the file has no name and was left out"
+        yield Remark(column=None, code="unnamed", detail=detail)
+
+
+def _of_column(column: ColumnProfile, rows: int) -> Iterator[Remark]:
+    name = column.name
+    if column.look is not None:
+        detail = f"is text: its cells look like {column.look}, which are not read; write plain numbers such as 1234.5"
+        if column.look == "dates":
+            detail = "is text: its cells look like dates, of which each is a category of its own"
+        yield Remark(column=name, code="look", detail=detail)
+    elif (odd := column.not_numbers) is not None and odd.count == 0:
+        first = f"{shown(odd.cell)}, row {odd.row}"
+        detail = f"is text: its numbers have zeros before them, as codes have; the first is {first}"
+        yield Remark(column=name, code="leading_zeros", detail=detail)
+    elif odd is not None and odd.count < (rows - column.missing) / 2:
+        cells = "1 cell is no number" if odd.count == 1 else f"{odd.count} cells are no numbers, the first of them"
+        detail = f"is text, though most of its cells are numbers: {cells}: {shown(odd.cell)}, row {odd.row}"
+        yield Remark(column=name, code="mostly_numbers", detail=detail)
+    if column.distinct <= 1 and rows > 1:
+        detail = "has the same value in every row" if column.distinct else "has no value in any row"
+        yield Remark(column=name, code="constant", detail=f"{detail}: nothing can be learned from it")
+    elif _is_identifier(column, rows):
+        detail = "has another value in each row, as a number or a name of the row has: consider {} for it"
+        yield Remark(column=name, code="identifier", detail=detail.format('{"type": "ignore"}'))
+
+
+def _is_identifier(column: ColumnProfile, rows: int) -> bool:
+    if column.distinct < rows or rows < IDENTIFIER_ROWS:
+        return False
+    if column.type == "categorical":
+        return True
+    lowest, highest = column.minimum, column.maximum
+    return lowest is not None and highest is not None and highest - lowest == rows - 1
+
+
+def _is_like_classes(column: ColumnProfile) -> bool:
+    return column.type == "numeric" and column.categories is not None and 1 < column.distinct <= FEW_NUMBERS
+
+
+def _few_numbers(column: ColumnProfile) -> Remark:
+    detail = f"is predicted as a number and has {column.distinct} distinct whole values: if they are classes, declare "
+    return Remark(column=column.name, code="few_numbers", detail=detail + '{"type": "categorical"}')
