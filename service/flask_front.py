@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
+from enum import Enum, auto
 from typing import Any
 
 import structlog
@@ -15,6 +16,9 @@ from service.problems import TRANSLATIONS, ErrorFormat, error_reply
 from service.reply import Reply
 from service.request import Request, begin, request_id
 from service.waiting import Waiting
+
+WAITS = "gradmill.waits"
+"The member of WSGI's environment with which the edge says that no thread need wait."
 
 
 class VersionNumber(BaseConverter):
@@ -89,10 +93,9 @@ def register_problems(app: Flask, formats: Mapping[str, ErrorFormat]) -> None:
 
 
 def to_response(reply: Reply | Waiting) -> Response:
-    """Return a reply as Flask sends it. A thread waits here for what the asynchronous edge would wait for without."""
+    """Return a reply as Flask sends it."""
     if isinstance(reply, Waiting):
-        asyncio.run(reply.over())
-        reply = reply.then()
+        return _waited(reply)
     body = Driven(reply.body, reply.close) if isinstance(reply.body, AsyncIterable) else reply.body
     response = Response(body, reply.status, reply.headers, content_type=reply.content_type)
     # the edge recognises a stream by its type, if nothing is wrapped around it
@@ -102,6 +105,38 @@ def to_response(reply: Reply | Waiting) -> Response:
     if reply.close is not None:
         response.call_on_close(reply.close)
     return response
+
+
+def _waited(waiting: Waiting) -> Response:
+    """Return the answer that is given later. A thread waits for it here, unless the edge does."""
+    match request.environ.get(WAITS):
+        case Waits.BY_EDGE:
+            response = Response(Paused(waiting))
+            response.direct_passthrough = True
+            return response
+        case Waits.OVER:
+            waiting.watch.leave()
+        case _:
+            asyncio.run(waiting.over())
+    return to_response(waiting.then())
+
+
+class Waits(Enum):
+    """What the edge says of an answer that is given later: that it waits for it itself, or has done so."""
+
+    BY_EDGE = auto()
+    OVER = auto()
+
+
+class Paused:
+    """The WSGI body of a request that the edge sends again when its time has come. It has no parts."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+        self.close = waiting.watch.leave
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
 
 
 class Driven:

@@ -7,6 +7,7 @@ second, and misses nothing.
 import asyncio
 import threading
 import time
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,25 +47,27 @@ class Waker:
     """Wakes the coroutines of one loop, a few in each of its rounds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        # a loop is the key of its waker, which must not keep it
+        self._loop = weakref.ref(loop)
         self._due: deque[Future] = deque()
 
     def wake(self, waiting: Iterable[Future]) -> None:
         """Have these futures resolved soon. Any thread may call it."""
         # a loop that has been closed has no watchers any more
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._add, list(waiting))
+        if (loop := self._loop()) is not None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._add, list(waiting))
 
     def _add(self, waiting: list[Future]) -> None:
         if not self._due:
-            self._loop.call_soon(self._wake_some)
+            asyncio.get_running_loop().call_soon(self._wake_some)
         self._due.extend(waiting)
 
     def _wake_some(self) -> None:
         for _ in range(min(WOKEN_AT_ONCE, len(self._due))):
             _resolve(self._due.popleft())
         if self._due:
-            self._loop.call_soon(self._wake_some)
+            asyncio.get_running_loop().call_soon(self._wake_some)
 
 
 def _resolve(waiting: Future) -> None:
@@ -242,7 +245,8 @@ class Live:
         with self._database.reading() as session:
             events = events_of(session, {job_id: channel.newest for job_id, channel in channels.items()})
         for job_id, channel in channels.items():
-            found = [Frame(happening) for happening in events.get(job_id, ())]
+            # there may be more by now, of which the number was not read
+            found = [Frame(happening) for happening in events.get(job_id, ()) if happening.seq <= numbers[job_id]]
             if len(found) == numbers[job_id] - channel.newest:
                 channel.push(found)
             # otherwise there are epochs among them

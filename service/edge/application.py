@@ -25,9 +25,9 @@ from service.edge.crowd import Crowd
 from service.edge.hot import HotOperations
 from service.edge.sending import ReplyHeaders, Send, send_answer
 from service.edge.threads import LongAnswer, Threads
-from service.edge.wsgi_call import call, environ_of
+from service.edge.wsgi_call import Answered, again, call, environ_of
 from service.failed_keys import network_of
-from service.flask_front import has_session
+from service.flask_front import Paused, has_session
 from service.problems import Problem, problem_of
 from worker.errors import UnavailableError
 
@@ -108,18 +108,28 @@ class Edge:
         context = contextvars.copy_context()
         # a body that is refused for its length is not read
         body = await spool_body(receive, limit if length <= limit else -1)
-        work = partial(call, self._app, environ_of(scope, headers, body))
+        environ = environ_of(scope, headers, body)
         try:
-            answered = await self._threads.run(work, context, discard=lambda late: late.close())
+            answered = await self._call(environ, context)
         except Problem as busy:
             body.close()
             await self._refuse(busy, send)
             return
+        if isinstance(answered.body, Paused):
+            await answered.body.waiting.over()
+            answered = await self._call(again(environ, answered.headers), context, has_begun=True)
+            assert not isinstance(answered.body, Paused)  # noqa: S101 - what was paused is so once
         long_answer = LongAnswer(self._threads, context)
         try:
             await send_answer(send, answered.status, answered.headers, answered.body, long_answer.advance)
         finally:
             long_answer.close(answered.close)
+
+    async def _call(
+        self, environ: dict[str, Any], context: contextvars.Context, *, has_begun: bool = False
+    ) -> Answered:
+        work = partial(call, self._app, environ)
+        return await self._threads.run(work, context, discard=lambda late: late.close(), has_begun=has_begun)
 
     async def _body_limit(self, scope: Scope, headers: dict[str, str]) -> int:
         """Return how much of a body is read before Flask has the request: little, unless its sender is known."""

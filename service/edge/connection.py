@@ -10,6 +10,7 @@ from contextvars import Context
 from enum import Enum, auto
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.edge.crowd import Crowd
@@ -28,10 +29,17 @@ WRITE_SECONDS = 30.0
 HEAD_BYTES, HEADERS_LIMIT, TARGET_BYTES = 64 * 1024, 100, 16 * 1024
 PIPELINED_LIMIT = 8
 "So many requests may wait on one connection for the answer of one before them."
+CHUNKS_FREE, CHUNK_BYTES = 4096, 8
+"Behind so many chunks a body must have this many bytes in each on average: a chunk of one costs as much as a long one."
+CHUNKS_AT_ONCE = 256
+"Behind a read with more chunks than this others have a turn, before libuv reads up to 31 times more."
+BYTES_AFTER_ANSWER = 16 * 2**20
+"So much of a body may still come when it is answered already: a client may read the answer when it has sent all."
 RAW_FACTOR = 8
 "How many times its limit a chunked body may take on the wire, with the lines between its chunks."
 
 
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
 UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
@@ -64,6 +72,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = self._body_bytes = self._read_bytes = 0
         # since the last byte of a body: the lines between chunks, and trailers
         self._bytes_beside = 0
+        self._chunks = self._content_bytes = 0
         self._refusal: Problem | None = None
         self._answered: RequestResponseCycle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -131,7 +140,7 @@ class Connection(HttpToolsProtocol):
     # Reading, with its deadlines and limits
 
     def data_received(self, data: bytes) -> None:
-        self._read_bytes = len(data)
+        self._read_bytes, chunks = len(data), self._chunks
         if self._phase is Phase.BODY:
             self._body_bytes += len(data)
             self._bytes_beside += len(data)
@@ -147,16 +156,28 @@ class Connection(HttpToolsProtocol):
             if self._head_bytes > HEAD_BYTES or len(self.headers or ()) > HEADERS_LIMIT:
                 self._refuse(_long_head())
                 return
-        is_endless = self._phase is Phase.BODY and self._bytes_beside > HEAD_BYTES
+        most = BYTES_AFTER_ANSWER if self._answered is not None and self._answered.response_complete else HEAD_BYTES
+        is_endless = self._phase is Phase.BODY and self._bytes_beside > most
         if is_endless or self._body_bytes > RAW_FACTOR * self.body_bytes_limit:
             self.transport.abort()
             return
+        if self._chunks - chunks > CHUNKS_AT_ONCE and not self.flow.read_paused:
+            self.flow.pause_reading()
+            self.loop.call_soon(self._read_on)
         self._await(self._phase)
+
+    def _read_on(self) -> None:
+        """Read again, unless a handler has not taken yet what was read."""
+        if not self.pipeline and len(self.cycle.body) <= HIGH_WATER_LIMIT and not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        # a message has its own deadlines, though the one before it may have ended in the same read
+        self._await(Phase.NOTHING)
         self._phase = Phase.HEAD
         self._head_bytes = self._body_bytes = self._bytes_beside = 0
+        self._chunks = self._content_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -170,6 +191,10 @@ class Connection(HttpToolsProtocol):
             self._reject(_long_head())
         if len(self.pipeline) >= PIPELINED_LIMIT:
             self._reject(Problem(400, f"more than {PIPELINED_LIMIT} requests wait for their answers"))
+        if self.parser.should_upgrade() and any(name in BODY_HEADERS and value != b"0" for name, value in self.headers):
+            # the parser would not read it
+            self._reject(Problem(400, "a request with a body can't ask for another protocol"))
+        self._await(Phase.NOTHING)
         self._phase = Phase.BODY
         super().on_headers_complete()
         # a trailer, behind a chunked body, is not a header of the request
@@ -178,7 +203,12 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        self._bytes_beside = 0
+        self._chunks += 1
+        self._content_bytes += len(body)
+        if self._chunks > CHUNKS_FREE and self._content_bytes < CHUNK_BYTES * self._chunks:
+            self._reject(Problem(400, f"the body has more than {CHUNKS_FREE} chunks of few bytes"))
+        if not self.cycle.response_complete:
+            self._bytes_beside = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -241,7 +271,8 @@ class Connection(HttpToolsProtocol):
 
         What comes behind a request that is under way costs that request nothing: its answer is the last.
         """
-        if self._answered is not None and self._is_answering and self._phase is not Phase.BODY:
+        is_behind = self._phase is not Phase.BODY or self.cycle is not self._answered
+        if self._answered is not None and self._is_answering and is_behind:
             self._answered.keep_alive = False
             self.flow.pause_reading()
             return

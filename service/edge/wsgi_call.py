@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from werkzeug.wsgi import FileWrapper
 
 from service.edge.sending import RawHeaders, raw
-from service.flask_front import Driven
+from service.flask_front import WAITS, Driven, Paused, Waits
 
 SHORT_BYTES = 64 * 1024
 "A shorter body is made in the call itself."
@@ -24,13 +24,13 @@ UNPREFIXED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"
 class Answered(NamedTuple):
     """What the application answered.
 
-    body: whole, or in parts if it is long.
+    body: whole, or in parts if it is long; `Paused` if the request is to be sent again.
     close: call it once the body is sent, or can't be sent.
     """
 
     status: int
     headers: RawHeaders
-    body: bytes | Iterator[bytes] | AsyncIterable[bytes]
+    body: bytes | Iterator[bytes] | AsyncIterable[bytes] | Paused
     close: Callable[[], None]
 
 
@@ -60,10 +60,20 @@ def environ_of(scope: Mapping[str, Any], headers: Mapping[str, str], body: IO[by
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
+        WAITS: Waits.BY_EDGE,
     }
     for name, value in headers.items():
         environ[UNPREFIXED.get(name) or f"HTTP_{name.upper().replace('-', '_')}"] = value
     return environ
+
+
+def again(environ: dict[str, Any], headers: RawHeaders) -> dict[str, Any]:
+    """Return the environment of a request that was paused, now that its time has come.
+
+    headers: of the first answer, whose id it keeps.
+    """
+    (request_id,) = (value.decode("latin-1") for name, value in headers if name == b"x-request-id")
+    return environ | {"wsgi.input": io.BytesIO(), "HTTP_X_REQUEST_ID": request_id, WAITS: Waits.OVER}
 
 
 def call(application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> Answered:
@@ -79,7 +89,10 @@ def call(application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -
         parts = application(environ, start_response)
         close = getattr(parts, "close", _nothing)
         try:
-            body = parts.stream if isinstance(parts, Driven) else _body(iter(parts))
+            if isinstance(parts, Paused):
+                body: Any = parts
+            else:
+                body = parts.stream if isinstance(parts, Driven) else _body(iter(parts))
         except BaseException:
             close()
             raise

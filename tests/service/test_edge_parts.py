@@ -20,7 +20,11 @@ from service.edge.threads import LongAnswer, Threads
 from service.loop import leave_loop, within_loop
 from service.problems import Problem
 from service.settings import ServiceSettings
+from tests.conftest import SPEC
 from tests.service.conftest import KEY
+from tests.service.test_sessions import cookie_of, log_in
+from worker.records.identifiers import DEFAULT_PROJECT
+from worker.records.transitions import change_status
 
 BEARER = [(b"authorization", b"Bearer " + KEY.encode())]
 JSON = [(b"content-type", b"application/json")]
@@ -225,6 +229,35 @@ def test_each_request_is_a_line_of_the_log_if_that_is_wanted(settings: ServiceSe
     assert all(line["ms"] > 0 for line in found)
     assert "secret" not in str(found)
     parts.database.close()
+
+
+def test_no_thread_waits_for_a_job_that_a_browser_watches(
+    settings: ServiceSettings,
+) -> None:
+    """With one thread for Flask, a long poll by cookie waits in the loop, and ends with the answer of its own."""
+    app = create_app(settings.model_copy(update={"api_threads": 1}))
+    parts: Parts = app.extensions[EXTENSION]
+    page = app.test_client()
+    log_in(page)
+    job_id = page.post("/v1/jobs", json=SPEC, headers={"Authorization": f"Bearer {KEY}"}).get_json()["id"]
+    cookie = f"gradmill_session={cookie_of(page)}"
+    browser = [(b"cookie", cookie.encode()), (b"prefer", b"wait=20"), (b"x-request-id", b"mine")]
+
+    async def work() -> None:
+        client, other = Client(Edge(app)), Client(Edge(app))
+        other._edge = client._edge
+        poll = asyncio.ensure_future(client.ask("GET", f"/v1/jobs/{job_id}", browser))
+        await asyncio.sleep(0.3)
+        assert (await asyncio.wait_for(other.ask("GET", "/v1/models", BEARER), 5))[0] == 200
+        assert not poll.done()
+        parts.database.write(lambda session: change_status(session, DEFAULT_PROJECT, job_id, "cancel"))
+        status, content = await asyncio.wait_for(poll, 10)
+        assert (status, json.loads(content)["status"]) == (200, "cancelled")
+
+    asyncio.run(work())
+    parts.live.close()
+    parts.live.join()
+    assert parts.live._watchers == 0
 
 
 def test_a_crowd_counts_each_address_and_all() -> None:

@@ -1,6 +1,7 @@
 """Streams: every happening once and in order, from wherever a watcher left."""
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -290,3 +291,36 @@ def test_every_kind_of_event_is_documented(client: FlaskClient) -> None:
     document = client.get("/v1/openapi.json").get_json()
     description = document["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]["200"]["description"]
     assert [kind for kind in get_args(Kind) if kind not in description] == []
+
+
+def test_an_epoch_is_not_passed_over_when_the_job_goes_on_between_two_looks(
+    succeeded: Callable[..., str], parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers are read first and events then, which may be more by then: only those of the numbers are counted."""
+    job_id = succeeded(training={"epochs": 5})
+    with parts.database.reading() as session:
+        last = happenings_after(session, job_id, 0, limit=500)[-1].seq
+    for newest in range(1, last):
+        for number in range(newest + 1, last):
+            monkeypatch.setattr("service.live.sequence_numbers", lambda *_, number=number: {job_id: number})
+            channel = Channel(newest)
+            parts.live._look({job_id: channel})
+            got = [frame.seq for frame in channel.after(newest) or []]
+            assert got == list(range(newest + 1, newest + 1 + len(got))), (newest, number)
+            assert len(got) >= number - newest
+
+
+def test_a_loop_that_has_ended_leaves_nothing(parts: Parts, succeeded: Callable[..., str]) -> None:
+    """A thread that waited for a watch had a loop of its own."""
+
+    async def wait() -> None:
+        watch = parts.live.watch(job_id, 10**6)
+        assert watch is not None
+        await watch.changed(10**6, 0.01)
+        watch.leave()
+
+    job_id = succeeded(training={"epochs": 1})
+    for _ in range(3):
+        asyncio.run(wait())
+    gc.collect()
+    assert len(parts.live._wakers) == 0

@@ -49,6 +49,7 @@ HEADERS: dict[str, dict[str, str]] = {
     "a browser's Accept": BEARER | {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"},
     "a bad idempotency key": BEARER | {"Idempotency-Key": "a b"},
     "a foreign host": BEARER | {"Host": "example.org"},
+    "a long Accept": BEARER | {"Accept": "a/b," * 15_000},
     "gzip": BEARER | {"Accept-Encoding": "gzip"},
     "an etag": BEARER | {"If-None-Match": '"0"'},
     "another etag": BEARER | {"If-Match": '"0"'},

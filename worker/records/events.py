@@ -47,14 +47,21 @@ def write_events(
 
 
 def happenings_after(session: Session, job_id: str, seq: int, *, limit: int) -> list[Happening]:
-    """Return at most `limit` epochs and events with a number above `seq`, in order."""
-    events = select(Event.seq, Event.kind, Event.payload).where(Event.job_id == job_id, Event.seq > seq)
+    """Return at most `limit` epochs and events with a number above `seq`, in order.
+
+    Events and epochs are two statements, between which a job may have both: what is past the number that it had at
+    first is left for the next call, so that none is passed over.
+    """
+    newest = session.scalar(select(Job.seq).where(Job.id == job_id)) or 0
+    events = select(Event.seq, Event.kind, Event.payload).where(
+        Event.job_id == job_id, Event.seq > seq, Event.seq <= newest
+    )
     found = [Happening(*row) for row in session.execute(events.order_by(Event.seq).limit(limit))]
     epochs = read_numbered(session, job_id, after_seq=seq, limit=limit)
     points = points_of(epochs, read_layers(session, job_id, epochs))
     for number, point in zip(epochs["seq"].tolist(), points, strict=True):
         found.append(Happening(number, "epoch", {name: getattr(point, name) for name in COLUMNS}))
-    return sorted(found)[:limit]
+    return sorted(happening for happening in found if happening.seq <= newest)[:limit]
 
 
 def events_of(session: Session, after: Mapping[str, int]) -> dict[str, list[Happening]]:

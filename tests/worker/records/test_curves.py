@@ -5,15 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.orm import Session
 
 from worker.backprop.plan import Epoch as TrainedEpoch
 from worker.backprop.plan import LayerFigures
 from worker.errors import LeaseLostError
+from worker.records import events
 from worker.records.curves import read_curve, record_epochs
 from worker.records.events import happenings_after
 from worker.records.identifiers import DEFAULT_PROJECT
 from worker.records.jobs import get_job
-from worker.records.lease import Claim
+from worker.records.lease import Claim, record_event
 from worker.records.packing import columns_of
 from worker.records.points import COLUMNS, FIGURES, Point, recorded_point
 from worker.records.sessions import Database
@@ -199,3 +201,32 @@ def test_a_repeated_epoch_does_not_become_the_best_again(database: Database, cla
         )
     with database.reading() as session:
         assert get_job(session, DEFAULT_PROJECT, claim.job_id).best == points(2, 2)[0].summary
+
+
+def test_what_happens_between_the_statements_of_a_read_is_left_for_the_next(
+    database: Database, claimed: Callable[..., Claim], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each statement sees what was committed before it, a later epoch must not hide an earlier event."""
+    if database.engine.dialect.name == "sqlite":
+        # its transaction is one snapshot, and has no second connection in a test
+        return
+    claim = claimed()
+    record(database, claim, points(1, 1))
+    usual = events.read_numbered
+    happened: list[bool] = []
+
+    def late(session: Session, job_id: str, **known: int) -> object:
+        if not happened:
+            happened.append(True)
+            database.write(lambda other: record_event(other, claim, "checkpoint", {"epoch": 1}))
+            record(database, claim, points(2, 2), recorded=1)
+        return usual(session, job_id, **known)
+
+    monkeypatch.setattr(events, "read_numbered", late)
+    with database.reading() as session:
+        found = [happening.seq for happening in happenings_after(session, claim.job_id, 0, limit=500)]
+    with database.reading() as session:
+        truth = [happening.seq for happening in happenings_after(session, claim.job_id, 0, limit=500)]
+    assert happened
+    assert found == truth[: len(found)]
+    assert len(truth) == len(found) + 2
