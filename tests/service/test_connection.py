@@ -303,3 +303,22 @@ def test_an_upgrade_whose_body_would_not_be_read_is_refused() -> None:
 
     assert uvloop.run(work(b"Transfer-Encoding: chunked\r\n", 20)) == b"HTTP/1.1 400"
     assert uvloop.run(work(b"Content-Length: 2\r\n", 20)) == b"HTTP/1.1 400"
+
+
+def test_a_head_has_its_time_from_its_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the connection was idle before."""
+    monkeypatch.setattr(limits, "HEAD_SECONDS", 0.5)
+
+    async def work() -> bytes:
+        async with Served() as served:
+            reader, writer = await served.connect()
+            await asyncio.sleep(0.35)
+            head = REQUEST % (b"GET", b"")
+            writer.write(head[:10])
+            await asyncio.sleep(0.35)
+            writer.write(head[10:])
+            answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)
+            writer.close()
+            return answer[:12]
+
+    assert uvloop.run(work()) == b"HTTP/1.1 200"
