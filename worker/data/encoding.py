@@ -7,6 +7,7 @@ row of JSON.
 import difflib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import accumulate, chain
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,11 +23,15 @@ from worker.specs.base import column_name
 BLOCK_CELLS = 25_000
 """About how many numbers are standardised together: 1,000 rows of 784 numbers take 0.6 ms in blocks that fit the cache,
 and 2.7 ms at once."""
+ROWS_AT_ONCE = 65_536
+"So many rows of a table are encoded together: what is between its cells and the matrix takes several times as much."
 NUMBERS = {int, float, type(None)}
 "The types of a numeric cell. bool is left out, though Python counts it as an int."
 SCALARS = (str, int, float, type(None))
 UNKNOWN_SHOWN = 20
 LARGEST = 1e308
+NONE = np.empty((0, 0), np.int64)
+"The categories of a network without any."
 
 T = TypeVar("T")
 Cell = Any
@@ -45,13 +50,13 @@ class Columns(NamedTuple):
     """The cells of some rows, as their columns have them.
 
     numbers: of the numeric features, (rows, numeric features), with NaN for a missing cell.
-    categories: for each other feature, the number of each row's category; the number after the last is for categories
-        that training never saw.
-    unknown: the first cells with such a category, and how many there are.
+    categories: of the other features, (rows, other features): the number of each cell's category; the number after the
+        last is for categories that training never saw.
+    unknown: the first cells with such a category. unknown_total: how many there are.
     """
 
     numbers: NDArray[np.float64]
-    categories: Sequence[NDArray[np.int64]] = ()
+    categories: NDArray[np.int64]
     unknown: Sequence[Unknown] = ()
     unknown_total: int = 0
 
@@ -69,27 +74,18 @@ class Categories:
         else:
             self.missing = self._numbers.get(code.most_frequent or "", code.category_count)
 
-    def find(self, cell: Cell) -> int:
+    def find(self, cell: Cell, row: int | None = None) -> int:
         """Return the number of the cell's category. Raises DataError for what is no scalar."""
         # nearly every cell is a category as it is written
         if type(cell) is str and (number := self._numbers.get(cell)) is not None:
             return number
         if not isinstance(cell, SCALARS):
-            raise DataError("must be text, a number, true, false or null", column=self.code.name)
+            raise DataError("must be text, a number, true, false or null", row=row, column=self.code.name)
         text = category_text(cell, MISSING)
         if text is None:
             return self.missing
         known = self._numbers.get(text)
         return self._cleaned.get(text, self.code.category_count) if known is None else known
-
-    def of_cells(self, cells: Sequence[Cell]) -> NDArray[np.int64]:
-        """Raises DataError with the row."""
-        find = self.find
-        try:
-            return np.array([find(cell) for cell in cells], np.int64)
-        except DataError as error:
-            row = next(n for n, cell in enumerate(cells) if not isinstance(cell, SCALARS))
-            raise DataError(error.detail, row=row, column=error.column) from error
 
     def of_column(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
         found = [np.empty(0, np.int64)]
@@ -117,13 +113,11 @@ class Encoding:
 
     def __init__(self, encoders: Encoders, dtype: DTypeLike = np.float32, *, pool_unknown: bool = False) -> None:
         self.names = [code.name for code in encoders.features]
-        self._encoders, self._dtype, self._pools = encoders, dtype, pool_unknown
-        self._places = [n for n, code in enumerate(encoders.features) if isinstance(code, NumericCode)]
+        self._dtype, self._pools, self._width = dtype, pool_unknown, encoders.width
         self.numeric = [code for code in encoders.features if isinstance(code, NumericCode)]
-        self._categories = {
-            n: Categories(code) for n, code in enumerate(encoders.features) if isinstance(code, CategoricalCode)
-        }
+        self._categories = [Categories(code) for code in encoders.features if isinstance(code, CategoricalCode)]
         self.all_numeric = not self._categories
+        self._set_places(encoders)
         self._medians = np.array([code.median for code in self.numeric])
         self._means = np.array([code.mean for code in self.numeric])
         self._scales = np.array([code.scale for code in self.numeric])
@@ -131,74 +125,87 @@ class Encoding:
         self._unscaled = not self._means.any() and bool((self._scales == 1).all())
         self._block_rows = 1 + BLOCK_CELLS // max(1, len(self.numeric))
 
+    def _set_places(self, encoders: Encoders) -> None:
+        """Note where each feature is in a row, and where it begins in the matrix."""
+        starts = list(accumulate((column.width for column in encoders.columns), initial=0))[:-1]
+        is_number = [isinstance(code, NumericCode) for code in encoders.features]
+        self._number_places = [n for n, numeric in enumerate(is_number) if numeric]
+        self._category_places = [n for n, numeric in enumerate(is_number) if not numeric]
+        self._number_starts = [starts[n] for n in self._number_places]
+        self._category_starts = np.array([starts[n] for n in self._category_places], np.int64)
+        self._counts = np.array([known.code.category_count for known in self._categories], np.int64)
+        self._lookups = [(known.find, n) for known, n in zip(self._categories, self._category_places, strict=True)]
+        self._embedded = np.array([known.code.embedded for known in self._categories], np.bool_)
+
     # Reading
 
     def of_rows(self, rows: Sequence[Sequence[Cell]]) -> Columns:
         """Read rows of JSON, each with a cell for each feature, in their order. Raises DataError."""
         if self.all_numeric:
-            cells = [cell for row in rows for cell in row]
-            if NUMBERS.issuperset(map(type, cells)):
-                return Columns(self._array(cells, rows).reshape(len(rows), len(self.names)))
-        return self.of_columns(list(zip(*rows, strict=True)) if rows else [()] * len(self.names))
+            return Columns(self._numbers(rows), NONE)
+        numbers = self._numbers([[row[n] for n in self._number_places] for row in rows])
+        found = [[find(row[n], at) for find, n in self._lookups] for at, row in enumerate(rows)]
+        categories = np.array(found, np.int64).reshape(len(rows), len(self._categories))
+        return self._checked(numbers, categories, lambda n, row: rows[row][n])
 
     def of_columns(self, columns: Sequence[Sequence[Cell]]) -> Columns:
         """Read columns of JSON, in the order of the features. Raises DataError."""
-        numbers = [_numbers(columns[n], self.names[n]) for n in self._places]
-        found = [known.of_cells(columns[n]) for n, known in self._categories.items()]
-        return self._checked(_side_by_side(numbers, len(columns[0])), found, lambda n, row: columns[n][row])
+        return self.of_rows(list(zip(*columns, strict=True)))
 
     def of_table(self, table: pa.Table) -> Columns:
         """Read the features' columns of a table; it may have others. Raises DataError."""
         for name in self.names:
             if name not in table.column_names:
                 raise DataError("this column is missing", column=name)
-        numbers = [_numbers_of(table[self.names[n]], self.names[n]) for n in self._places]
-        found = [known.of_column(table[self.names[n]]) for n, known in self._categories.items()]
-
-        def cell(n: int, row: int) -> Cell:
-            return table[self.names[n]][row].as_py()
-
-        return self._checked(_side_by_side(numbers, table.num_rows), found, cell)
+        columns = [table[name] for name in self.names]
+        numbers = [_numbers_of(columns[n], self.names[n]) for n in self._number_places]
+        pairs = zip(self._categories, self._category_places, strict=True)
+        categories = [known.of_column(columns[n]) for known, n in pairs]
+        rows = table.num_rows
+        side_by_side = _side_by_side(numbers, np.empty((rows, 0))), _side_by_side(categories, NONE)
+        return self._checked(*side_by_side, lambda n, row: columns[n][row].as_py())
 
     def of_array(self, values: NDArray[Any]) -> Columns:
         """Read numbers, (rows, features). A category may be a number too. Raises DataError."""
         if values.shape[1] != len(self.names):
             raise DataError(f"expected {len(self.names)} columns, got {values.shape[1]}")
         if self.all_numeric:
-            return Columns(values)
-        found = [known.of_column(pa.chunked_array([values[:, n]])) for n, known in self._categories.items()]
-        return self._checked(values[:, self._places], found, lambda n, row: values[row, n].item())
+            return Columns(values, NONE)
+        pairs = zip(self._categories, self._category_places, strict=True)
+        categories = [known.of_column(pa.chunked_array([values[:, n]])) for known, n in pairs]
+        numbers = values[:, self._number_places]
+        return self._checked(numbers, _side_by_side(categories, NONE), lambda n, row: values[row, n].item())
 
-    def _array(self, cells: Sequence[float | None], rows: Sequence[Sequence[Cell]]) -> NDArray[np.float64]:
+    def _numbers(self, rows: Sequence[Sequence[Cell]]) -> NDArray[np.float64]:
+        """Return the numeric cells of rows of JSON, with NaN for a missing one. Raises DataError."""
+        if not NUMBERS.issuperset(map(type, chain.from_iterable(rows))):
+            names = [code.name for code in self.numeric]
+            rows = [[_number(cell, names[n], at) for n, cell in enumerate(row)] for at, row in enumerate(rows)]
         try:
             # None becomes NaN
-            return np.array(cells, np.float64)
+            return np.array(rows, np.float64).reshape(len(rows), len(self.numeric))
         except OverflowError:
             row, place = next((n, p) for n, row in enumerate(rows) for p, cell in enumerate(row) if _is_large(cell))
-            raise DataError("is too large", row=row, column=self.names[place]) from None
+            raise DataError("is too large", row=row, column=self.numeric[place].name) from None
 
     def _checked(
-        self,
-        numbers: NDArray[np.float64],
-        categories: Sequence[NDArray[np.int64]],
-        cell: Callable[[int, int], Cell],
+        self, numbers: NDArray[np.float64], categories: NDArray[np.int64], cell: Callable[[int, int], Cell]
     ) -> Columns:
         """Raise DataError for a category that training never saw, if its column refuses it.
 
         cell: returns a cell, by the number of its feature and its row.
         """
+        is_unknown = categories == self._counts
+        total = 0 if self._pools else int(np.count_nonzero(is_unknown))
+        if not total:
+            return Columns(numbers, categories)
         unknown: list[Unknown] = []
-        total = 0
-        for (n, known), numbered in zip(self._categories.items(), categories, strict=True):
-            rows = np.flatnonzero(numbered == known.code.category_count)
-            if not len(rows) or self._pools:
-                continue
-            if known.code.unknown == "refuse":
-                row = int(rows[0])
-                raise DataError(known.detail(cell(n, row)), row=row, column=known.code.name)
-            total += len(rows)
-            first = rows[: UNKNOWN_SHOWN - len(unknown)].tolist()
-            unknown += [Unknown(row, known.code.name, known.detail(cell(n, row))) for row in first]
+        for n, known in enumerate(self._categories):
+            rows, place = np.flatnonzero(is_unknown[:, n])[:UNKNOWN_SHOWN].tolist(), self._category_places[n]
+            if rows and known.code.unknown == "refuse":
+                raise DataError(known.detail(cell(place, rows[0])), row=rows[0], column=known.code.name)
+            shown_rows = rows[: UNKNOWN_SHOWN - len(unknown)]
+            unknown += [Unknown(row, known.code.name, known.detail(cell(place, row))) for row in shown_rows]
         return Columns(numbers, categories, unknown, total)
 
     # Encoding
@@ -213,21 +220,13 @@ class Encoding:
             self._check_finite(numbers)
         if self.all_numeric:
             return numbers
-        matrix: Matrix = np.zeros((len(numbers), self._encoders.width), self._dtype)
-        start = number = 0
-        categories = iter(columns.categories)
-        for code in self._encoders.features:
-            if isinstance(code, NumericCode):
-                matrix[:, start] = numbers[:, number]
-                start, number = start + 1, number + 1
-                continue
-            numbered = next(categories)
-            if code.embedded:
-                matrix[:, start] = numbered
-            else:
-                rows = np.flatnonzero(numbered < code.category_count)
-                matrix[rows, start + numbered[rows]] = 1
-            start += code.width
+        matrix: Matrix = np.zeros((len(numbers), self._width), self._dtype)
+        matrix[:, self._number_starts] = numbers
+        is_known = (columns.categories < self._counts) & ~self._embedded
+        rows, features = np.nonzero(is_known)
+        matrix[rows, self._category_starts[features] + columns.categories[is_known]] = 1
+        if self._embedded.any():
+            matrix[:, self._category_starts[self._embedded]] = columns.categories[:, self._embedded]
         return matrix
 
     def _standardised(self, values: NDArray[np.float64]) -> Matrix:
@@ -256,7 +255,16 @@ def encode_table(
     pool_unknown: as in `Encoding`.
     """
     encoding = Encoding(encoders, dtype, pool_unknown=pool_unknown)
-    return encoding.matrix(encoding.of_table(table))
+    matrix: Matrix = np.empty((table.num_rows, encoders.width), dtype)
+    for start in range(0, table.num_rows, ROWS_AT_ONCE):
+        part = table.slice(start, ROWS_AT_ONCE)
+        try:
+            matrix[start : start + part.num_rows] = encoding.matrix(encoding.of_table(part))
+        except DataError as error:
+            raise DataError(
+                error.detail, row=None if error.row is None else start + error.row, column=error.column
+            ) from error
+    return matrix
 
 
 def in_order(row: dict[str, T], names: Sequence[str], n: int | None = None) -> tuple[list[T], list[str]]:
@@ -282,19 +290,8 @@ def in_order(row: dict[str, T], names: Sequence[str], n: int | None = None) -> t
     return [named[name] for name in names], [name for name in named if name not in known]
 
 
-def _side_by_side(columns: Sequence[NDArray[np.float64]], rows: int) -> NDArray[np.float64]:
-    return np.stack(columns, axis=1) if columns else np.empty((rows, 0))
-
-
-def _numbers(cells: Sequence[Cell], name: str) -> NDArray[np.float64]:
-    """Return the numbers of a column of JSON, with NaN for a missing cell. Raises DataError."""
-    if not NUMBERS.issuperset(map(type, cells)):
-        cells = [_number(cell, name, n) for n, cell in enumerate(cells)]
-    try:
-        return np.array(cells, np.float64)
-    except OverflowError:
-        row = next(n for n, cell in enumerate(cells) if _is_large(cell))
-        raise DataError("is too large", row=row, column=name) from None
+def _side_by_side(columns: Sequence[NDArray[Any]], otherwise: NDArray[Any]) -> NDArray[Any]:
+    return np.stack(columns, axis=1) if columns else otherwise
 
 
 def _number(cell: Cell, name: str, row: int) -> float | None:

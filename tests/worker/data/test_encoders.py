@@ -131,3 +131,16 @@ def test_a_spread_whose_variance_is_no_number_is_refused(column: str) -> None:
     with pytest.raises(DataError, match="use another unit") as caught:
         fit_encoders(table, roles)
     assert caught.value.column == column
+
+
+def test_a_long_table_is_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts make the same matrix, and an error has the row of the whole table."""
+    encoders = fitted(columns={"city": {"type": "categorical", "unknown": "refuse"}})
+    whole = encode_table(TABLE, encoders)
+    monkeypatch.setattr("worker.data.encoding.ROWS_AT_ONCE", 2)
+    np.testing.assert_array_equal(encode_table(TABLE, encoders), whole)
+    place = TABLE.column_names.index("city")
+    cells = [*TABLE["city"].to_pylist()[:3], "nowhere", *TABLE["city"].to_pylist()[4:]]
+    with pytest.raises(DataError, match="'nowhere' is a category") as caught:
+        encode_table(TABLE.set_column(place, "city", pa.array(cells)), encoders)
+    assert (caught.value.row, caught.value.column) == (3, "city")
