@@ -23,8 +23,8 @@ WHOLE = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.0+)?")
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 "A number as text. No digits of other scripts, no separators of thousands."
 
-LEADING_ZERO = r"^[+-]?0[0-9]"
-"A number that may be a code, of which the zero is a part."
+LEADING_ZERO = r"^[+-]?0[0-9xX]"
+"A number that may be a code, of which the zero is a part; Arrow would read 0x1F as 31."
 
 SHOWN = 64
 "So many letters of a cell are repeated to its sender."
@@ -77,7 +77,10 @@ def spellings(category: str) -> list[str]:
     """Return the ways in which a category is usually written, for a format that can't read cells itself."""
     if category in ("true", "false"):
         return [category, category.capitalize(), category.upper()]
-    return [category, f"{category}.0"] if WHOLE.fullmatch(category) else [category]
+    if WHOLE.fullmatch(category) is None:
+        return [category]
+    whole = [category, "-0"] if category == "0" else [category]
+    return [f"{number}{fraction}" for number in whole for fraction in ("", ".0")]
 
 
 def read_number(cell: str | float | bool | None, missing: Collection[str]) -> float | None:

@@ -19,6 +19,7 @@ from worker.data.roles import Feature, InputColumn, Roles
 from worker.errors import DataError
 from worker.specs.base import Spec
 
+SMALLEST_DEVIATION = 1e-150
 Matrix = NDArray[np.floating[Any]]
 "(rows, width), float32 or float64 like the network."
 
@@ -172,8 +173,15 @@ def _mean_and_scale(values: NDArray[np.float64], name: str) -> tuple[float, floa
         mean, deviation = float(values.mean()), float(values.std())
     if not np.isfinite(deviation):
         raise DataError("spreads so far that its variance is not finite: use another unit", column=name)
-    # a constant column's deviation is not exactly 0 but the round-off of its mean
-    return mean, deviation if deviation > 1e-9 * max(1.0, float(np.abs(values).max())) else 1.0
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest == highest:
+        # its deviation is not exactly 0 but the round-off of its mean
+        return mean, 1.0
+    if deviation < SMALLEST_DEVIATION:
+        # the squares of such numbers are no numbers any more
+        spread = highest - lowest
+        deviation = spread * float(((values - mean) / spread).std())
+    return mean, deviation
 
 
 def floats_of(column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 LINE_BYTES_LIMIT = 8 * 2**20
 CELL_BYTES_LIMIT = 2**16
 NAME_LENGTH_LIMIT = 200
+FORMER_LEADING_ZERO = r"^[+-]?0[0-9]"
 LARGEST_WHOLE = 2.0**53
 "Past it a float has no neighbour at a distance of 1."
 
@@ -207,7 +208,7 @@ def _plain(column: pa.ChunkedArray, name: str, reading: Reading, *, typed: bool,
         return cells
     if not reading.cleaned:
         former = _former(cells, reading)
-        numbers = None if text else _as_numbers(former)
+        numbers = None if text else _as_numbers(former, FORMER_LEADING_ZERO)
         return former if numbers is None else _finite(numbers, name)
     numbers = None if text else _as_numbers(present_texts(cells, reading.missing))
     return category_texts(cells, reading.missing) if numbers is None else _whole(_finite(numbers, name))
@@ -232,9 +233,9 @@ def _former(cells: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
     return pa.compute.if_else(missing, pa.scalar(None, pa.string()), cells)
 
 
-def _as_numbers(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
+def _as_numbers(text: pa.ChunkedArray, leading_zero: str = LEADING_ZERO) -> pa.ChunkedArray | None:
     """Return the cells as numbers; None if one is not a number, such as 1_000 or 1,5, or 007: its zeros may matter."""
-    if pa.compute.any(pa.compute.match_substring_regex(text, LEADING_ZERO)).as_py():
+    if pa.compute.any(pa.compute.match_substring_regex(text, leading_zero)).as_py():
         return None
     for kind in (pa.int64(), pa.float64()):
         try:

@@ -12,8 +12,6 @@ from worker.data.encoders import Encoders, NumericCode
 from worker.data.encoding import Columns
 
 WARNINGS_LIMIT = 20
-# as a share of the larger bound: a bound that was rounded to float32 does not count as outside
-SLACK = 1e-6
 
 
 class Warnings(NamedTuple):
@@ -50,8 +48,7 @@ class Ranges:
         lowest = np.array([-np.inf if code.minimum is None else code.minimum for code in self._codes])
         highest = np.array([np.inf if code.maximum is None else code.maximum for code in self._codes])
         self._known = bool(np.isfinite(lowest).any())
-        slack = np.where(np.isfinite(lowest), SLACK * np.maximum(np.abs(lowest), np.abs(highest)), 0)
-        self._lowest, self._highest = lowest - slack, highest + slack
+        self._lowest, self._highest = lowest, highest
 
     def of_values(self, values: NDArray[np.float64]) -> Warnings:
         """Return warnings. values: (rows, numeric features), not standardised, with NaN for a missing cell."""
@@ -59,6 +56,10 @@ class Ranges:
             return NONE
         outside = (values < self._lowest) | (values > self._highest)
         # every prediction passes here: count_nonzero takes 0.2 us, any() 1.4
+        if np.count_nonzero(outside) == 0:
+            return NONE
+        # a bound that was rounded to float32 is not outside
+        outside &= (values != _as_float32(self._lowest)) & (values != _as_float32(self._highest))
         total = np.count_nonzero(outside)
         if total == 0:
             return NONE
@@ -81,3 +82,8 @@ class Ranges:
             )
             for code in self._codes
         ]
+
+
+def _as_float32(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        return bounds.astype(np.float32).astype(np.float64)

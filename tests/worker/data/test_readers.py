@@ -4,9 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from worker.data.cells import FORMER
 from worker.data.inline import inline_table
 from worker.data.pieces import write_pieces
-from worker.data.readers import ARROW, CSV, PARQUET, read_table
+from worker.data.readers import ARROW, CSV, PARQUET, read_header, read_pieces, read_table
 from worker.errors import DataError, SpecError
 from worker.settings import Limits
 from worker.specs.dataset import InlineDataset
@@ -116,3 +117,31 @@ def test_bad_inline_rows_are_refused_with_a_pointer(rows: list[list[object]], po
     with pytest.raises(SpecError) as caught:
         inline_table(inline(["a", "b"], rows))
     assert caught.value.pointer == pointer
+
+
+def test_a_table_from_before_is_read_as_it_was() -> None:
+    """Its profile, and the categories of networks, have the cells as they were."""
+    content = b"a,b,c\nTrue, x,None\nfalse,y ,1\n"
+    former = read_table(content, CSV, LIMITS, reading=FORMER)
+    assert former.to_pydict() == {"a": ["True", "false"], "b": [" x", "y "], "c": ["None", "1"]}
+    assert read_pieces(content, CSV, ["string"] * 3, LIMITS, FORMER) == former
+    cleaned = {"a": ["true", "false"], "b": ["x", "y"], "c": [None, 1]}
+    assert read_table(content, CSV, LIMITS).to_pydict() == cleaned
+    assert read_pieces(content, CSV, ["string", "string", "int64"], LIMITS).to_pydict() == cleaned
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "unnamed"),
+    [
+        (b",a,b\n0,1,x\n1,2,y\n", ["a", "b"], [0]),
+        (b"a,b,\n1,x,\n2,y,\n", ["a", "b"], [2]),
+        (b'"",a,b,,\n"1",1,x,,\n"2",2,y,,\n', ["a", "b"], [0, 3, 4]),
+    ],
+)
+def test_a_column_without_a_name_is_left_out(content: bytes, names: list[str], unnamed: list[int]) -> None:
+    """pandas and R write a row's number first; others write a last comma."""
+    table = read_table(content, CSV, LIMITS)
+    assert table.column_names == names
+    assert read_header(content, LIMITS).unnamed == unnamed
+    assert table.to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
+    assert read_pieces(content, CSV, ["int64", "string"], LIMITS) == table

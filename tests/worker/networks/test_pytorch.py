@@ -26,6 +26,7 @@ from tests.worker.networks.networks import (
 )
 from worker.backprop.activations import ACTIVATIONS
 from worker.data.sources import make_table
+from worker.networks.predictor import Predictor
 from worker.networks.pytorch import to_pytorch
 from worker.networks.trained import Trained
 from worker.specs.dataset import BuiltinDataset
@@ -79,6 +80,26 @@ def test_every_layer_and_activation_computes_the_same(tmp_path: Path) -> None:
     of = random_network([*EVERY_LAYER, *several, output], encoders_of(mixed()), dtype=np.float64)
     # softplus becomes z itself past 20 in PyTorch, which is right to nine digits
     assert_same(of, MIXED, tmp_path, 1e-8)
+
+
+def test_each_spelling_of_a_cell_means_the_same(tmp_path: Path) -> None:
+    """The program reads names and cells by our own functions."""
+    features = ["n", "kind"]
+    table = pa.table({"n": [1.5, None, 3.0, 4.0] * 10, "kind": ["true", "1", "x", None] * 10, "label": ["a", "b"] * 20})
+    of = trained(spec_of(features=features, columns={}), table)
+    program, weights, rows = tmp_path / "program.py", tmp_path / "weights.safetensors", tmp_path / "rows.json"
+    program.write_text(to_pytorch(published(of)))
+    weights.write_bytes(safetensors_of(published(of)))
+    cells = [True, "TRUE", " true", 1, 1.0, "1.0", " 1", "x ", "NA", "", None, "new", "n/a"]
+    asked = [{" n": number, "kind ": cell} for cell in cells for number in (1.5, " 1.5", "NA", None, "+3")]
+    rows.write_text(json.dumps(asked))
+    said = subprocess.run([sys.executable, program, weights, rows], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    wanted = Predictor(of).predict_rows(asked)
+    np.testing.assert_allclose(json.loads(said.stdout)["probabilities"], wanted.probabilities, rtol=1e-5)
+    rows.write_text(json.dumps([{"n": "1,5", "kind": "x"}]))
+    refused = subprocess.run([sys.executable, program, weights, rows], capture_output=True, text=True, check=False)
+    assert "ValueError: 1,5" in refused.stderr
 
 
 def test_no_text_of_a_client_is_in_the_program() -> None:

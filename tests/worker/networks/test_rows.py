@@ -112,6 +112,19 @@ def test_a_float32_copy_of_a_bound_is_not_outside() -> None:
     assert ranges.of_values(bounds[None] * 1.001).total == 3
 
 
+def test_nothing_is_special_about_small_units_or_large_offsets() -> None:
+    """A minute more than was seen is outside, among milliseconds since 1970; so is 1e-13 among numbers of 1e-12."""
+    times, small = 1.7e12 + np.arange(10) * 1000.0, np.arange(1, 11) * 1e-12
+    table = pa.table({"time": times, "small": small, "tiny": np.arange(10) * 1e-200, "label": ["a", "b"] * 5})
+    roles = assign_roles(spec_of(features=("time", "small", "tiny")), profile_table(table, Limits()), Limits())
+    encoders = fit_encoders(table, roles)
+    rows = RowEncoder(encoders, np.float64)
+    x = rows.encode_table(table).x
+    np.testing.assert_allclose(x.std(axis=0), 1)
+    assert rows.encode([[times[-1] + 60_000, small[0] - 1e-13, 0]]).warnings.total == 2
+    assert rows.encode([[times[-1], small[-1], 9e-200]]).warnings.total == 0
+
+
 def test_all_are_counted_and_the_first_are_listed() -> None:
     """The total counts every value outside; only the first ones are listed."""
     found = RowEncoder(fitted("age", "size")).encode([[30, 9]] * 100).warnings
