@@ -1,5 +1,6 @@
 """Routes for uploaded tables: store, list, show and delete them."""
 
+import codecs
 from typing import Any
 
 from flask import request as form
@@ -15,7 +16,7 @@ from service.reply import Reply, answer
 from service.request import request
 from service.schemas import datasets as schemas
 from service.schemas.common import Page
-from worker.data.readers import CSV
+from worker.data.formats import MEDIA_TYPES
 from worker.records.datasets import delete_dataset, get_dataset, list_datasets
 from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.snapshots import rfc3339
@@ -25,6 +26,14 @@ operations = Operations("datasets")
 
 NO_DATASET = problem("No such dataset.")
 MULTIPART = "multipart/form-data"
+ENCODINGS = (
+    *("ascii", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso8859-1", "iso8859-2", "iso8859-15"),
+    *("cp1250", "cp1251", "cp1252", "koi8-r", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr"),
+)
+"What a client may name as the encoding of a CSV, as Python calls it."
+PACKED = ("application/gzip", "application/zstd", "application/octet-stream")
+ACCEPTED = (*MEDIA_TYPES, "text/tab-separated-values", *PACKED, MULTIPART)
+"The bytes decide what a file is; its media type need not be right."
 ROWS_BYTES_LIMIT = 8 * 2**20
 
 
@@ -33,21 +42,21 @@ ROWS_BYTES_LIMIT = 8 * 2**20
     "/v1/datasets",
     policy="datasets:write",
     query=schemas.UploadQuery,
-    accepts=(CSV, MULTIPART),
+    accepts=ACCEPTED,
     headers=IDEMPOTENCY,
     answers={
         201: Answer("Stored.", schemas.Dataset, headers={"Location": "The dataset."}),
         200: Answer("The same bytes were uploaded before; this is that dataset.", schemas.Dataset),
-        415: problem("Neither CSV nor a multipart form."),
+        415: problem("No media type of a table, nor a multipart form."),
         422: INVALID,
         507: NO_ROOM,
     },
 )
 def upload(query: schemas.UploadQuery) -> Reply:
-    """Upload a CSV table with a header line, as the body or as multipart `file`."""
+    """Upload a table, as the body or as multipart `file`: CSV, Parquet, JSON lines, Arrow, NPY, NPZ, or one packed."""
 
     def store(known: Request | None) -> Answered:
-        with parts().datasets.upload(project_id(), query.name, _content(), CSV) as add:
+        with parts().datasets.upload(project_id(), query.name, _content(), encoding=_encoding()) as add:
 
             def make(session: Session) -> Made:
                 dataset, is_new = add(session)
@@ -62,12 +71,24 @@ def upload(query: schemas.UploadQuery) -> Reply:
     return answer(answered.answer, 201 if answered.new else 200, headers)
 
 
+def _encoding() -> str | None:
+    """Return the encoding that the client names, as Python calls it; None if it names none. Raises Problem."""
+    charset = request().mimetype_params.get("charset")
+    if charset is None:
+        return None
+    try:
+        name = codecs.lookup(charset).name
+    except LookupError:
+        name = ""
+    if name not in ENCODINGS:
+        raise Problem(415, f"the charset {charset[:64]!r} is not taken; send UTF-8")
+    return name
+
+
 def _content() -> bytes:
-    """Return the bytes of the table, from the body or from its part `file`. Raises Problem."""
+    """Return the bytes of the file, from the body or from its part `file`. Raises Problem."""
     content: bytes
-    if request().mimetype == CSV:
-        if request().mimetype_params.get("charset", "utf-8").lower() != "utf-8":
-            raise Problem(415, "a table must be in UTF-8")
+    if request().mimetype in ACCEPTED[:-1]:
         return request().body
     if request().mimetype == MULTIPART:
         file = form.files.get("file")
@@ -76,7 +97,7 @@ def _content() -> bytes:
         # the client's name and type for the file are ignored; only its bytes count
         content = file.read()
         return content
-    raise Problem(415, f"the body must be {CSV}, or {MULTIPART} with a part named file")
+    raise Problem(415, f"the body must be {', '.join(ACCEPTED[:-1])}, or {MULTIPART} with a part named file")
 
 
 @operations.declare(
@@ -152,6 +173,6 @@ def _shown(dataset: Dataset) -> dict[str, Any]:
         "remarks": dataset.profile.get("remarks", []),
         "bytes": dataset.bytes,
         "sha256": dataset.sha256,
-        "media_type": dataset.media_type,
+        "media_type": dataset.profile.get("source") or dataset.media_type,
         "created_at": rfc3339(dataset.created_at),
     }

@@ -70,6 +70,8 @@ class TableProfile(Spec):
 
     reading: how its cells were read, and are to be read again.
     unnamed: the positions in the file of the columns without a name, which were left out.
+    source: the media type of the file that it came from; None if that is how it is stored.
+    encoding: of the file's text, if that was not UTF-8.
     remarks: of `worker.data.remarks`, so that a list of tables need not find them again.
     """
 
@@ -77,6 +79,8 @@ class TableProfile(Spec):
     columns: tuple[ColumnProfile, ...]
     reading: Reading = FORMER
     unnamed: tuple[int, ...] = ()
+    source: str | None = None
+    encoding: str | None = None
     remarks: tuple[Remark, ...] = ()
 
     def column(self, name: str) -> ColumnProfile | None:

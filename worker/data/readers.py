@@ -68,8 +68,8 @@ def read_pieces(
     table = READERS[media_type](content, limits)
     columns = zip(table.column_names, table.columns, types, strict=True)
     if media_type != CSV:
-        return pa.table({name: _finite(column.cast(kind), name) for name, column, kind in columns})
-    return pa.table({name: _finite(_as(kind, column, reading), name) for name, column, kind in columns})
+        return pa.table({name: finite(column.cast(kind), name) for name, column, kind in columns})
+    return pa.table({name: finite(_as(kind, column, reading), name) for name, column, kind in columns})
 
 
 def _check_cells(content: bytes, cells_limit: int) -> None:
@@ -201,17 +201,17 @@ def _plain(column: pa.ChunkedArray, name: str, reading: Reading, *, typed: bool,
     if pa.types.is_integer(column.type):
         return column.cast(pa.int64())
     if pa.types.is_floating(column.type):
-        return _finite(column.cast(pa.float64()), name)
+        return finite(column.cast(pa.float64()), name)
     cells = column.cast(pa.string())
-    _check_lengths(cells, name)
+    check_lengths(cells, name)
     if typed:
         return cells
     if not reading.cleaned:
         former = _former(cells, reading)
         numbers = None if text else _as_numbers(former, FORMER_LEADING_ZERO)
-        return former if numbers is None else _finite(numbers, name)
+        return former if numbers is None else finite(numbers, name)
     numbers = None if text else _as_numbers(present_texts(cells, reading.missing))
-    return category_texts(cells, reading.missing) if numbers is None else _whole(_finite(numbers, name))
+    return category_texts(cells, reading.missing) if numbers is None else _whole(finite(numbers, name))
 
 
 def _as(kind: str, cells: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
@@ -258,7 +258,8 @@ def _whole(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
     return numbers.cast(pa.int64()) if pa.compute.all(is_whole).as_py() else numbers
 
 
-def _finite(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def finite(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return floats without NaN, which is a missing cell. Raises DataError for a number that is not finite."""
     if not pa.types.is_floating(values.type):
         return values
     infinite = pa.compute.is_inf(values)
@@ -267,7 +268,8 @@ def _finite(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return pa.compute.if_else(pa.compute.is_nan(values), pa.scalar(None, pa.float64()), values)
 
 
-def _check_lengths(text: pa.ChunkedArray, name: str) -> None:
+def check_lengths(text: pa.ChunkedArray, name: str) -> None:
+    """Raise DataError for a cell that is too long."""
     lengths = pa.compute.binary_length(text)
     if (pa.compute.max(lengths).as_py() or 0) > CELL_BYTES_LIMIT:
         row = pa.compute.index(pa.compute.greater(lengths, CELL_BYTES_LIMIT), pa.scalar(True)).as_py()

@@ -28,6 +28,8 @@ def job_remarks(profile: TableProfile, roles: Roles) -> tuple[Remark, ...]:
 
 
 def _of_table(profile: TableProfile) -> Iterator[Remark]:
+    if profile.encoding is not None:
+        yield Remark(column=None, code="encoding", detail=f"the text of the file was read as {profile.encoding}")
     for position in profile.unnamed:
         detail = f"column {position} of the file has no name and was left out"
         yield Remark(column=None, code="unnamed", detail=detail)

@@ -84,37 +84,42 @@ class Datasets:
         profile = profile_table(table, self._limits)
         return InlineRows(table, profile.model_copy(update={"remarks": table_remarks(profile)}))
 
-    def store(self, project_id: str, name: str, content: bytes, media_type: str) -> tuple[Dataset, bool]:
-        """Store an upload. Return its row and whether it is new; the same bytes get the same row. Raises DataError."""
-        with self.upload(project_id, name, content, media_type) as add:
+    def store(self, project_id: str, name: str, content: bytes) -> tuple[Dataset, bool]:
+        """Store an upload. Return its row and whether it is new; the same table gets the same row. Raises DataError."""
+        with self.upload(project_id, name, content) as add:
             return self.database.write(add)
 
     def store_rows(self, project_id: str, name: str, rows: InlineRows) -> StoredDataset:
         """Store the rows of a request as a dataset; return the specification that names it."""
         content, pieces = write_pieces(rows.table)
-        with self.upload(project_id, name, content, ARROW, parsed=Parsed(rows.profile, pieces)) as add:
+        with self.upload(project_id, name, content, parsed=Parsed(rows.profile, pieces, ARROW, None)) as add:
             dataset, _ = self.database.write(add)
         return StoredDataset(source="stored", id=dataset.id)
 
     @contextmanager
     def upload(
-        self, project_id: str, name: str, content: bytes, media_type: str, *, parsed: Parsed | None = None
+        self, project_id: str, name: str, content: bytes, *, encoding: str | None = None, parsed: Parsed | None = None
     ) -> Iterator[AddDataset]:
-        """Write the bytes of a table, and yield the function that adds its row within the caller's transaction.
+        """Write a table, and yield the function that adds its row within the caller's transaction.
 
-        Bytes for which no row was added in the end are deleted. parsed: what is known about the table; None: it is
-        read from the bytes. Raises DataError.
+        Bytes for which no row was added in the end are deleted.
+        encoding: of the file's text, if the client has named it.
+        parsed: what is known about the table; None: it is read from the file. Raises DataError.
         """
-        sha256 = hashlib.sha256(content).hexdigest()
-        with self.database.reading() as session:
-            known = find_same_bytes(session, project_id, sha256)
+        known, sha256 = self._find_same(project_id, content)
+        if known is None:
+            parsed = parsed or parse_table(self._sandbox, content, self._limits, encoding)
+            if parsed.content is not None:
+                content = parsed.content
+                known, sha256 = self._find_same(project_id, content)
         if known is not None:
             if not self._storage.has(known.storage_key):
                 # the row outlived its object, which an upload of the same bytes brings back
                 self._storage.write(known.storage_key, content)
             yield lambda session: (_find_again(session, project_id, sha256), False)
             return
-        profile, pieces = parsed or parse_table(self._sandbox, content, media_type, self._limits)
+        assert parsed is not None  # noqa: S101 - a table that is not known was parsed
+        profile, pieces, media_type, _ = parsed
         key = write_object(self.database, self._storage, project_id, "dst", content, sha256=sha256)
         values: dict[str, Any] = {"content_bytes": len(content), "sha256": sha256, "rows": profile.rows}
         values |= {"name": name, "media_type": media_type, "profile": profile.model_dump(mode="json")}
@@ -133,6 +138,12 @@ class Datasets:
             if not is_kept:
                 # another request with the same bytes or the same key was first, or this one failed
                 discard_object(self.database, self._storage, key)
+
+    def _find_same(self, project_id: str, content: bytes) -> tuple[Dataset | None, str]:
+        """Return the row of a table that is stored in these bytes, and their digest."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        with self.database.reading() as session:
+            return find_same_bytes(session, project_id, sha256), sha256
 
     def sweep(self) -> int:
         """Delete the stored objects that were abandoned, for two seconds at most, and return how many."""

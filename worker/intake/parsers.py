@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from worker.data.arrow_streams import write_arrow_stream
 from worker.data.cells import Reading
-from worker.data.pieces import Pieces, cut_csv
+from worker.data.formats import read_file
+from worker.data.pieces import Pieces, cut_csv, write_pieces
 from worker.data.profiles import TableProfile, profile_table
-from worker.data.readers import CSV, read_header, read_pieces, read_table
+from worker.data.readers import ARROW, CSV, read_header, read_pieces, read_table
 from worker.data.remarks import table_remarks
 from worker.networks.safetensors import from_safetensors
 from worker.networks.trained import Trained, to_columns
@@ -24,27 +25,44 @@ PRELOADED = (__name__, "worker.networks.onnx.reader")
 
 
 class Parsed(NamedTuple):
-    """What is known about a table once all of it was read. pieces: None if it can only be read as a whole."""
+    """What is known about a table once all of it was read.
+
+    pieces: None if it can only be read as a whole.
+    media_type, content: as it is stored. The content is None if that is the file itself.
+    """
 
     profile: TableProfile
     pieces: Pieces | None
+    media_type: str
+    content: bytes | None
 
 
-def parse_table(sandbox: Sandbox, content: bytes, media_type: str, limits: Limits) -> Parsed:
-    """Return the profile and the pieces of an uploaded table. Raises DataError, and UnsafeFileError."""
-    profile, *pieces = sandbox.run(_table, content, media_type, limits)
-    return Parsed(TableProfile.model_validate_json(profile), Pieces.unpack(pieces[0]) if pieces else None)
+def parse_table(sandbox: Sandbox, content: bytes, limits: Limits, encoding: str | None = None) -> Parsed:
+    """Return what is in an uploaded file. Raises DataError, and UnsafeFileError.
+
+    encoding: of its text, if the client has named it.
+    """
+    profile, pieces, media_type, stored = sandbox.run(_table, content, limits, encoding)
+    known = TableProfile.model_validate_json(profile)
+    return Parsed(known, Pieces.unpack(pieces) if pieces else None, media_type.decode(), stored or None)
 
 
-def _table(content: bytes, media_type: str, limits: Limits) -> list[bytes]:
-    table = read_table(content, media_type, limits)
-    profile, pieces = profile_table(table, limits), None
-    if media_type == CSV:
-        header = read_header(content, limits)
-        profile = profile.model_copy(update={"unnamed": tuple(header.unnamed)})
-        pieces = cut_csv(content, header.delimiter, table)
+def _table(content: bytes, limits: Limits, encoding: str | None) -> list[bytes]:
+    file = read_file(content, limits, encoding)
+    pieces: Pieces | None
+    if file.table is None:
+        table, stored, kind = read_table(file.content, CSV, limits), file.content, CSV
+        header = read_header(stored, limits)
+        pieces, unnamed = cut_csv(stored, header.delimiter, table), tuple(header.unnamed)
+    else:
+        table, kind, unnamed = file.table, ARROW, ()
+        stored, pieces = write_pieces(table)
+    profile = profile_table(table, limits).model_copy(
+        update={"unnamed": unnamed, "source": file.media_type, "encoding": file.encoding}
+    )
     known = profile.model_copy(update={"remarks": table_remarks(profile)}).model_dump_json().encode()
-    return [known] if pieces is None else [known, pieces.pack()]
+    packed = b"" if pieces is None else pieces.pack()
+    return [known, packed, kind.encode(), b"" if stored == content else stored]
 
 
 def parse_rows(

@@ -72,7 +72,7 @@ def record(
     # the last of these jobs gets full blocks and a summary
     database.write(lambda session: record_epochs(session, claimed, points(1, 600), recorded=0, eta_seconds=1.0))
     claim(database, jobs["running"])
-    dataset, _ = datasets.store(DEFAULT_PROJECT, "flowers", CSV, "text/csv")
+    dataset, _ = datasets.store(DEFAULT_PROJECT, "flowers", CSV)
     result = new_id("prd")
     storage.write(result, b"a result" * 1000)
     _add_others(database, jobs, dataset.id, result)

@@ -58,9 +58,9 @@ def test_an_older_dump_loses_no_newer_upload(
     database: Database, datasets: Datasets, storage: Storage, age: Callable[[float], None]
 ) -> None:
     """With yesterday's rows restored, objects that are newer are listed and not deleted; older ones are whole."""
-    old, _ = datasets.store(DEFAULT_PROJECT, "old", TABLE, "text/csv")
+    old, _ = datasets.store(DEFAULT_PROJECT, "old", TABLE)
     dump = dumped(database)
-    new, _ = datasets.store(DEFAULT_PROJECT, "new", TABLE + b"5,6\n", "text/csv")
+    new, _ = datasets.store(DEFAULT_PROJECT, "new", TABLE + b"5,6\n")
     database.write(lambda session: delete_dataset(session, DEFAULT_PROJECT, old.id))
     restore(database, dump)
     age(2 * 86_400)
@@ -94,7 +94,7 @@ def test_an_upload_that_died_half_way_is_swept_after_an_hour(
     database: Database, datasets: Datasets, storage: Storage, age: Callable[[float], None], content: bytes | None
 ) -> None:
     """Killed between its row and its bytes, or within them, it is left alone for an hour, and then row and bytes go."""
-    kept, _ = datasets.store(DEFAULT_PROJECT, "kept", TABLE, "text/csv")
+    kept, _ = datasets.store(DEFAULT_PROJECT, "kept", TABLE)
     torn = begin(database)
     if content is not None:
         storage.write(torn, content)
@@ -129,7 +129,7 @@ def test_a_deleted_dataset_is_swept_if_its_bytes_remain(
     database: Database, datasets: Datasets, storage: Storage
 ) -> None:
     """A process that dies between the commit of a deletion and the bytes leaves them to the next sweep."""
-    dataset, _ = datasets.store(DEFAULT_PROJECT, "t", TABLE, "text/csv")
+    dataset, _ = datasets.store(DEFAULT_PROJECT, "t", TABLE)
     database.write(lambda session: delete_dataset(session, DEFAULT_PROJECT, dataset.id))
     assert states(database) == {dataset.storage_key: "abandoned"}
     assert datasets.sweep() == 1
@@ -138,7 +138,7 @@ def test_a_deleted_dataset_is_swept_if_its_bytes_remain(
 
 def test_a_failed_upload_leaves_nothing(database: Database, datasets: Datasets, storage: Storage) -> None:
     """If its row can't be added, its bytes are deleted at once; if the storage is full, its row is swept later."""
-    with pytest.raises(RuntimeError, match="no"), datasets.upload(DEFAULT_PROJECT, "t", TABLE, "text/csv"):
+    with pytest.raises(RuntimeError, match="no"), datasets.upload(DEFAULT_PROJECT, "t", TABLE):
         raise RuntimeError("no")
     assert storage.list_keys() == []
     assert datasets.sweep() == 1
@@ -148,7 +148,7 @@ def test_a_failed_upload_leaves_nothing(database: Database, datasets: Datasets, 
             raise StorageFullError("there is no room left for uploads")
 
     with pytest.raises(StorageFullError):
-        Datasets(database, Full(storage._url), Limits()).store(DEFAULT_PROJECT, "t", TABLE, "text/csv")
+        Datasets(database, Full(storage._url), Limits()).store(DEFAULT_PROJECT, "t", TABLE)
     assert set(states(database).values()) == {"writing"}
 
 

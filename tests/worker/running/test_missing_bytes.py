@@ -46,7 +46,7 @@ def job_id(datasets: Datasets, submit: Callable[..., Snapshot]) -> str:
 
 
 def upload(datasets: Datasets) -> dict[str, Any]:
-    dataset, _ = datasets.store(DEFAULT_PROJECT, "t", TABLE.encode(), "text/csv")
+    dataset, _ = datasets.store(DEFAULT_PROJECT, "t", TABLE.encode())
     return {"source": "stored", "id": dataset.id}
 
 

@@ -97,7 +97,7 @@ def read(database: Database, prediction_id: str) -> Prediction:
 
 
 def upload(datasets: Datasets, text: str) -> dict[str, Any]:
-    dataset, _ = datasets.store(DEFAULT_PROJECT, "t", text.encode(), "text/csv")
+    dataset, _ = datasets.store(DEFAULT_PROJECT, "t", text.encode())
     return {"source": "stored", "id": dataset.id}
 
 

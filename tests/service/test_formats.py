@@ -1,0 +1,190 @@
+"""Files as their programs write them: each is read for what it is, and trained on by naming its target."""
+
+import gzip
+import io
+import json
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from flask.testing import FlaskClient
+
+ROWS = 40
+COLUMNS: dict[str, list[Any]] = {
+    "size": [n * 0.5 for n in range(ROWS)],
+    "count": [n % 5 for n in range(ROWS)],
+    "town": [("K\u00f6ln", "Bonn", "Ulm")[n % 3] for n in range(ROWS)],
+    "open": [n % 2 == 0 for n in range(ROWS)],
+    "label": [("yes", "no")[n % 2] for n in range(ROWS)],
+}
+TABLE = pa.table(COLUMNS)
+
+
+def text(delimiter: str = ",", end: str = "\n") -> str:
+    lines = [COLUMNS, *zip(*COLUMNS.values(), strict=True)]
+    return end.join(delimiter.join(map(str, line)) for line in lines) + end
+
+
+def parquet(table: pa.Table = TABLE, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(table, file, **options)
+    return file.getvalue()
+
+
+def arrow(make: Callable[..., Any]) -> bytes:
+    sink = pa.BufferOutputStream()
+    with make(sink, TABLE.schema) as writer:
+        writer.write_table(TABLE)
+    return sink.getvalue().to_pybytes()
+
+
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+FILES: dict[str, bytes] = {
+    "CSV": text().encode(),
+    "CSV with a mark": text().encode("utf-8-sig"),
+    "semicolons, Windows line ends": text(";", "\r\n").encode(),
+    "tabs": text("\t").encode(),
+    "UTF-16": text("\t").encode("utf-16"),
+    "Windows-1252": text().encode("cp1252"),
+    "gzip": gzip.compress(text().encode()),
+    "gzip of UTF-16": gzip.compress(text().encode("utf-16")),
+    "zstd": zstd(text().encode()),
+    "Parquet": parquet(),
+    "Parquet of row groups": parquet(row_group_size=7, compression="gzip"),
+    "Parquet of old": parquet(version="1.0", use_dictionary=False, compression="none"),
+    "Parquet with pandas' index": parquet(TABLE.append_column("__index_level_0__", pa.array(range(ROWS)))),
+    "Parquet of dictionaries": parquet(TABLE.set_column(2, "town", TABLE["town"].dictionary_encode())),
+    "gzip of Parquet": gzip.compress(parquet()),
+    "Arrow stream": arrow(pa.ipc.new_stream),
+    "Arrow file": arrow(pa.ipc.new_file),
+    "JSON lines": "\n".join(json.dumps(row) for row in TABLE.to_pylist()).encode(),
+    "JSON list": json.dumps(TABLE.to_pylist()).encode(),
+}
+
+
+def upload(client: FlaskClient, content: bytes, kind: str = "application/octet-stream") -> Any:
+    return client.post("/v1/datasets", data=content, content_type=kind)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_what_its_bytes_say(client: FlaskClient, name: str) -> None:
+    """Whatever its media type: the same columns, the same figures, the same first rows."""
+    answer = upload(client, FILES[name])
+    assert answer.status_code == 201, answer.text
+    shown = answer.get_json()
+    found = {column["name"]: column for column in shown["columns"]}
+    assert {name: column["type"] for name, column in found.items()} == {
+        "size": "numeric",
+        "count": "numeric",
+        "town": "categorical",
+        "open": "categorical",
+        "label": "categorical",
+    }
+    assert found["town"]["categories"] == ["Bonn", "K\u00f6ln", "Ulm"]
+    assert found["open"]["categories"] == ["false", "true"]
+    assert (found["size"]["maximum"], found["count"]["mean"]) == (19.5, 2)
+    rows = client.get(f"/v1/datasets/{shown['id']}/rows?limit=3").get_json()["rows"]
+    assert rows == [[0, 0, "K\u00f6ln", "true", "yes"], [0.5, 1, "Bonn", "false", "no"], [1, 2, "Ulm", "true", "yes"]]
+    # the same file again is the same dataset
+    assert upload(client, FILES[name]).get_json()["id"] == shown["id"]
+    wanted = {"UTF-16": "utf-16", "gzip of UTF-16": "utf-16", "Windows-1252": "cp1252"}.get(name)
+    assert [remark["detail"] for remark in shown["remarks"]] == (
+        [] if wanted is None else [f"the text of the file was read as {wanted}"]
+    )
+
+
+@pytest.mark.parametrize("name", ["Parquet", "gzip of UTF-16", "JSON lines"])
+def test_a_job_trains_on_any_of_them(client: FlaskClient, succeeded: Callable[..., str], name: str) -> None:
+    """And its network is asked with raw rows."""
+    dataset_id = upload(client, FILES[name]).get_json()["id"]
+    job_id = succeeded(dataset={"source": "stored", "id": dataset_id}, target="label", training={"epochs": 2})
+    rows = [{"size": 1, "count": 2, "town": "K\u00f6ln", "open": True}]
+    answer = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": rows}).get_json()
+    assert answer["predictions"][0] in ("yes", "no")
+    assert "warnings" not in answer
+
+
+def test_types_that_a_network_does_not_know(client: FlaskClient) -> None:
+    """Decimals are numbers, times are text that is remarked upon, and missing cells are missing."""
+    table = pa.table(
+        {
+            "price": pa.array([Decimal("1.50"), None, Decimal("3.25")], pa.decimal128(8, 2)),
+            "day": pa.array([date(2026, 1, n) for n in (1, 2, 3)]),
+            "at": pa.array([datetime(2026, 1, n, 12) for n in (1, 2, 3)], pa.timestamp("us")),  # noqa: DTZ001
+            "big": pa.array([2**64 - 1, None, 3], pa.uint64()),
+            "small": pa.array([1, 2, None], pa.int8()),
+            "half": pa.array(np.array([0.5, 1, np.nan], np.float16)),
+            "none": pa.nulls(3),
+            "text": pa.array(["1.0", " NA", "x"], pa.large_string()),
+        }
+    )
+    shown = upload(client, parquet(table.drop_columns("half")), "application/vnd.apache.parquet").get_json()
+    found = {column["name"]: column for column in shown["columns"]}
+    assert shown["media_type"] == "application/vnd.apache.parquet"
+    assert (found["price"]["type"], found["price"]["missing"], found["price"]["maximum"]) == ("numeric", 1, 3.25)
+    assert (found["day"]["type"], found["day"]["look"], found["at"]["look"]) == ("categorical", "dates", "dates")
+    assert found["big"]["maximum"] == 2.0**64
+    assert (found["small"]["missing"], found["none"]["missing"]) == (1, 3)
+    assert (found["text"]["categories"], found["text"]["missing"]) == (["1", "x"], 1)
+    lists = parquet(pa.table({"a": [[1], [2]], "b": [1, 2]}))
+    error = upload(client, lists).get_json()
+    assert error["status"] == 422
+    assert error["errors"][0]["column"] == "a"
+    assert "list" in error["errors"][0]["detail"]
+
+
+def test_arrays_are_tables(client: FlaskClient) -> None:
+    """An NPY's columns are numbered; an NPZ's arrays are columns, or several."""
+    x, y = np.arange(20.0).reshape(10, 2), np.arange(10) % 2
+    npy, npz, pickled = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.save(npy, x)
+    np.savez_compressed(npz, x=x, y=y)
+    np.savez(pickled, x=np.array([{}, {}], object))
+    names = [
+        [column["name"] for column in upload(client, file.getvalue()).get_json()["columns"]] for file in (npy, npz)
+    ]
+    assert names == [["0", "1"], ["x_0", "x_1", "y"]]
+    assert upload(client, pickled.getvalue()).status_code == 422
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - {"CSV", "CSV with a mark", "tabs", "Windows-1252", "UTF-16"}))
+def test_a_file_that_is_cut_short_is_refused_or_read_to_its_end(client: FlaskClient, name: str) -> None:
+    """Never a 5xx."""
+    content = FILES[name]
+    for length in (4, 12, len(content) // 2, len(content) - 3):
+        answer = upload(client, content[:length])
+        assert answer.status_code in (200, 201, 422), (length, answer.text)
+    if name.startswith(("gzip", "Parquet", "zstd")):
+        assert answer.status_code == 422
+
+
+def test_what_unpacks_without_end_is_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte of gzip may be a gigabyte of text."""
+    bomb = gzip.compress(b"a,b\n" + b"1,2\n" * 2**26, 9)
+    assert len(bomb) < 2**20
+    answer = upload(client, bomb)
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoded", "town"),
+    [("windows-1251", "cp1251", "\u041c\u043e\u0441\u043a\u0432\u0430"), ("Shift_JIS", "shift_jis", "\u6771\u4eac")],
+)
+def test_a_client_may_name_an_encoding(client: FlaskClient, charset: str, encoded: str, town: str) -> None:
+    """Which can't be found out; one that is not known is refused."""
+    content = f"a,town\n1,{town}\n2,x\n".encode(encoded)
+    shown = upload(client, content, f"text/csv; charset={charset}").get_json()
+    assert shown["columns"][1]["categories"] == sorted([town, "x"])
+    assert upload(client, content, "text/csv; charset=rot13").status_code == 415
+    assert upload(client, content, "text/csv; charset=utf-8").status_code == 422
