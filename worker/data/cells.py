@@ -11,8 +11,6 @@ from collections.abc import Collection
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from worker.specs.base import Spec
-
 MISSING = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
     *("NULL", "NaN", "None", "n/a", "nan", "null"),
@@ -28,22 +26,6 @@ LEADING_ZERO = r"^[+-]?0[0-9xX]"
 
 SHOWN = 64
 "So many letters of a cell are repeated to its sender."
-
-
-class Reading(Spec):
-    """How the cells of a table are read.
-
-    missing: the texts that mean a missing cell.
-    cleaned: whether cells are read as described here. Tables that were stored before keep the reading that they had.
-    """
-
-    missing: tuple[str, ...] = MISSING
-    cleaned: bool = True
-
-
-READING = Reading()
-FORMER = Reading(missing=("", "NA", "NaN", "null"), cleaned=False)
-"The reading of the tables that were stored before there was another."
 
 
 def category_text(cell: str | float | bool | None, missing: Collection[str]) -> str | None:
@@ -83,12 +65,28 @@ def spellings(category: str) -> list[str]:
     return [f"{number}{fraction}" for number in whole for fraction in ("", ".0")]
 
 
-def read_number(cell: str | float | bool | None, missing: Collection[str]) -> float | None:
-    """Return the number that a cell means; None for a missing cell. Raises ValueError if it means none."""
+def plain_number(text: str, pattern: str | None) -> str:
+    """Return a number of another form as it is written plainly; another text as it is.
+
+    pattern: of a `NumberForm`, which names its whole part and its fraction; None for plain numbers.
+    """
+    found = None if pattern is None else re.fullmatch(pattern, text)
+    if found is None:
+        return text
+    whole = re.sub("[^0-9+-]", "", found["whole"])
+    return whole if found["fraction"] is None else f"{whole}.{found['fraction']}"
+
+
+def read_number(cell: str | float | bool | None, missing: Collection[str], pattern: str | None = None) -> float | None:
+    """Return the number that a cell means; None for a missing cell. Raises ValueError if it means none.
+
+    pattern: how its column writes numbers, besides plainly.
+    """
     if isinstance(cell, str):
         text = cell.strip()
         if text in missing:
             return None
+        text = plain_number(text, pattern)
         if NUMBER.fullmatch(text) is None:
             raise ValueError(cell)
         return float(text)
@@ -120,15 +118,28 @@ def first_text(present: pa.ChunkedArray) -> int | None:
     return None if row < 0 else row
 
 
-def read_numbers(text: pa.ChunkedArray, missing: Collection[str]) -> pa.ChunkedArray:
+def read_numbers(text: pa.ChunkedArray, missing: Collection[str], pattern: str | None = None) -> pa.ChunkedArray:
     """Return the numbers of a column of text as float64, missing cells as nulls.
 
+    pattern: how the column writes numbers, besides plainly.
     Raises ValueError with the number of the first row whose cell is none.
     """
     present = present_texts(text, missing)
+    if pattern is not None:
+        present = plain_numbers(present, pattern)
     if (row := first_text(present)) is not None:
         raise ValueError(row)
     return present.cast(pa.float64())
+
+
+def plain_numbers(text: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
+    """Return the cells of a column with `plain_number` applied to each distinct one."""
+    chunks = []
+    for chunk in text.chunks:
+        encoded = pc.dictionary_encode(chunk)
+        plain = [plain_number(cell, pattern) for cell in encoded.dictionary.to_pylist()]
+        chunks.append(pa.array(plain, pa.string()).take(encoded.indices))
+    return pa.chunked_array(chunks, pa.string())
 
 
 def shown(cell: object) -> str:

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
+from worker.data.number_forms import NumberForm
 from worker.data.profiles import categories_of
+from worker.data.reading import form_of_field
 from worker.data.roles import Feature, InputColumn, Roles
 from worker.errors import DataError
 from worker.specs.base import Spec
@@ -29,6 +31,7 @@ class NumericCode(Spec):
 
     minimum, maximum: the smallest and largest value in the training part. None if it had no value, or if the weights
         are older than these fields.
+    form: how the column wrote its numbers, if not plainly: such text is read when it is asked.
     """
 
     type: Literal["numeric"] = "numeric"
@@ -38,6 +41,7 @@ class NumericCode(Spec):
     scale: float
     minimum: float | None = None
     maximum: float | None = None
+    form: NumberForm | None = None
 
 
 class CategoricalCode(Spec):
@@ -123,7 +127,7 @@ def fit_encoders(table: pa.Table, roles: Roles, kind: str = "numbers", *, standa
     standardised: whether the network learns (number - mean) / standard deviation rather than the number itself.
     """
     return Encoders(
-        features=tuple(_fit(table[feature.name], feature) for feature in roles.features),
+        features=tuple(_fit(table[each.name], each, form_of_field(table.field(each.name))) for each in roles.features),
         target=_fit_target(table, roles, kind, standardised=standardised),
     )
 
@@ -142,7 +146,7 @@ def _fit_target(table: pa.Table, roles: Roles, kind: str, *, standardised: bool)
     return NumberTarget(names=roles.targets, means=means, scales=scales)
 
 
-def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | CategoricalCode:
+def _fit(column: pa.ChunkedArray, feature: Feature, form: NumberForm | None) -> NumericCode | CategoricalCode:
     if feature.type == "categorical":
         text = column.cast(pa.string())
         known = pc.drop_null(text)
@@ -160,7 +164,7 @@ def _fit(column: pa.ChunkedArray, feature: Feature) -> NumericCode | Categorical
     filled = np.where(np.isnan(values), median, values)
     mean, scale = _mean_and_scale(filled, feature.name)
     bounds = {"minimum": float(present.min()), "maximum": float(present.max())} if len(present) else {}
-    return NumericCode(name=feature.name, median=median, mean=mean, scale=scale, **bounds)
+    return NumericCode(name=feature.name, median=median, mean=mean, scale=scale, form=form, **bounds)
 
 
 def _most_frequent(text: pa.ChunkedArray) -> str | None:

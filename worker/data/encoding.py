@@ -158,7 +158,7 @@ class Encoding:
             if name not in table.column_names:
                 raise DataError("this column is missing", column=name)
         columns = [table[name] for name in self.names]
-        numbers = [_numbers_of(columns[n], self.names[n]) for n in self._number_places]
+        numbers = [_numbers_of(columns[n], code) for n, code in zip(self._number_places, self.numeric, strict=True)]
         pairs = zip(self._categories, self._category_places, strict=True)
         categories = [known.of_column(columns[n]) for known, n in pairs]
         rows = table.num_rows
@@ -179,8 +179,7 @@ class Encoding:
     def _numbers(self, rows: Sequence[Sequence[Cell]]) -> NDArray[np.float64]:
         """Return the numeric cells of rows of JSON, with NaN for a missing one. Raises DataError."""
         if not NUMBERS.issuperset(map(type, chain.from_iterable(rows))):
-            names = [code.name for code in self.numeric]
-            rows = [[_number(cell, names[n], at) for n, cell in enumerate(row)] for at, row in enumerate(rows)]
+            rows = [[_number(cell, self.numeric[n], at) for n, cell in enumerate(row)] for at, row in enumerate(rows)]
         try:
             # None becomes NaN
             return np.array(rows, np.float64).reshape(len(rows), len(self.numeric))
@@ -294,27 +293,31 @@ def _side_by_side(columns: Sequence[NDArray[Any]], otherwise: NDArray[Any]) -> N
     return np.stack(columns, axis=1) if columns else otherwise
 
 
-def _number(cell: Cell, name: str, row: int) -> float | None:
+def _number(cell: Cell, code: NumericCode, row: int) -> float | None:
     if isinstance(cell, SCALARS):
         with suppress(ValueError):
-            return read_number(cell, MISSING)
-    raise DataError(f"must be a number, not {shown(cell)}", row=row, column=name)
+            return read_number(cell, MISSING, _pattern(code))
+    raise DataError(f"must be a number, not {shown(cell)}", row=row, column=code.name)
+
+
+def _pattern(code: NumericCode) -> str | None:
+    return None if code.form is None else code.form.pattern
 
 
 def _is_large(cell: float | None) -> bool:
     return cell is not None and abs(cell) > LARGEST
 
 
-def _numbers_of(column: pa.ChunkedArray, name: str) -> NDArray[np.float64]:
+def _numbers_of(column: pa.ChunkedArray, code: NumericCode) -> NDArray[np.float64]:
     """Return the numbers of a column of a table, with NaN for a missing cell. Raises DataError."""
     if pa.types.is_string(column.type):
         try:
-            return floats_of(read_numbers(column, MISSING))
+            return floats_of(read_numbers(column, MISSING, _pattern(code)))
         except ValueError as error:
             row = int(error.args[0])
-            raise DataError(f"must be a number, not {shown(column[row].as_py())}", row=row, column=name) from None
+            raise DataError(f"must be a number, not {shown(column[row].as_py())}", row=row, column=code.name) from None
     if pa.types.is_boolean(column.type):
         row = pc.index(column.is_valid(), pa.scalar(value=True)).as_py()
         if row >= 0:
-            raise DataError("must be a number, not true or false", row=row, column=name)
+            raise DataError("must be a number, not true or false", row=row, column=code.name)
     return floats_of(column)

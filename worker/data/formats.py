@@ -18,9 +18,10 @@ import pyarrow.json
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from worker.data.cells import READING, category_texts
+from worker.data.cells import category_texts
 from worker.data.npy import NPY, read_npy
 from worker.data.readers import ARROW, CSV, PARQUET, check_lengths, check_names, finite
+from worker.data.reading import READING
 from worker.errors import DataError
 from worker.settings import Limits
 

@@ -3,8 +3,9 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from worker.data.cells import FORMER, LEADING_ZERO, NUMBER, READING, SHOWN, Reading
+from worker.data.cells import LEADING_ZERO, NUMBER, SHOWN
 from worker.data.looks import Look, look_of
+from worker.data.reading import FORMER, READING, Reading, form_of_field
 from worker.errors import DataError
 from worker.settings import Limits
 from worker.specs.base import Spec
@@ -96,6 +97,7 @@ def profile_table(table: pa.Table, limits: Limits, reading: Reading = READING) -
     """
     columns = zip(table.column_names, table.columns, strict=True)
     profiles = {name: _profile(name, column, limits) for name, column in columns}
+    forms = {known.name: form for known in table.schema if (form := form_of_field(known)) is not None}
     total = 0
     for profile in sorted(profiles.values(), key=size_of_categories):
         total += size_of_categories(profile)
@@ -107,7 +109,9 @@ def profile_table(table: pa.Table, limits: Limits, reading: Reading = READING) -
             )
         if total > TABLE_CATEGORIES_BYTES:
             profiles[profile.name] = profile.model_copy(update={"categories": None})
-    return TableProfile(rows=table.num_rows, columns=tuple(profiles.values()), reading=reading)
+    return TableProfile(
+        rows=table.num_rows, columns=tuple(profiles.values()), reading=reading.model_copy(update={"forms": forms})
+    )
 
 
 def size_of_categories(profile: ColumnProfile) -> int:

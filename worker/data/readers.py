@@ -10,7 +10,9 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from worker.data.cells import LEADING_ZERO, READING, Reading, category_texts, present_texts
+from worker.data.cells import LEADING_ZERO, category_texts, plain_numbers, present_texts
+from worker.data.number_forms import NumberForm, form_of
+from worker.data.reading import READING, Reading, field
 from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
 from worker.specs.base import column_name
@@ -55,7 +57,7 @@ def read_table(
     typed = media_type != CSV
     if not typed:
         _check_quotes(content, table)
-    return pa.table({name: _plain(column, name, reading, typed=typed, text=name in text) for name, column in columns})
+    return _table([_plain(column, name, reading, typed=typed, text=name in text) for name, column in columns])
 
 
 def read_pieces(
@@ -69,7 +71,9 @@ def read_pieces(
     columns = zip(table.column_names, table.columns, types, strict=True)
     if media_type != CSV:
         return pa.table({name: finite(column.cast(kind), name) for name, column, kind in columns})
-    return pa.table({name: finite(_as(kind, column, reading), name) for name, column, kind in columns})
+    forms = reading.forms
+    read = {name: _as(kind, cells, reading, forms.get(name)) for name, cells, kind in columns}
+    return _table([_named(name, finite(column, name), forms.get(name)) for name, column in read.items()])
 
 
 def _check_cells(content: bytes, cells_limit: int) -> None:
@@ -192,35 +196,54 @@ def _read_arrow(content: bytes, _limits: Limits) -> pa.Table:
     return pa.ipc.open_stream(pa.py_buffer(content)).read_all().combine_chunks()
 
 
-def _plain(column: pa.ChunkedArray, name: str, reading: Reading, *, typed: bool, text: bool) -> pa.ChunkedArray:
+Named = tuple[pa.Field, pa.ChunkedArray]
+
+
+def _named(name: str, column: pa.ChunkedArray, form: NumberForm | None = None) -> Named:
+    return field(name, column.type, form), column
+
+
+def _table(columns: list[Named]) -> pa.Table:
+    return pa.table([column for _, column in columns], schema=pa.schema([known for known, _ in columns]))
+
+
+def _plain(column: pa.ChunkedArray, name: str, reading: Reading, *, typed: bool, text: bool) -> Named:
     """Return the column as int64, float64 or text.
 
     typed: whether its format stores types: a column that was written as text stays text.
     text: whether its cells are categories, whatever they look like.
     """
     if pa.types.is_integer(column.type):
-        return column.cast(pa.int64())
+        return _named(name, column.cast(pa.int64()))
     if pa.types.is_floating(column.type):
-        return finite(column.cast(pa.float64()), name)
+        return _named(name, finite(column.cast(pa.float64()), name))
     cells = column.cast(pa.string())
     check_lengths(cells, name)
     if typed:
-        return cells
+        return _named(name, cells)
     if not reading.cleaned:
         former = _former(cells, reading)
         numbers = None if text else _as_numbers(former, FORMER_LEADING_ZERO)
-        return former if numbers is None else finite(numbers, name)
-    numbers = None if text else _as_numbers(present_texts(cells, reading.missing))
-    return category_texts(cells, reading.missing) if numbers is None else _whole(finite(numbers, name))
+        return _named(name, former if numbers is None else finite(numbers, name))
+    present = None if text else present_texts(cells, reading.missing)
+    numbers = None if present is None else _as_numbers(present)
+    form = form_of(present) if present is not None and numbers is None and reading.finds_forms else None
+    if form is not None:
+        numbers = _as_numbers(plain_numbers(present, form.pattern))
+    if numbers is None:
+        return _named(name, category_texts(cells, reading.missing))
+    return _named(name, _whole(finite(numbers, name)), form)
 
 
-def _as(kind: str, cells: pa.ChunkedArray, reading: Reading) -> pa.ChunkedArray:
+def _as(kind: str, cells: pa.ChunkedArray, reading: Reading, form: NumberForm | None) -> pa.ChunkedArray:
     """Return cells of a CSV as the type that the whole column has."""
     if not reading.cleaned:
         return _former(cells, reading).cast(kind)
     if kind == "string":
         return category_texts(cells, reading.missing)
     present = present_texts(cells, reading.missing)
+    if form is not None:
+        present = plain_numbers(present, form.pattern)
     try:
         return present.cast(kind)
     except pa.ArrowInvalid:

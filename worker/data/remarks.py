@@ -30,6 +30,8 @@ def job_remarks(profile: TableProfile, roles: Roles) -> tuple[Remark, ...]:
 def _of_table(profile: TableProfile) -> Iterator[Remark]:
     if profile.encoding is not None:
         yield Remark(column=None, code="encoding", detail=f"the text of the file was read as {profile.encoding}")
+    for name, form in profile.reading.forms.items():
+        yield Remark(column=name, code="form", detail=f"was read as numbers with {form.words}")
     for position in profile.unnamed:
         detail = f"column {position} of the file has no name and was left out"
         yield Remark(column=None, code="unnamed", detail=detail)
@@ -38,7 +40,7 @@ def _of_table(profile: TableProfile) -> Iterator[Remark]:
 def _of_column(column: ColumnProfile, rows: int) -> Iterator[Remark]:
     name = column.name
     if column.look is not None:
-        detail = f"is text: its cells look like {column.look}, which are not read; write plain numbers such as 1234.5"
+        detail = f"is text: its cells look like {column.look}, but could be read in two ways; write numbers as 1234.5"
         if column.look == "dates":
             detail = "is text: its cells look like dates, of which each is a category of its own"
         yield Remark(column=name, code="look", detail=detail)

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
-from worker.data.cells import FORMER, Reading
 from worker.data.inline import inline_table
 from worker.data.pieces import Pieces, write_pieces
 from worker.data.profiles import TableProfile, profile_table
 from worker.data.readers import ARROW, read_pieces, read_table
+from worker.data.reading import FORMER, Reading
 from worker.data.remarks import table_remarks
 from worker.data.sources import make_table
 from worker.data.storage import Storage

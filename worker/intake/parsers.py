@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple, assert_never
 import pyarrow as pa
 
 from worker.data.arrow_streams import write_arrow_stream
-from worker.data.cells import Reading
 from worker.data.formats import read_file
 from worker.data.pieces import Pieces, cut_csv, write_pieces
 from worker.data.profiles import TableProfile, profile_table
 from worker.data.readers import ARROW, CSV, read_header, read_pieces, read_table
+from worker.data.reading import Reading
 from worker.data.remarks import table_remarks
 from worker.networks.safetensors import from_safetensors
 from worker.networks.trained import Trained, to_columns

@@ -10,6 +10,7 @@ from textwrap import indent
 from typing import Any, assert_never
 
 from worker.data import cells
+from worker.data.number_forms import form_pattern
 from worker.networks.layers import units_after
 from worker.networks.pytorch_program import CLASSES, PROGRAM
 from worker.networks.trained import Origin
@@ -49,7 +50,8 @@ def to_pytorch(origin: Origin) -> str:
 def _reading() -> str:
     """Return the text of our own functions that read names and cells, with the constants that they use."""
     patterns = [f"{name} = re.compile({getattr(cells, name).pattern!r})" for name in ("WHOLE", "NUMBER")]
-    used: list[Callable[..., Any]] = [column_name, cells.category_text, cells.one_spelling, cells.read_number]
+    used: list[Callable[..., Any]] = [column_name, cells.category_text, cells.one_spelling]
+    used += [form_pattern, cells.plain_number, cells.read_number]
     functions = [getsource(function).rstrip() for function in used]
     return "\n\n\n".join(["\n".join([f"MISSING = {cells.MISSING!r}", *patterns]), *functions])
 

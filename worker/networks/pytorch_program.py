@@ -74,7 +74,9 @@ def encode(rows, features):
     for code in features:
         cells = [row[code["name"]] for row in rows]
         if code["type"] == "numeric":
-            numbers = [read_number(cell, MISSING) for cell in cells]
+            form = code.get("form")
+            pattern = None if form is None else form_pattern(form["decimal"], form["thousands"], form["sign"])
+            numbers = [read_number(cell, MISSING, pattern) for cell in cells]
             filled = [code["median"] if number is None else number for number in numbers]
             values = torch.tensor(filled, dtype=torch.float64)
             blocks.append(((values - code["mean"]) / code["scale"])[:, None])

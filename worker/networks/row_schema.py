@@ -6,6 +6,7 @@ from typing import Any
 from worker.data.cells import MISSING, NUMBER, WHOLE
 from worker.data.encoders import CategoricalCode, Encoders, NumericCode
 from worker.data.encoding import Categories
+from worker.data.number_forms import unnamed
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SPECIAL = re.compile(r"[\\^$.|?*+()\[\]{}]")
@@ -30,12 +31,17 @@ def row_schema(encoders: Encoders) -> dict[str, Any]:
 def _number(code: NumericCode) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "type": ["number", "string", "null"],
-        "pattern": _trimmed([NUMBER.pattern, *map(_escaped, MISSING)]),
+        "pattern": _trimmed([NUMBER.pattern, *_form(code), *map(_escaped, MISSING)]),
         "description": "A number, also as text. A missing cell is imputed with the median.",
     }
     if code.minimum is not None and code.maximum is not None:
         schema["x-seen"] = {"minimum": code.minimum, "maximum": code.maximum}
     return schema
+
+
+def _form(code: NumericCode) -> list[str]:
+    """Return the pattern of the column's own form of numbers. Dialects write the names of groups differently."""
+    return [] if code.form is None else [unnamed(code.form.pattern)]
 
 
 def _category(code: CategoricalCode) -> dict[str, Any]:

@@ -4,10 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from worker.data.cells import FORMER
 from worker.data.inline import inline_table
 from worker.data.pieces import write_pieces
 from worker.data.readers import ARROW, CSV, PARQUET, read_header, read_pieces, read_table
+from worker.data.reading import FORMER
 from worker.errors import DataError, SpecError
 from worker.settings import Limits
 from worker.specs.dataset import InlineDataset
@@ -71,8 +71,8 @@ def test_a_bad_csv_is_refused_with_its_place(content: bytes, said: str, row: int
 
 
 def test_text_is_kept_to_the_letter_and_only_numbers_are_numbers() -> None:
-    """Leading zeros, underscores, decimal commas and other scripts' digits are text; so is a quoted delimiter."""
-    table = read_table('zip,n,x,y,"a; b"\n01234,1_000,"1,5",\u0661,1e3\n77,2,3,4,-5\n'.encode(), CSV, LIMITS)
+    """Leading zeros, underscores, 1,234 and other scripts' digits are text; so is a quoted delimiter."""
+    table = read_table('zip,n,x,y,"a; b"\n01234,1_000,"1,234",\u0661,1e3\n77,2,3,4,-5\n'.encode(), CSV, LIMITS)
     assert table.column_names == ["zip", "n", "x", "y", "a; b"]
     # 1e3 is a whole number
     assert [str(kind) for kind in table.schema.types] == ["string"] * 4 + ["int64"]

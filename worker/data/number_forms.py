@@ -1,0 +1,92 @@
+"""Numbers as people and spreadsheets write them: 1.234,5 or 12 % or $7. A column is read if all its cells agree.
+
+1,234 alone could be either, and stays text. Source of the forms: Unicode CLDR, number symbols and patterns.
+"""
+
+import re
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from worker.data.cells import NUMBER
+from worker.specs.base import Spec
+
+CURRENCIES = "$\u20ac\u00a3\u00a5"
+SIGNS = ("%", *CURRENCIES)
+
+
+class NumberForm(Spec):
+    """How the numbers of a column are written.
+
+    decimal: the mark before a fraction.
+    thousands: the mark between groups of three digits; "" for none.
+    sign: what stands before or behind each number, which counts nothing: 12 % is 12.
+    """
+
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ",", ".", " ", "'"] = ""
+    sign: Literal["", "%", "$", "\u20ac", "\u00a3", "\u00a5"] = ""
+
+    @property
+    def pattern(self) -> str:
+        """The pattern of such a number."""
+        return form_pattern(self.decimal, self.thousands, self.sign)
+
+    @property
+    def words(self) -> str:
+        """The form in words."""
+        said = [f"the decimal mark {self.decimal!r}"] if self.decimal != "." else []
+        said += [f"thousands separated by {self.thousands!r}"] if self.thousands else []
+        said += [f"the sign {self.sign}, which counts nothing"] if self.sign else []
+        return " and ".join(said)
+
+
+def form_pattern(decimal: str, thousands: str, sign: str) -> str:
+    """Return the pattern of a number of a form. Its whole part and its fraction are the groups of these names."""
+    mark = {" ": "[ \u00a0\u202f]", "'": "['\u2019]"}.get(thousands, re.escape(thousands))
+    digits = f"(?:[0-9]{{1,3}}(?:{mark}[0-9]{{3}})+|[0-9]+)" if thousands else "[0-9]+"
+    before, behind = (rf"(?:{re.escape(sign)}\s*)?", rf"(?:\s*{re.escape(sign)})?") if sign else ("", "")
+    return rf"{before}(?P<whole>[+-]?{digits})(?:{re.escape(decimal)}(?P<fraction>[0-9]+))?{behind}"
+
+
+FORMS: tuple[tuple[NumberForm, str], ...] = (
+    (NumberForm(decimal=","), r"(,[0-9]{1,2}|,[0-9]{4,}|^[+-]?0,[0-9]+|^[+-]?[0-9]{4,},[0-9]+)$"),
+    (NumberForm(thousands=","), r",[0-9]{3}[,.]"),
+    (NumberForm(thousands=".", decimal=","), r"\.[0-9]{3}[,.]"),
+    (NumberForm(thousands=" "), "[ \u00a0\u202f]"),
+    (NumberForm(thousands=" ", decimal=","), "[ \u00a0\u202f]"),
+    (NumberForm(thousands="'"), "['\u2019]"),
+    (NumberForm(thousands="'", decimal=","), "['\u2019]"),
+)
+"Each form with what one cell at least must have, so that it could not be another."
+
+
+def form_of(present: pa.ChunkedArray) -> NumberForm | None:
+    """Return the form of a column's trimmed cells; None if they do not agree, or if they could be of another form."""
+    cells = pc.drop_null(present)
+    if not len(cells):
+        return None
+    sign = next((sign for sign in SIGNS if sign in cells[0].as_py()), "")
+    if sign:
+        if not pc.all(pc.match_substring(cells, sign)).as_py():
+            return None
+        cells = pc.utf8_trim_whitespace(pc.replace_substring(cells, sign, "", max_replacements=1))
+        if _all_match(cells, NUMBER.pattern):
+            return NumberForm(sign=sign)
+    for form, evidence in FORMS:
+        if _all_match(cells, unnamed(form.pattern)) and pc.any(pc.match_substring_regex(cells, evidence)).as_py():
+            return form.model_copy(update={"sign": sign})
+    return None
+
+
+def _all_match(cells: pa.ChunkedArray, pattern: str) -> bool:
+    # most columns of text are told by their first cell
+    return all(
+        pc.all(pc.match_substring_regex(part, f"^(?:{pattern})$")).as_py() for part in (cells.slice(0, 1), cells)
+    )
+
+
+def unnamed(pattern: str) -> str:
+    """Return a pattern without the names of its groups."""
+    return re.sub(r"\(\?P<\w+>", "(?:", pattern)
