@@ -109,7 +109,8 @@ def to_response(reply: Reply | Waiting) -> Response:
 
 def _waited(waiting: Waiting) -> Response:
     """Return the answer that is given later. A thread waits for it here, unless the edge does."""
-    match request.environ.get(WAITS):
+    # behind the head of an answer to HEAD nothing comes, so that the edge would not see what to wait for
+    match Waits.OVER if request.method == "HEAD" else request.environ.get(WAITS):
         case Waits.BY_EDGE:
             response = Response(Paused(waiting))
             response.direct_passthrough = True

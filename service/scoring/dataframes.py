@@ -16,6 +16,7 @@ Rows = list[list[Any]]
 
 def read_rows(request: ScoringRequest, names: Sequence[str]) -> Rows:
     """Return the rows. names: the features, in order. Raises DataError with row and column."""
+    names = [column_name(name) for name in names]
     if request.dataframe_split is not None:
         return _read_split(request.dataframe_split, names)
     if request.dataframe_records is not None:

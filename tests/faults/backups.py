@@ -77,7 +77,7 @@ def next_attempt(house: House, job_id: str, attempt: int) -> None:
 
 def store(house: House) -> str:
     """Upload a table; its key."""
-    row, _ = Datasets(house.database, storage_of(house), Limits()).store(DEFAULT_PROJECT, "t", CSV, "text/csv")
+    row, _ = Datasets(house.database, storage_of(house), Limits()).store(DEFAULT_PROJECT, "t", CSV)
     return row.storage_key
 
 

@@ -246,6 +246,9 @@ def test_no_thread_waits_for_a_job_that_a_browser_watches(
     async def work() -> None:
         client, other = Client(Edge(app)), Client(Edge(app))
         other._edge = client._edge
+        # an answer to HEAD has no body to wait in
+        headers = await asyncio.wait_for(other.ask("HEAD", f"/v1/jobs/{job_id}", browser), 5)
+        assert headers == (200, b"")
         poll = asyncio.ensure_future(client.ask("GET", f"/v1/jobs/{job_id}", browser))
         await asyncio.sleep(0.3)
         assert (await asyncio.wait_for(other.ask("GET", "/v1/models", BEARER), 5))[0] == 200

@@ -14,6 +14,10 @@ import pyarrow.parquet
 import pytest
 from flask.testing import FlaskClient
 
+from worker.data.formats import read_file
+from worker.errors import DataError
+from worker.settings import Limits
+
 ROWS = 40
 COLUMNS: dict[str, list[Any]] = {
     "size": [n * 0.5 for n in range(ROWS)],
@@ -124,12 +128,11 @@ def test_types_that_a_network_does_not_know(client: FlaskClient) -> None:
             "at": pa.array([datetime(2026, 1, n, 12) for n in (1, 2, 3)], pa.timestamp("us")),  # noqa: DTZ001
             "big": pa.array([2**64 - 1, None, 3], pa.uint64()),
             "small": pa.array([1, 2, None], pa.int8()),
-            "half": pa.array(np.array([0.5, 1, np.nan], np.float16)),
             "none": pa.nulls(3),
             "text": pa.array(["1.0", " NA", "x"], pa.large_string()),
         }
     )
-    shown = upload(client, parquet(table.drop_columns("half")), "application/vnd.apache.parquet").get_json()
+    shown = upload(client, parquet(table), "application/vnd.apache.parquet").get_json()
     found = {column["name"]: column for column in shown["columns"]}
     assert shown["media_type"] == "application/vnd.apache.parquet"
     assert (found["price"]["type"], found["price"]["missing"], found["price"]["maximum"]) == ("numeric", 1, 3.25)
@@ -169,12 +172,77 @@ def test_a_file_that_is_cut_short_is_refused_or_read_to_its_end(client: FlaskCli
         assert answer.status_code == 422
 
 
-def test_what_unpacks_without_end_is_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_what_unpacks_without_end_is_refused(pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """A megabyte of gzip may be a gigabyte of text."""
-    bomb = gzip.compress(b"a,b\n" + b"1,2\n" * 2**26, 9)
-    assert len(bomb) < 2**20
-    answer = upload(client, bomb)
+    monkeypatch.setattr("worker.data.formats.UNPACKED_BYTES", 3 * 2**20)
+    packed = pack(b"a,b\n" + b"1,2\n" * 2**20)
+    assert len(packed) < 2**16
+    with pytest.raises(DataError, match="unpacks to more than 3145728 bytes"):
+        read_file(packed, Limits())
+    assert read_file(pack(b"a,b\n1,2\n"), Limits()).content == b"a,b\n1,2\n"
+
+
+def test_an_arrow_file_that_points_outside_itself_is_refused(client: FlaskClient) -> None:
+    """Its offsets are what its writer says: memory that is not the file's must not be read."""
+    content = arrow(pa.ipc.new_stream)
+    offsets = np.cumsum([0, *(len(town.encode()) for town in COLUMNS["town"])]).astype("<i4").tobytes()
+    place = content.index(offsets)
+    for wrong in (10**9, -5, 3000):
+        bad = content[: place + 4] + int(wrong).to_bytes(4, "little", signed=True) + content[place + 8 :]
+        answer = upload(client, bad)
+        assert answer.status_code == 422, wrong
+        assert "can be read" in answer.get_json()["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (parquet(pa.table([[1], [2]], names=["a", "a "])), "two columns have this name"),
+        (parquet(pa.table({"__index_level_0__": [1, 2]})), "no rows or no columns"),
+        (b'[{"a": 1, "a": 2}]', "a member twice"),
+        (b'[{"a": 36893488147419103232}]', "can be read"),
+        (b'{"a": 1}\n{"a": "x"}\n', "can be read"),
+        (parquet(pa.table({"a": ["x\0y", "z"]})), "NUL"),
+        (b"{}\n", "no rows or no columns"),
+    ],
+)
+def test_a_faulty_file_is_told_why(client: FlaskClient, content: bytes, said: str) -> None:
+    """In words, not as a crash of its parser."""
+    answer = upload(client, content)
     assert answer.status_code == 422
+    assert said in answer.get_json()["errors"][0]["detail"]
+
+
+def test_what_looks_like_a_time_stays_as_it_was_written(client: FlaskClient) -> None:
+    """In JSON lines as in a list and in CSV."""
+    days = ["2026-01-01", "2026-01-02", "2026-01-01"]
+    files = [
+        "\n".join(json.dumps({"day": day, "n": n}) for n, day in enumerate(days)),
+        json.dumps([{"day": day, "n": n} for n, day in enumerate(days)]),
+        "day,n\n" + "".join(f"{day},{n}\n" for n, day in enumerate(days)),
+    ]
+    for text in files:
+        found = upload(client, text.encode()).get_json()["columns"][0]
+        assert found["categories"] == ["2026-01-01", "2026-01-02"]
+
+
+def test_a_csv_may_begin_with_a_bracket(client: FlaskClient) -> None:
+    """Its first line is not JSON."""
+    for first in ("[x]", "{x}"):
+        names = [column["name"] for column in upload(client, f"{first},y\n1,2\n3,4\n".encode()).get_json()["columns"]]
+        assert names == [first, "y"]
+
+
+def test_whole_floats_are_categories_in_each_format(client: FlaskClient, post: Callable[..., Any]) -> None:
+    """NPY has one type for all, and pandas writes integers with a missing cell as floats."""
+    table = pa.table({"x": [n * 0.5 for n in range(30)], "label": [float(n % 2) for n in range(30)]})
+    npz = io.BytesIO()
+    np.savez(npz, x=table["x"].to_numpy(), label=table["label"].to_numpy())
+    for content in (parquet(table), npz.getvalue(), b"x,label\n" + b"1.5,0.0\n2.5,1.0\n" * 15):
+        dataset = {"source": "stored", "id": upload(client, content).get_json()["id"]}
+        known = {"columns": {"label": {"type": "categorical"}}, "target": "label"}
+        assert post(query="?dry_run=true", dataset=dataset, **known).get_json()["classes"] == ["0", "1"]
 
 
 @pytest.mark.parametrize(

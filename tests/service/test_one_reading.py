@@ -215,6 +215,9 @@ def test_what_is_no_number_is_refused_on_every_path(client: FlaskClient, parts: 
     for name, cells in REFUSED.items():
         for cell in cells:
             found = paths.ask(name, cell)
+            if cell == "1,5":
+                # a stored table was read at its upload, by the form of its own numbers, and that was remarked upon
+                assert found.pop("table") is not None
             assert [path for path, answer in found.items() if answer is not None] == [], (name, cell)
     answer = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": [ROW, ROW | {"n": "1,5"}]}).get_json()
     (error,) = answer["errors"]

@@ -215,7 +215,7 @@ def test_a_storage_without_the_recorded_uploads_is_named_at_the_start(
     """One line names the setting when uploads in the record are not in this storage, and none when they are."""
     database = Database(sqlite_url)
     shared = str(tmp_path / "shared")
-    Datasets(database, Storage(shared), Limits()).store(DEFAULT_PROJECT, "t", b"a,label\n1,x\n2,y\n", "text/csv")
+    Datasets(database, Storage(shared), Limits()).store(DEFAULT_PROJECT, "t", b"a,label\n1,x\n2,y\n")
     options = {"GRADMILL_DATABASE_URL": sqlite_url}
     with running("worker", tmp_path, redis_url, **options) as worker:
         line = worker.wait_for("storage_not_shared")

@@ -6,7 +6,7 @@ read what a job learns from and what its network is asked, and the exported PyTo
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -55,8 +55,35 @@ def one_spelling(text: str) -> str:
     return digits if digits == "0" else sign + digits
 
 
+class Lookup:
+    """Finds the number of a category by a cell, however it is written."""
+
+    def __init__(self, categories: Sequence[str]) -> None:
+        self._numbers = {category: n for n, category in enumerate(categories)}
+        # those of older networks were not cleaned
+        self._cleaned = {category_text(category, ()): n for category, n in reversed(self._numbers.items())}
+
+    def find(self, cell: str | float | bool) -> int | None:
+        """Return the number; None for a cell that is missing, or another category."""
+        # nearly every cell is a category as it is written
+        if type(cell) is str and (number := self._numbers.get(cell)) is not None:
+            return number
+        text = category_text(cell, MISSING)
+        if text is None:
+            return None
+        known = self._numbers.get(text)
+        return self._cleaned.get(text) if known is None else known
+
+
 def spellings(category: str) -> list[str]:
-    """Return the ways in which a category is usually written, for a format that can't read cells itself."""
+    """Return the ways in which a category is usually written, for a format that can't read cells itself.
+
+    The first is how it is written itself: in an older network that may not be how it is read now.
+    """
+    return list(dict.fromkeys([category, *_spellings(category_text(category, ()) or category)]))
+
+
+def _spellings(category: str) -> list[str]:
     if category in ("true", "false"):
         return [category, category.capitalize(), category.upper()]
     if WHOLE.fullmatch(category) is None:

@@ -20,20 +20,22 @@ from numpy.typing import NDArray
 
 from worker.data.cells import category_texts
 from worker.data.npy import NPY, read_npy
-from worker.data.readers import ARROW, CSV, PARQUET, check_lengths, check_names, finite
+from worker.data.readers import ARROW, CSV, PARQUET, check_names, check_texts, finite, whole
 from worker.data.reading import READING
 from worker.errors import DataError
 from worker.settings import Limits
 
 JSON_LINES, JSON_LIST, NPZ = "application/x-ndjson", "application/json", "application/x-npz"
 LARGEST_INTEGER = 2**63 - 1
-UNPACKED_BYTES = 2**30
-"What a compressed file may unpack to; the sandbox has less memory than a table of that size takes."
+UNPACKED_BYTES = 2**29
+"What a compressed file may unpack to: five times what may be sent as it is. The table is stored unpacked."
 PART_BYTES = 2**20
+FAULTS = (pa.ArrowException, OSError, zipfile.BadZipFile, ValueError, KeyError, OverflowError, RecursionError)
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 MAGICS = {b"PAR1": PARQUET, b"\x93NUMPY": NPY, b"PK\x03\x04": NPZ, b"\xff\xff\xff\xff": ARROW, b"ARROW1": ARROW}
 "How a file begins. Sources: the formats' own descriptions; an Arrow stream begins with a continuation marker."
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+JSON_LINE, JSON_ROWS = re.compile(rb"\s*\{\s*[\"}]"), re.compile(rb"\s*\[\s*[{\]]")
 INDEX = re.compile(r"__index_level_\d+__")
 "The column in which pandas writes the numbers of rows to Parquet."
 
@@ -65,18 +67,25 @@ def read_file(content: bytes, limits: Limits, encoding: str | None = None) -> So
         return Source(CSV, found, None, text)
     try:
         table = READERS[media_type](content, limits)
-    except (pa.ArrowException, OSError, zipfile.BadZipFile, ValueError) as error:
-        raise DataError(f"this is not {media_type} that can be read: {str(error).splitlines()[0][:200]}") from error
-    if table.num_rows == 0:
-        raise DataError("the table has no rows")
+        # offsets that a file claims may lead outside of it
+        table.validate(full=True)
+        return Source(media_type, None, _checked(table, limits), b"")
+    except FAULTS as error:
+        said = str(error).splitlines() or [type(error).__name__]
+        raise DataError(f"this is not {media_type} that can be read: {said[0][:200]}") from error
+
+
+def _checked(table: pa.Table, limits: Limits) -> pa.Table:
+    """Return the columns as numbers and text. Raises DataError."""
+    places = [n for n, name in enumerate(table.column_names) if not INDEX.fullmatch(name)]
+    if table.num_rows == 0 or not places:
+        raise DataError("the table has no rows or no columns")
     if table.num_rows > limits.rows:
         raise DataError(f"the table has {table.num_rows} rows, more than {limits.rows}")
-    if table.num_columns > limits.columns:
+    if len(places) > limits.columns:
         raise DataError(f"the table has more than {limits.columns} columns")
-    table = table.select([name for name in table.column_names if not INDEX.fullmatch(name)])
-    names = check_names(table.column_names)
-    columns = {name: _plain(column, name) for name, column in zip(names, table.columns, strict=True)}
-    return Source(media_type, None, pa.table(columns), b"")
+    names = check_names([table.column_names[n] for n in places])
+    return pa.table({name: _plain(table.column(n), name) for name, n in zip(names, places, strict=True)})
 
 
 def _unpacked(content: bytes) -> bytes:
@@ -96,14 +105,10 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def _kind_of(content: bytes) -> str:
-    """Return the media type of a text file."""
-    match content[:1024].lstrip()[:1]:
-        case b"{":
-            return JSON_LINES
-        case b"[":
-            return JSON_LIST
-        case _:
-            return CSV
+    """Return the media type of a text file. The first line of a CSV may begin with a bracket too."""
+    if JSON_LINE.match(content):
+        return JSON_LINES
+    return JSON_LIST if JSON_ROWS.match(content) else CSV
 
 
 def _as_utf8(content: bytes, named: str | None) -> tuple[bytes, str | None]:
@@ -138,15 +143,30 @@ def _read_arrow(content: bytes, _limits: Limits) -> pa.Table:
 
 def _read_json_lines(content: bytes, _limits: Limits) -> pa.Table:
     options = pyarrow.json.ReadOptions(block_size=max(len(content), 1))
-    return pyarrow.json.read_json(pa.BufferReader(content), read_options=options)
+
+    def read(schema: pa.Schema | None) -> pa.Table:
+        parsed = pyarrow.json.ParseOptions(explicit_schema=schema)
+        return pyarrow.json.read_json(pa.BufferReader(content), read_options=options, parse_options=parsed)
+
+    table = read(None)
+    # Arrow takes text that looks like a time for one, and would write it otherwise
+    times = [known.name for known in table.schema if pa.types.is_temporal(known.type)]
+    return read(pa.schema([(name, pa.string()) for name in times])).select(table.column_names) if times else table
 
 
 def _read_json_list(content: bytes, _limits: Limits) -> pa.Table:
-    rows = json.loads(content)
+    rows = json.loads(content, object_pairs_hook=_members)
     if not all(isinstance(row, dict) for row in rows):
         raise DataError("a JSON file must be a list of objects, or one object on each line")
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: pa.array([row.get(name) for row in rows]) for name in names})
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise DataError("an object has a member twice")
+    return members
 
 
 def _read_npy(content: bytes, limits: Limits) -> pa.Table:
@@ -162,11 +182,14 @@ def _read_npz(content: bytes, limits: Limits) -> pa.Table:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         for name, array in arrays.items():
             if array.ndim == 1:
-                columns[name] = array
+                found = {name: array}
             elif array.ndim == 2 and array.shape[1] <= limits.columns:
-                columns |= {f"{name}_{n}": array[:, n] for n in range(array.shape[1])}
+                found = {f"{name}_{n}": array[:, n] for n in range(array.shape[1])}
             else:
                 raise DataError(f"the array {name[:64]!r} must have one dimension or two")
+            if twice := columns.keys() & found.keys():
+                raise DataError("two columns have this name", column=min(twice)[:64])
+            columns |= found
     return pa.table(columns)
 
 
@@ -190,7 +213,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         return _numbers(column, name)
     if is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind):
         text = column.cast(pa.string())
-        check_lengths(text, name)
+        check_texts(text, name)
         return category_texts(text, READING.missing)
     if is_a.is_boolean(kind):
         return category_texts(column, READING.missing)
@@ -202,7 +225,7 @@ def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def _numbers(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if not pa.types.is_integer(column.type):
-        return finite(column.cast(pa.float64()), name)
+        return whole(finite(column.cast(pa.float64()), name))
     if (pc.max(column).as_py() or 0) > LARGEST_INTEGER:
         return column.cast(pa.float64(), safe=False)
     return column.cast(pa.int64())

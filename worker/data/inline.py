@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 
 from worker.data.cells import MISSING, category_text, read_number, shown
-from worker.data.readers import CELL_BYTES_LIMIT, check_names
+from worker.data.readers import CELL_BYTES_LIMIT, check_names, whole
 from worker.errors import DataError, SpecError
 from worker.specs.dataset import InlineDataset
 
@@ -43,7 +43,8 @@ def _column(cells: tuple[Any, ...], position: int) -> pa.Array:
             return pa.array(numbers, pa.int64())
         except (OverflowError, pa.ArrowInvalid) as error:
             raise SpecError(f"/dataset/columns/{position}", "has an integer past 64 bits") from error
-    return pa.array([None if number is None else float(number) for number in numbers], pa.float64())
+    floats = pa.array([None if number is None else float(number) for number in numbers], pa.float64())
+    return whole(pa.chunked_array([floats])).combine_chunks()
 
 
 def _number(cell: Any, pointer: str) -> float | None:

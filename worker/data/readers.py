@@ -164,10 +164,12 @@ def read_header(content: bytes, limits: Limits) -> Header:
     except pa.ArrowInvalid as error:
         raise DataError("the first line can't be read as column names") from error
     names = [column_name(str(column[0].as_py() or "")) for column in row.columns]
-    unnamed = [n for n, name in enumerate(names) if not name]
-    if len(unnamed) == len(names):
+    named = check_names([name for name in names if name])
+    if not named:
         raise DataError("the first line must have the column names")
-    return Header(check_names([name or f"Unnamed: {n}" for n, name in enumerate(names)]), delimiter, unnamed)
+    unnamed = [n for n, name in enumerate(names) if not name]
+    # no name has a NUL
+    return Header([name or f"\0{n}" for n, name in enumerate(names)], delimiter, unnamed)
 
 
 def check_names(names: list[str]) -> list[str]:
@@ -218,21 +220,22 @@ def _plain(column: pa.ChunkedArray, name: str, reading: Reading, *, typed: bool,
     if pa.types.is_floating(column.type):
         return _named(name, finite(column.cast(pa.float64()), name))
     cells = column.cast(pa.string())
-    check_lengths(cells, name)
-    if typed:
+    check_texts(cells, name)
+    if typed or (text and reading.cleaned):
+        # a network's categories are found by cells as they are: those of an older one were not cleaned
         return _named(name, cells)
     if not reading.cleaned:
         former = _former(cells, reading)
         numbers = None if text else _as_numbers(former, FORMER_LEADING_ZERO)
         return _named(name, former if numbers is None else finite(numbers, name))
-    present = None if text else present_texts(cells, reading.missing)
-    numbers = None if present is None else _as_numbers(present)
-    form = form_of(present) if present is not None and numbers is None and reading.finds_forms else None
+    present = present_texts(cells, reading.missing)
+    numbers = _as_numbers(present)
+    form = form_of(present) if numbers is None and reading.finds_forms else None
     if form is not None:
         numbers = _as_numbers(plain_numbers(present, form.pattern))
     if numbers is None:
         return _named(name, category_texts(cells, reading.missing))
-    return _named(name, _whole(finite(numbers, name)), form)
+    return _named(name, whole(finite(numbers, name)), form)
 
 
 def _as(kind: str, cells: pa.ChunkedArray, reading: Reading, form: NumberForm | None) -> pa.ChunkedArray:
@@ -265,17 +268,20 @@ def _as_numbers(text: pa.ChunkedArray, leading_zero: str = LEADING_ZERO) -> pa.C
             numbers = text.cast(kind)
         except pa.ArrowInvalid:
             continue
+        if pa.types.is_floating(kind) and pa.compute.any(pa.compute.is_nan(numbers)).as_py():
+            # nAn, which is none of the spellings of a missing cell
+            return None
         # a column without any value becomes numeric: it is imputed with 0 and scaled by 1
         return numbers.cast(pa.float64()) if numbers.null_count == len(numbers) else numbers
     return None
 
 
-def _whole(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+def whole(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return numbers without a fraction as integers, so that they can be categories: 1.0 is the category 1."""
     if not pa.types.is_floating(numbers.type) or numbers.null_count == len(numbers):
         return numbers
     bounds = pa.compute.min_max(numbers).as_py()
-    if max(-bounds["min"], bounds["max"]) > LARGEST_WHOLE:
+    if max(-bounds["min"], bounds["max"]) >= LARGEST_WHOLE:
         return numbers
     is_whole = pa.compute.equal(numbers, pa.compute.round(numbers))
     return numbers.cast(pa.int64()) if pa.compute.all(is_whole).as_py() else numbers
@@ -291,8 +297,11 @@ def finite(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return pa.compute.if_else(pa.compute.is_nan(values), pa.scalar(None, pa.float64()), values)
 
 
-def check_lengths(text: pa.ChunkedArray, name: str) -> None:
-    """Raise DataError for a cell that is too long."""
+def check_texts(text: pa.ChunkedArray, name: str) -> None:
+    """Raise DataError for a cell that is too long, or has a NUL."""
+    if pa.compute.any(pa.compute.match_substring(text, "\0")).as_py():
+        row = pa.compute.index(pa.compute.match_substring(text, "\0"), pa.scalar(True)).as_py()
+        raise DataError("a cell has a NUL, which is not text", row=row, column=name)
     lengths = pa.compute.binary_length(text)
     if (pa.compute.max(lengths).as_py() or 0) > CELL_BYTES_LIMIT:
         row = pa.compute.index(pa.compute.greater(lengths, CELL_BYTES_LIMIT), pa.scalar(True)).as_py()

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from worker.backprop.arrays import Targets
 from worker.backprop.losses.objective import Bounds
+from worker.data.cells import Lookup
 from worker.data.encoders import ClassTarget, LabelsTarget, Matrix, Target, encode_targets
 from worker.data.encoding import encode_table
 from worker.errors import DataError, QuestionError
@@ -93,11 +94,11 @@ def _target(given: Any, target: Target, pointer: str, bounds: Bounds | None) -> 
     bounds: the range of numbers that the loss allows. Raises QuestionError at the pointer.
     """
     if isinstance(target, ClassTarget):
-        text = _text(given)
-        if text not in target.classes:
+        number = Lookup(target.classes).find(given) if isinstance(given, str | int | float) else None
+        if number is None:
             shown = ", ".join(target.classes[:10])
             raise QuestionError(pointer, f"must be a class of {target.name!r}, such as: {shown}")
-        return np.array([target.classes.index(text)])
+        return np.array([number])
     values = [_number(value, pointer) for value in _by_column(given, target.names, pointer)]
     if isinstance(target, LabelsTarget):
         if not {0.0, 1.0}.issuperset(values):
@@ -124,12 +125,3 @@ def _number(value: Any, pointer: str) -> float:
     if type(value) not in (int, float) or abs(value) > LARGEST:
         raise QuestionError(pointer, "must be a number")
     return float(value)
-
-
-def _text(given: Any) -> str | None:
-    """Return a class as the text that the readers of tables make of it, such as true, 3 and 0.5."""
-    if isinstance(given, bool):
-        return str(given).lower()
-    if isinstance(given, float) and given.is_integer():
-        return str(int(given))
-    return str(given) if isinstance(given, str | int | float) else None

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from worker.data.cells import MISSING, NUMBER, WHOLE
+from worker.data.cells import MISSING, NUMBER, WHOLE, category_text
 from worker.data.encoders import CategoricalCode, Encoders, NumericCode
 from worker.data.encoding import Categories
 from worker.data.number_forms import unnamed
@@ -48,8 +48,11 @@ def _category(code: CategoricalCode) -> dict[str, Any]:
     examples = list(code.categories)
     if code.unknown == "pool":
         return {"type": ["string", "number", "boolean", "null"], "examples": examples}
-    forms = [form for category in examples for form in _forms(category)]
-    texts = [_spelled(category) for category in examples]
+    # those of an older network were not cleaned
+    read = [category_text(category, ()) or category for category in examples]
+    forms = [form for category in dict.fromkeys(read) for form in _forms(category)]
+    texts = [_spelled(category) for category in dict.fromkeys(read)]
+    texts += [_escaped(category) for category in examples if category not in read]
     if Categories(code).missing < code.category_count:
         forms.append(None)
         texts += map(_escaped, MISSING)

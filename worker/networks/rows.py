@@ -34,7 +34,7 @@ class RowEncoder:
     def __init__(self, encoders: Encoders, dtype: DTypeLike = np.float32) -> None:
         self._encoding = Encoding(encoders, dtype)
         self._names = self._encoding.names
-        self._known = frozenset(self._names)
+        self._known = frozenset(map(column_name, self._names))
         self._ranges = Ranges(encoders)
 
     def encode(self, rows: Sequence[Row]) -> Encoded:

@@ -7,6 +7,7 @@ from typing import assert_never
 from worker.backprop.array_names import layer_number
 from worker.backprop.arrays import Floats
 from worker.backprop.layers.layer import Layer
+from worker.data.cells import category_text
 from worker.data.encoders import CategoricalCode, ClassTarget, Code, Encoders, LabelsTarget, NumberTarget, Target
 from worker.data.roles import Feature, Roles
 from worker.errors import SpecError
@@ -52,7 +53,10 @@ def adopted_target(task: Task, roles: Roles, source: Architecture) -> Target | N
     same_output = (output.units, output.activation) == (task.outputs, task.activation)
     match target:
         case ClassTarget():
-            same = task.kind == "classes" and (target.name, target.classes) == (roles.targets[0], roles.classes)
+            # those of an older network were not cleaned
+            cleaned = tuple(category_text(name, ()) for name in target.classes)
+            is_named = task.kind == "classes" and target.name == roles.targets[0]
+            same = is_named and roles.classes in (target.classes, cleaned)
         case LabelsTarget():
             same = task.kind == "labels" and target.names == roles.targets
         case NumberTarget():

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from worker.specs.base import AtMost, Spec, Text
+from worker.specs.base import AtMost, ColumnName, Spec, Text
 from worker.specs.network import Activation
 
 Names = Annotated[tuple[Text, ...], Field(min_length=1), AtMost(10_000)]
@@ -19,7 +19,7 @@ class Description(Spec):
 
     activations: Annotated[tuple[Activation, ...], Field(min_length=1), AtMost(256)] | None = None
     "One activation for each layer, the output layer last. A state_dict has none; an ONNX file has its own."
-    features: Names | None = None
+    features: Annotated[tuple[ColumnName, ...], Field(min_length=1), AtMost(10_000)] | None = None
     "The names of the columns, in the order of the inputs; null: x0, x1, ..."
     classes: Names | None = None
     """The names of the classes, in the order of the outputs; null: 0, 1, ... An output layer without an activation

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from worker.specs.base import AtMost, ColumnName, Name, Spec, Text, column_name, form
@@ -12,6 +12,13 @@ from worker.specs.start import StartFrom
 from worker.specs.training import Training
 
 SAME_AS_SOURCE = Network(layers=())
+
+
+def _each_once(columns: Any) -> Any:
+    """Raise ValueError if two names are one once they are trimmed."""
+    if isinstance(columns, dict) and len({column_name(str(name)) for name in columns}) < len(columns):
+        raise ValueError("has two names that are one: names are trimmed")
+    return columns
 
 
 class Job(Spec):
@@ -26,7 +33,9 @@ class Job(Spec):
     "A numeric column with the weight of each row relative to the others; it is not a feature."
     features: Annotated[tuple[ColumnName, ...], Field(min_length=1), AtMost(10_000)] | None = None
     "The columns to predict from; null: every column that is neither a target nor ignored."
-    columns: Annotated[dict[Annotated[str, AfterValidator(column_name)], ColumnOverride], AtMost(10_000)] = {}
+    columns: Annotated[
+        dict[Annotated[str, AfterValidator(column_name)], ColumnOverride], AtMost(10_000), BeforeValidator(_each_once)
+    ] = {}
     "Overrides of the inferred types, by column name."
     start_from: StartFrom | None = None
     "Start with the weights of a trained network; null: with random weights."

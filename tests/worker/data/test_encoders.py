@@ -144,3 +144,14 @@ def test_a_long_table_is_encoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(DataError, match="'nowhere' is a category") as caught:
         encode_table(TABLE.set_column(place, "city", pa.array(cells)), encoders)
     assert (caught.value.row, caught.value.column) == (3, "city")
+
+
+def test_a_class_is_found_however_it_is_written() -> None:
+    """As a category is; the classes of older networks were not cleaned."""
+    for classes in (("false", "true"), ("False", "True")):
+        target = ClassTarget(name="y", classes=classes)
+        for cells in (["True", "FALSE"], [True, False], [" true", "false "]):
+            np.testing.assert_array_equal(encode_targets(pa.table({"y": cells}), target), [1, 0])
+    with pytest.raises(DataError, match="never saw") as caught:
+        encode_targets(pa.table({"y": ["true", None]}), target)
+    assert caught.value.row == 1

@@ -32,7 +32,7 @@ def test_a_csv_becomes_numbers_and_text_with_nulls_for_missing_cells() -> None:
         "born": ["2001-02-03", "2001-02-04", None],
     }
     kept = read_table(content, CSV, LIMITS, text={"age"})
-    assert kept["age"].to_pylist() == ["31", None, "40"]
+    assert kept["age"].to_pylist() == ["31", "", "40"]
     assert [str(kind) for kind in table.schema.types] == ["int64", "double", "string", "string", "string"]
 
 
@@ -145,3 +145,23 @@ def test_a_column_without_a_name_is_left_out(content: bytes, names: list[str], u
     assert read_header(content, LIMITS).unnamed == unnamed
     assert table.to_pydict() == {"a": [1, 2], "b": ["x", "y"]}
     assert read_pieces(content, CSV, ["int64", "string"], LIMITS) == table
+
+
+def test_a_table_that_pandas_wrote_twice() -> None:
+    """Its first index has a name by now, and the second has none."""
+    table = read_table(b",Unnamed: 0,a\n0,0,1\n1,1,2\n", CSV, LIMITS)
+    assert table.column_names == ["Unnamed: 0", "a"]
+
+
+def test_only_the_spellings_of_the_list_are_missing() -> None:
+    """Arrow takes nAn for a number that is none."""
+    table = read_table(b"a,b,c\n1,nAn,NAN\n2,1,NaN\n", CSV, LIMITS)
+    assert table.to_pydict() == {"a": [1, 2], "b": ["nAn", "1"], "c": ["NAN", None]}
+
+
+def test_a_large_float_is_no_integer_in_pieces_or_whole() -> None:
+    """From 2^53 on a float may be its neighbour."""
+    content = b"a\n1.0\n9007199254740993\n"
+    table = read_table(content, CSV, LIMITS)
+    assert str(table.schema.field("a").type) == "double"
+    assert read_pieces(content, CSV, ["double"], LIMITS) == table

@@ -8,7 +8,10 @@ import pytest
 
 from tests.conftest import spec_of
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, NumericCode, fit_encoders
+from worker.data.encoding import NEAR_CATEGORIES, NEAR_LETTERS
 from worker.data.profiles import profile_table
+from worker.data.readers import CSV, read_table
+from worker.data.reading import ASKED
 from worker.data.roles import assign_roles
 from worker.errors import DataError
 from worker.networks.ranges import WARNINGS_LIMIT, Ranges
@@ -199,3 +202,35 @@ def test_what_the_network_cannot_take_is_refused_by_row(
     with pytest.raises(DataError, match=said) as raised:
         check_encoded(values, ENCODERS, FLOAT)
     assert (raised.value.row, raised.value.column) == (1, column)
+
+
+def test_an_older_networks_categories_are_found_as_they_were_on_every_path() -> None:
+    """They were not cleaned: None was a category, and True another than true. Other spellings are found too."""
+    code = CategoricalCode(name="c", categories=("None", "True", " x", "true"), missing=False, most_frequent="True")
+    rows = RowEncoder(Encoders(features=(code,), target=fitted("age").target))
+    for cell, number in (("None", 0), ("True", 1), (" x", 2), ("true", 3), ("x", 2), ("TRUE", 3), ("", 1), ("NA", 1)):
+        wanted = np.eye(4, dtype=np.float32)[[number]]
+        np.testing.assert_array_equal(rows.encode([[cell]]).x, wanted)
+        np.testing.assert_array_equal(rows.encode_table(pa.table({"c": [cell]})).x, wanted)
+        text = f'"c","d"\n"{cell}","y"\n'.encode()
+        asked = read_table(text, CSV, Limits(), reading=ASKED, text={"c"})
+        np.testing.assert_array_equal(rows.encode_table(asked).x, wanted)
+    named = Encoders(features=(NumericCode(name=" a", median=0, mean=0, scale=1),), target=fitted("age").target)
+    for row in ({" a": 2}, {"a": 2}, {"a": 2, "b": 3}):
+        np.testing.assert_array_equal(RowEncoder(named).encode([row]).x, [[2]])
+
+
+def test_the_nearest_category_is_looked_for_once_and_among_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prediction of few rows is made in the event loop: among 1,000 long categories each look took 0.7 s."""
+    looked: list[tuple[int, int]] = []
+
+    def close(word: str, known: dict[str, str], _count: int) -> list[str]:
+        looked.append((len(known), max(map(len, [word, *known]))))
+        return []
+
+    monkeypatch.setattr("worker.data.encoding.difflib.get_close_matches", close)
+    categories = tuple(f"{n:04}" + "x" * 60 for n in range(1000))
+    code = CategoricalCode(name="c", categories=categories, missing=False, most_frequent=None, unknown="pool")
+    rows = RowEncoder(Encoders(features=(code,), target=fitted("age").target))
+    assert rows.encode([["y" * 64 + str(n)] for n in range(30)]).warnings.total == 30
+    assert looked == [(NEAR_CATEGORIES, NEAR_LETTERS)]
