@@ -26,9 +26,7 @@ def folder(tmp_path: Path, _sqlite_template: Path) -> Path:
     folder.mkdir()
     shutil.copy(_sqlite_template, folder / "gradmill.db")
     database = Database(f"sqlite:///{folder / 'gradmill.db'}")
-    Datasets(database, Storage(str(folder / "datasets")), Limits()).store(
-        DEFAULT_PROJECT, "t", b"x,label\n1,2\n2,3\n", "text/csv"
-    )
+    Datasets(database, Storage(str(folder / "datasets")), Limits()).store(DEFAULT_PROJECT, "t", b"x,label\n1,2\n2,3\n")
     database.close()
     assert spec_of()
     return folder
