@@ -169,7 +169,9 @@ def _shown(dataset: Dataset) -> dict[str, Any]:
         "name": dataset.name,
         "rows": dataset.rows,
         # profiles of before have fewer members
-        "columns": [{"not_numbers": None, "look": None} | column for column in dataset.profile["columns"]],
+        "columns": [
+            {"counts": None, "not_numbers": None, "look": None} | column for column in dataset.profile["columns"]
+        ],
         "remarks": dataset.profile.get("remarks", []),
         "bytes": dataset.bytes,
         "sha256": dataset.sha256,

@@ -35,6 +35,8 @@ class Column(Shown):
     distinct: int
     categories: list[str] | None
     "The distinct values; null if there are too many, or if the column has fractions."
+    counts: list[int] | None
+    "How many rows each of them has."
     not_numbers: NotNumbers | None
     "Why it is text though some of its cells are numbers."
     look: str | None

@@ -38,6 +38,7 @@ class ColumnProfile(Spec):
     distinct: how many distinct values there are.
     categories: the distinct values as text, in order; None if there are too many, if they are too long, or if the
         column has fractions.
+    counts: how many rows each of the categories has; None if they are, or if the profile is older than this field.
     not_numbers: why it is text; None if it is not, or has no number in it.
     look: what each of its cells looks like if it is text; None if they look like nothing that could be read.
     """
@@ -50,6 +51,7 @@ class ColumnProfile(Spec):
     mean: float | None = None
     distinct: int
     categories: tuple[str, ...] | None = None
+    counts: tuple[int, ...] | None = None
     not_numbers: NotNumbers | None = None
     look: Look | None = None
 
@@ -108,7 +110,7 @@ def profile_table(table: pa.Table, limits: Limits, reading: Reading = READING) -
                 column=profile.name,
             )
         if total > TABLE_CATEGORIES_BYTES:
-            profiles[profile.name] = profile.model_copy(update={"categories": None})
+            profiles[profile.name] = profile.model_copy(update={"categories": None, "counts": None})
     return TableProfile(
         rows=table.num_rows, columns=tuple(profiles.values()), reading=reading.model_copy(update={"forms": forms})
     )
@@ -127,16 +129,17 @@ def _profile(name: str, column: pa.ChunkedArray, limits: Limits) -> ColumnProfil
     if numeric and column.null_count < len(column):
         bounds = pc.min_max(column).as_py()
         figures = {"minimum": bounds["min"], "maximum": bounds["max"], "mean": pc.mean(column).as_py()}
-    categories = categories_of(column) if few else None
+    categories, counts = counted_categories(column) if few else (None, None)
     if categories is not None and sum(map(len, categories)) > CATEGORIES_BYTES:
         # texts of this length are no categories
-        categories = None
+        categories = counts = None
     return ColumnProfile(
         name=name,
         type="numeric" if numeric else "categorical",
         missing=column.null_count,
         distinct=distinct,
         categories=categories,
+        counts=counts,
         not_numbers=None if numeric else _not_numbers(column),
         look=None if numeric else look_of(column),
         **figures,
@@ -156,5 +159,11 @@ def _not_numbers(text: pa.ChunkedArray) -> NotNumbers | None:
 
 def categories_of(column: pa.ChunkedArray) -> tuple[str, ...]:
     """Return the distinct values as text: numbers in numeric order, text in code-point order."""
-    values = pc.drop_null(pc.unique(column))
-    return tuple(values.take(pc.sort_indices(values)).cast(pa.string()).to_pylist())
+    return counted_categories(column)[0]
+
+
+def counted_categories(column: pa.ChunkedArray) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the distinct values as text, numbers in numeric order, text in code-point order, and how often each is."""
+    values, counts = pc.value_counts(pc.drop_null(column)).flatten()
+    order = pc.sort_indices(values)
+    return tuple(values.take(order).cast(pa.string()).to_pylist()), tuple(counts.take(order).to_pylist())

@@ -8,6 +8,8 @@ from worker.data.roles import Roles
 
 IDENTIFIER_ROWS = 20
 "Fewer rows may each have a value of their own by chance."
+IMBALANCE = 20
+"A class that has so many times as many rows as another outweighs it."
 FEW_NUMBERS = 20
 "A target of so many distinct whole numbers, or fewer, may be a class."
 
@@ -21,7 +23,9 @@ def job_remarks(profile: TableProfile, roles: Roles) -> tuple[Remark, ...]:
     """Return the remarks about the columns that a job uses, and about its target."""
     used = {*roles.targets, *(feature.name for feature in roles.features)}
     remarks = [remark for remark in table_remarks(profile) if remark.column is None or remark.column in used]
-    if roles.classes is None:
+    if roles.classes is not None:
+        remarks += _of_classes(profile.column(roles.targets[0]))
+    else:
         targets = map(profile.column, roles.targets)
         remarks += [_few_numbers(column) for column in targets if column and _is_like_classes(column)]
     return tuple(remarks)
@@ -58,6 +62,19 @@ def _of_column(column: ColumnProfile, rows: int) -> Iterator[Remark]:
     elif _is_identifier(column, rows):
         detail = "has another value in each row, as a number or a name of the row has: consider {} for it"
         yield Remark(column=name, code="identifier", detail=detail.format('{"type": "ignore"}'))
+
+
+def _of_classes(column: ColumnProfile | None) -> Iterator[Remark]:
+    if column is None or column.categories is None or column.counts is None:
+        return
+    rare = [name for name, count in zip(column.categories, column.counts, strict=True) if count == 1]
+    if rare:
+        detail = f"has {len(rare)} of its classes in one row each, the first {shown(rare[0])}"
+        yield Remark(column=column.name, code="rare_class", detail=detail)
+    most, fewest = max(column.counts), min(column.counts)
+    if most > IMBALANCE * fewest and not rare:
+        detail = f"has {most} rows of one class and {fewest} of another: consider class_weights, or balanced_accuracy"
+        yield Remark(column=column.name, code="imbalance", detail=detail)
 
 
 def _is_identifier(column: ColumnProfile, rows: int) -> bool:

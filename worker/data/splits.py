@@ -1,5 +1,6 @@
 """The split of a table's rows into training, validation and test parts. It is a function of settings and seed."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,18 @@ def split_rows(rows: int, training: Training, labels: NDArray[np.int64] | None) 
     # the validation fraction is of the whole table, as the test fraction is
     train, validation = _cut(kept, wanted, "validation", training.seed, labels, of=rows)
     return Split(train, validation, test)
+
+
+def check_stratified(training: Training, counts: Sequence[int]) -> None:
+    """Raise SpecError if a part that must be stratified can't be, as `split_rows` would by the same numbers.
+
+    counts: how many rows each class has. Which rows they are makes no difference to how many of each a part gets.
+    """
+    if training.validation.stratify or (training.test is not None and training.test.stratify):
+        try:
+            split_rows(sum(counts), training, np.repeat(np.arange(len(counts)), counts))
+        except DataError as error:
+            raise SpecError("/training", error.detail) from error
 
 
 def _cut(

@@ -7,7 +7,7 @@ from pydantic_core import to_json
 from worker.data.profiles import Remark, TableProfile
 from worker.data.remarks import job_remarks
 from worker.data.roles import Roles, assign_roles
-from worker.data.splits import part_rows
+from worker.data.splits import check_stratified, part_rows
 from worker.errors import SpecError
 from worker.intake.cost import Cost, estimate_cost
 from worker.intake.datasets import Datasets, InlineRows
@@ -80,6 +80,9 @@ def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -
         # what does not fit is refused now, not by a worker
         check_start(spec, layers, roles.inputs, start.source)
     parts = part_rows(spec.training, roles.rows)
+    target = profile.column(roles.targets[0])
+    if roles.classes is not None and target is not None and target.counts is not None:
+        check_stratified(spec.training, target.counts)
     _check_steps(spec.training, parts["train"])
     source, remarks = start and start.weights_id, job_remarks(profile, roles)
     return Design(spec, roles, task, layers, cost, parts, source, rows, remarks)

@@ -1,5 +1,7 @@
 """Built-in tables, generated tables, profiles and splits."""
 
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,10 +10,11 @@ from sklearn.datasets import load_digits, load_iris
 from tests.conftest import spec_of
 from worker.data.profiles import profile_table
 from worker.data.sources import make_table
-from worker.data.splits import split_rows
-from worker.errors import DataError
+from worker.data.splits import check_stratified, split_rows
+from worker.errors import DataError, SpecError
 from worker.settings import Limits
 from worker.specs.dataset import BuiltinDataset, GeneratedDataset
+from worker.specs.training import Training
 
 BUILTIN = {
     "xor": (4, 2, "label"),
@@ -123,3 +126,24 @@ def test_categories_are_kept_while_they_are_small() -> None:
     texts = pa.table({f"t{c}": [f"{n}x" for n in values] for c in range(200)})
     with pytest.raises(DataError, match="leave columns of text out"):
         profile_table(texts, Limits())
+
+
+def test_what_can_not_be_stratified_is_known_from_the_counts() -> None:
+    """A submission is refused exactly if the split of its rows would be, whatever their order."""
+    generator = np.random.default_rng(0)
+    both = {"fraction": 0.25, "stratify": True}
+    refused = []
+    for seed in range(100):
+        counts = generator.integers(1, 9, size=generator.integers(2, 6)).tolist()
+        labels = generator.permutation(np.repeat(np.arange(len(counts)), counts))
+        training = Training.model_validate({"seed": seed, "validation": both, "test": both})
+        outcomes = []
+        for work in (partial(check_stratified, training, counts), partial(split_rows, len(labels), training, labels)):
+            try:
+                work()
+                outcomes.append(None)
+            except (SpecError, DataError) as error:
+                outcomes.append(error.detail)
+        assert outcomes[0] == outcomes[1], counts
+        refused.append(outcomes[0] is not None)
+    assert 20 < sum(refused) < 80
