@@ -1,5 +1,6 @@
 """Hostile files of every format that a client may send: bombs made by hand, and whole files changed at random."""
 
+import gzip
 import io
 import json
 import random
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 import pyarrow as pa
+import pyarrow.parquet as pq
 from onnx import helper, numpy_helper
 from safetensors import numpy as safetensors
 
@@ -32,6 +34,18 @@ class Sent(NamedTuple):
 def _npy() -> bytes:
     file = io.BytesIO()
     np.save(file, np.array([ROW] * 5))
+    return file.getvalue()
+
+
+def _npz() -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, x=np.array([ROW] * 5), label=np.arange(5))
+    return file.getvalue()
+
+
+def _parquet() -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": [1.5, None, 3.0] * 5, "label": ["x", "y", "x"] * 5}), file)
     return file.getvalue()
 
 
@@ -66,6 +80,11 @@ def _form(content: bytes, description: bytes | None = None) -> bytes:
 
 WHOLE: dict[str, tuple[str, str, bytes]] = {
     "CSV upload": (UPLOAD, CSV, b"a,b,label\n" + b"1,x,2.5\n,y,3\n" * 20),
+    "gzip upload": (UPLOAD, BINARY, gzip.compress(b"a,b,label\n" + b"1,x,2.5\n,y,3\n" * 20)),
+    "Parquet upload": (UPLOAD, BINARY, _parquet()),
+    "Arrow upload": (UPLOAD, BINARY, _arrow()),
+    "NPZ upload": (UPLOAD, BINARY, _npz()),
+    "JSON lines upload": (UPLOAD, BINARY, b'{"a": 1.5, "label": "x"}\n{"a": null, "label": "y"}\n' * 10),
     "multipart upload": (UPLOAD, FORM, _form(b"a,label\n1,2\n2,3\n")),
     "ONNX import": (f"{IMPORT}?format=onnx", BINARY, _onnx()),
     "safetensors import": (
@@ -122,13 +141,14 @@ def bombs() -> Iterator[Sent]:
         "a million empty lines": b"a,label\n" + b"\n" * million,
         "6 million rows": b"a,b\n" + b"1,2\n" * 6 * million,
         "NUL": b"a,label\n" + b"\0,\0\n" * 1000,
-        "UTF-16": "a,label\n1,2\n".encode("utf-16"),
+        "half of UTF-16": "a,label\n1,2\n".encode("utf-16")[:-1],
         "nothing": b"",
-        "a lone surrogate": b"a,label\n\xed\xa0\x80,1\n",
+        "no encoding": b"a,label\n\x81\x8d,1\n",
     }.items():
         yield Sent(name, UPLOAD, CSV, content)
         yield Sent(f"{name}, as a form", UPLOAD, FORM, _form(content))
         yield Sent(f"{name}, to predict", PREDICT, CSV, content)
+    yield from _packed_bombs()
     for shape in ("(65536, 65536)", "(True, 4)", "(-1, -1)", "(4294967296, 4294967296)", "()", "(1.5, 4)"):
         yield Sent(f"NPY of shape {shape}", PREDICT, NPY, _npy_claiming(shape))
     yield Sent("NPY of 80 MB of bytes", PREDICT, NPY, _npy_claiming("(2500000, 4)", b"\0" * 80 * million))
@@ -158,6 +178,21 @@ def bombs() -> Iterator[Sent]:
             "numbers of 5,000 digits": b'{"rows":[[' + b"9" * 5000 + b"]]}",
         }.items():
             yield Sent(name, path, JSON, content)
+
+
+def _packed_bombs() -> Iterator[Sent]:
+    """Yield uploads that unpack to more than the process has room for."""
+    text = b"a,label\n" + b"1.000000000000,2.000000000000\n" * 5_000_000
+    yield Sent("gzip of 150 MB", UPLOAD, BINARY, gzip.compress(text, 1))
+    yield Sent("gzip of gzip", UPLOAD, BINARY, gzip.compress(gzip.compress(text, 1)))
+    wide = pa.table({f"c{n}": pa.array(np.zeros(2_000_000)) for n in range(20)})
+    file = io.BytesIO()
+    pq.write_table(wide, file, compression="zstd")
+    yield Sent("Parquet of 320 MB", UPLOAD, BINARY, file.getvalue())
+    file = io.BytesIO()
+    np.savez_compressed(file, x=np.zeros((2_000_000, 20)))
+    yield Sent("NPZ of 320 MB", UPLOAD, BINARY, file.getvalue())
+    yield Sent("JSON lines of 10 million objects", UPLOAD, BINARY, b'{"a":1}\n' * 10_000_000)
 
 
 def changed(seed: int) -> Sent:

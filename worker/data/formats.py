@@ -27,8 +27,9 @@ from worker.settings import Limits
 
 JSON_LINES, JSON_LIST, NPZ = "application/x-ndjson", "application/json", "application/x-npz"
 LARGEST_INTEGER = 2**63 - 1
-UNPACKED_BYTES = 2**29
-"What a compressed file may unpack to: five times what may be sent as it is. The table is stored unpacked."
+UNPACKED_BYTES = 2**27
+"""What a packed file may unpack to, and a table may take as it is stored: a little more than may be sent. Both are
+in the memory of the process that takes an upload."""
 PART_BYTES = 2**20
 FAULTS = (pa.ArrowException, OSError, zipfile.BadZipFile, ValueError, KeyError, OverflowError, RecursionError)
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}

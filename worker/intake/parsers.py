@@ -7,12 +7,13 @@ from typing import Literal, NamedTuple, assert_never
 import pyarrow as pa
 
 from worker.data.arrow_streams import write_arrow_stream
-from worker.data.formats import read_file
+from worker.data.formats import UNPACKED_BYTES, read_file
 from worker.data.pieces import Pieces, cut_csv, write_pieces
 from worker.data.profiles import TableProfile, profile_table
 from worker.data.readers import ARROW, CSV, read_header, read_pieces, read_table
 from worker.data.reading import Reading
 from worker.data.remarks import table_remarks
+from worker.errors import DataError
 from worker.networks.safetensors import from_safetensors
 from worker.networks.trained import Trained, to_columns
 from worker.records.weights import NetworkColumns, to_bytes
@@ -57,6 +58,8 @@ def _table(content: bytes, limits: Limits, encoding: str | None) -> list[bytes]:
     else:
         table, kind, unnamed = file.table, ARROW, ()
         stored, pieces = write_pieces(table)
+        if len(stored) > UNPACKED_BYTES:
+            raise DataError(f"the table takes {len(stored)} bytes unpacked, more than {UNPACKED_BYTES}")
     profile = profile_table(table, limits).model_copy(
         update={"unnamed": unnamed, "source": file.media_type, "encoding": file.encoding}
     )
