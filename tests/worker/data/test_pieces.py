@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from worker.data import pieces as module
 from worker.data.pieces import Pieces, cut_csv, write_pieces
+from worker.data.profiles import profile_table
 from worker.data.readers import ARROW, CSV, read_header, read_pieces, read_table
+from worker.data.reading import READING, Reading
 from worker.errors import DataError
 from worker.settings import Limits
 
@@ -21,20 +23,22 @@ def piece_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "COLUMN_BYTES", request.param)
 
 
-def rows_of(content: bytes, media_type: str, pieces: Pieces, rows: list[int]) -> pa.Table:
+def rows_of(content: bytes, media_type: str, pieces: Pieces, rows: list[int], reading: Reading = READING) -> pa.Table:
     """Read rows as the product does: only the bytes of their pieces, and the types of the whole table."""
     part = pieces.find(rows)
     found = b"".join(content[start:end] for start, end in part.ranges)
-    return read_pieces(found, media_type, pieces.types, LIMITS).take(part.positions)
+    return read_pieces(found, media_type, pieces.types, LIMITS, reading).take(part.positions)
 
 
 def check_every_row(content: bytes, media_type: str, pieces: Pieces | None, table: pa.Table) -> None:
     assert pieces is not None
     pieces = Pieces.unpack(pieces.pack())
+    # the forms of numbers are those of the whole table
+    reading = profile_table(table, LIMITS).reading
     for row in range(table.num_rows):
-        assert rows_of(content, media_type, pieces, [row]).equals(table.slice(row, 1))
+        assert rows_of(content, media_type, pieces, [row], reading).equals(table.slice(row, 1))
     backwards = [*reversed(range(table.num_rows)), 0]
-    assert rows_of(content, media_type, pieces, backwards).equals(table.take(backwards))
+    assert rows_of(content, media_type, pieces, backwards, reading).equals(table.take(backwards))
 
 
 @pytest.mark.usefixtures("piece_bytes")
