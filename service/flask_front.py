@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterator, Mapping
 from enum import Enum, auto
-from typing import Any
+from typing import Any, assert_never
 
 import structlog
 from flask import Flask, Response, request
@@ -110,15 +110,18 @@ def to_response(reply: Reply | Waiting) -> Response:
 def _waited(waiting: Waiting) -> Response:
     """Return the answer that is given later. A thread waits for it here, unless the edge does."""
     # behind the head of an answer to HEAD nothing comes, so that the edge would not see what to wait for
-    match Waits.OVER if request.method == "HEAD" else request.environ.get(WAITS):
+    waits: Waits | None = Waits.OVER if request.method == "HEAD" else request.environ.get(WAITS)
+    match waits:
         case Waits.BY_EDGE:
             response = Response(Paused(waiting))
             response.direct_passthrough = True
             return response
         case Waits.OVER:
             waiting.watch.leave()
-        case _:
+        case None:
             asyncio.run(waiting.over())
+        case _:
+            assert_never(waits)
     return to_response(waiting.then())
 
 

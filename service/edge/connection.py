@@ -30,7 +30,7 @@ HEAD_BYTES, HEADERS_LIMIT, TARGET_BYTES = 64 * 1024, 100, 16 * 1024
 PIPELINED_LIMIT = 8
 "So many requests may wait on one connection for the answer of one before them."
 CHUNKS_FREE, CHUNK_BYTES = 4096, 8
-"Behind so many chunks a body must have this many bytes in each on average: a chunk of one costs as much as a long one."
+"After CHUNKS_FREE chunks, those of a body must average CHUNK_BYTES: a chunk of one byte costs as much as a long one."
 CHUNKS_AT_ONCE = 256
 "Behind a read with more chunks than this others have a turn, before libuv reads up to 31 times more."
 BYTES_AFTER_ANSWER = 16 * 2**20

@@ -18,7 +18,7 @@ WAITING_LIMIT = 512
 class Threads:
     """A pool of threads of one kind of work. Use it in the loop.
 
-    waiting_limit: so many may wait for a thread; the next are refused.
+    waiting_limit: how many requests may wait for a thread; further ones are refused.
     """
 
     def __init__(self, size: int, name: str, *, waiting_limit: int = WAITING_LIMIT) -> None:

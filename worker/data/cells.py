@@ -6,7 +6,8 @@ read what a job learns from and what its network is asked, and the exported PyTo
 
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -122,14 +123,22 @@ def read_number(cell: str | float | bool | None, missing: Collection[str], patte
     return None if cell is None or cell != cell else cell  # noqa: PLR0124 - NaN
 
 
-def category_texts(column: pa.ChunkedArray, missing: Collection[str]) -> pa.ChunkedArray:
-    """Return the categories of a column of text, numbers or truth values. Each distinct cell is looked at once."""
+def map_distinct(column: pa.ChunkedArray, function: Callable[[Any], Any], kind: pa.DataType) -> pa.ChunkedArray:
+    """Return the column with `function` applied to each cell, called once for each distinct one of a chunk.
+
+    kind: the type of what it returns; None becomes null. A null stays null.
+    """
     chunks = []
     for chunk in column.chunks:
         encoded = pc.dictionary_encode(chunk)
-        texts = pa.array([category_text(cell, missing) for cell in encoded.dictionary.to_pylist()], pa.string())
-        chunks.append(texts.take(encoded.indices))
-    return pa.chunked_array(chunks, pa.string())
+        found = pa.array([function(cell) for cell in encoded.dictionary.to_pylist()], kind)
+        chunks.append(found.take(encoded.indices))
+    return pa.chunked_array(chunks, kind)
+
+
+def category_texts(column: pa.ChunkedArray, missing: Collection[str]) -> pa.ChunkedArray:
+    """Return the categories of a column of text, numbers or truth values."""
+    return map_distinct(column, lambda cell: category_text(cell, missing), pa.string())
 
 
 def present_texts(text: pa.ChunkedArray, missing: Collection[str]) -> pa.ChunkedArray:
@@ -160,13 +169,15 @@ def read_numbers(text: pa.ChunkedArray, missing: Collection[str], pattern: str |
 
 
 def plain_numbers(text: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
-    """Return the cells of a column with `plain_number` applied to each distinct one."""
-    chunks = []
-    for chunk in text.chunks:
-        encoded = pc.dictionary_encode(chunk)
-        plain = [plain_number(cell, pattern) for cell in encoded.dictionary.to_pylist()]
-        chunks.append(pa.array(plain, pa.string()).take(encoded.indices))
-    return pa.chunked_array(chunks, pa.string())
+    """Return the cells of a column of text with `plain_number` applied to each."""
+    return map_distinct(text, lambda cell: plain_number(cell, pattern), pa.string())
+
+
+def all_match(present: pa.ChunkedArray, pattern: str) -> bool:
+    """Return whether each cell of a column of text matches as a whole. present: cells, at least one, without nulls."""
+    # most columns are told by their first cell
+    parts = (present.slice(0, 1), present)
+    return all(pc.all(pc.match_substring_regex(part, f"^(?:{pattern})$")).as_py() for part in parts)
 
 
 def shown(cell: object) -> str:

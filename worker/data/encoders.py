@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from worker.data.cells import Lookup
+from worker.data.cells import Lookup, map_distinct
 from worker.data.number_forms import NumberForm
 from worker.data.profiles import categories_of
 from worker.data.reading import form_of_field
@@ -207,17 +207,11 @@ def encode_targets(table: pa.Table, target: Target) -> NDArray[Any]:
     float64. Raises DataError for a class that is missing or unknown.
     """
     if isinstance(target, ClassTarget):
-        lookup, found = Lookup(target.classes), [np.empty(0, np.int64)]
-        for chunk in table[target.name].chunks:
-            encoded = pc.dictionary_encode(chunk)
-            numbers = [lookup.find(cell) for cell in encoded.dictionary.to_pylist()]
-            # -1 is for what is missing, or no class
-            known = np.array([*(-1 if number is None else number for number in numbers), -1], np.int64)
-            found.append(known[encoded.indices.fill_null(len(numbers))])
-        labels = np.concatenate(found)
-        if len(labels) and labels.min() < 0:
-            row = int((labels < 0).argmax())
+        found = map_distinct(table[target.name], Lookup(target.classes).find, pa.int64())
+        if found.null_count:
+            row = pc.index(found.is_null(), pa.scalar(value=True)).as_py()
             raise DataError("is missing, or a class that training never saw", row=row, column=target.name)
+        labels: NDArray[np.int64] = found.to_numpy()
         return labels
     values = numbers_of(table, target.names)
     return values if isinstance(target, LabelsTarget) else (values - target.means) / target.scales

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import DTypeLike, NDArray
 
-from worker.data.cells import MISSING, Lookup, category_text, read_number, read_numbers, shown
+from worker.data.cells import MISSING, Lookup, category_text, map_distinct, read_number, read_numbers, shown
 from worker.data.encoders import CategoricalCode, Encoders, Matrix, NumericCode, floats_of
 from worker.errors import DataError
 from worker.specs.base import column_name
@@ -84,12 +84,8 @@ class Categories:
         return self.missing if category_text(cell, MISSING) is None else self.code.category_count
 
     def of_column(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
-        found = [np.empty(0, np.int64)]
-        for chunk in column.chunks:
-            encoded = pc.dictionary_encode(chunk)
-            numbers = [*map(self.find, encoded.dictionary.to_pylist()), self.missing]
-            found.append(np.array(numbers, np.int64)[encoded.indices.fill_null(len(numbers) - 1)])
-        return np.concatenate(found)
+        numbers: NDArray[np.int64] = map_distinct(column, self.find, pa.int64()).fill_null(self.missing).to_numpy()
+        return numbers
 
     def detail(self, cell: Cell, *, nearest: bool) -> str:
         """Return what is to be said of a category that training never saw. nearest: with the one that is most like it.

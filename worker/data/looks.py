@@ -5,6 +5,8 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from worker.data.cells import all_match
+
 Look = Literal["decimal commas", "separators of thousands", "per cent signs", "signs of a currency", "dates"]
 
 PATTERNS: dict[Look, str] = {
@@ -22,10 +24,4 @@ def look_of(text: pa.ChunkedArray) -> Look | None:
     present = pc.drop_null(text)
     if not len(present):
         return None
-    return next((look for look, pattern in PATTERNS.items() if _all_match(present, pattern)), None)
-
-
-def _all_match(present: pa.ChunkedArray, pattern: str) -> bool:
-    # most columns are told by their first cell
-    parts = (present.slice(0, 1), present)
-    return all(pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in parts)
+    return next((look for look, pattern in PATTERNS.items() if all_match(present, pattern)), None)

@@ -9,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from worker.data.cells import NUMBER
+from worker.data.cells import NUMBER, all_match
 from worker.specs.base import Spec
 
 CURRENCIES = "$\u20ac\u00a3\u00a5"
@@ -72,19 +72,12 @@ def form_of(present: pa.ChunkedArray) -> NumberForm | None:
         if not pc.all(pc.match_substring(cells, sign)).as_py():
             return None
         cells = pc.utf8_trim_whitespace(pc.replace_substring(cells, sign, "", max_replacements=1))
-        if _all_match(cells, NUMBER.pattern):
+        if all_match(cells, NUMBER.pattern):
             return NumberForm(sign=sign)
     for form, evidence in FORMS:
-        if _all_match(cells, unnamed(form.pattern)) and pc.any(pc.match_substring_regex(cells, evidence)).as_py():
+        if all_match(cells, unnamed(form.pattern)) and pc.any(pc.match_substring_regex(cells, evidence)).as_py():
             return form.model_copy(update={"sign": sign})
     return None
-
-
-def _all_match(cells: pa.ChunkedArray, pattern: str) -> bool:
-    # most columns of text are told by their first cell
-    return all(
-        pc.all(pc.match_substring_regex(part, f"^(?:{pattern})$")).as_py() for part in (cells.slice(0, 1), cells)
-    )
 
 
 def unnamed(pattern: str) -> str:

@@ -299,8 +299,8 @@ def finite(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 def check_texts(text: pa.ChunkedArray, name: str) -> None:
     """Raise DataError for a cell that is too long, or has a NUL."""
-    if pa.compute.any(pa.compute.match_substring(text, "\0")).as_py():
-        row = pa.compute.index(pa.compute.match_substring(text, "\0"), pa.scalar(True)).as_py()
+    row = pa.compute.index(pa.compute.match_substring(text, "\0"), pa.scalar(True)).as_py()
+    if row >= 0:
         raise DataError("a cell has a NUL, which is not text", row=row, column=name)
     lengths = pa.compute.binary_length(text)
     if (pa.compute.max(lengths).as_py() or 0) > CELL_BYTES_LIMIT:

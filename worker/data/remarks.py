@@ -9,9 +9,9 @@ from worker.data.roles import Roles
 IDENTIFIER_ROWS = 20
 "Fewer rows may each have a value of their own by chance."
 IMBALANCE = 20
-"A class that has so many times as many rows as another outweighs it."
+"Classes are imbalanced if the largest has more than this many times the rows of the smallest."
 FEW_NUMBERS = 20
-"A target of so many distinct whole numbers, or fewer, may be a class."
+"A numeric target with at most this many distinct whole numbers may be meant as classes."
 
 
 def table_remarks(profile: TableProfile) -> tuple[Remark, ...]:

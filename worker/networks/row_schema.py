@@ -10,7 +10,7 @@ from worker.data.number_forms import unnamed
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SPECIAL = re.compile(r"[\\^$.|?*+()\[\]{}]")
-"What stands for something else in a pattern, in every dialect."
+"The characters that every dialect of regular expressions gives a meaning of its own."
 
 
 def row_schema(encoders: Encoders) -> dict[str, Any]:
