@@ -50,8 +50,8 @@ def test_a_rolling_deployment_does_not_lose_a_job_that_takes_longer_than_its_wor
     """Three workers get SIGTERM after two epochs of their own; each exits with code 0, and no crash is counted."""
     # two rows a batch make an epoch long enough to be stopped in, and on a busy machine the whole job can't end before
     # the third stop; the only checkpoints are those of the stops
-    training = QUICK["training"] | {"epochs": 32, "batch_size": 2, "checkpoint_seconds": 3600}
-    slow = QUICK | {"training": training, "dataset": QUICK["dataset"] | {"rows": 2000}}
+    training = QUICK["training"] | {"epochs": 16, "batch_size": 2, "checkpoint_seconds": 3600}
+    slow = QUICK | {"training": training, "dataset": QUICK["dataset"] | {"rows": 1200}}
     with house.worker() as worker:
         expected = house.result(house.submit(slow))
         assert worker.stop() == 0

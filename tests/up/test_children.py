@@ -119,18 +119,21 @@ def test_a_log_is_rotated_while_its_process_writes(tmp_path: Path, monkeypatch: 
     lines = range(10_000, 30_000)
     some = "while [ $((n % 500)) -gt 0 ]; do echo line $n; n=$((n+1)); done"
     script = (
-        f"n=10000; while [ $n -lt 30000 ]; do echo line $n; n=$((n+1)); {some}; sleep 0.01; done; echo end; sleep 60"
+        f"n=10000; while [ $n -lt 30000 ]; do echo line $n; n=$((n+1)); {some}; sleep 0.01; done; "
+        "while :; do sleep 0.1; echo end; done"
     )
     running = speaking(tmp_path, script)
     running.start()
     log = tmp_path / "worker.log"
-    until = time.monotonic() + 30
-    # the last line may be rotated before it is seen
-    while not any("end\n" in path.read_text() for path in tmp_path.glob("worker.log*")):
-        assert time.monotonic() < until
-        assert running.keep_running() is None
-    running.ask_to_stop()
-    running.wait_for_end(time.monotonic() + 5)
+    until = time.monotonic() + 60
+    try:
+        # said again and again, for one such line may be lost in a cut
+        while not any("end\n" in path.read_text() for path in tmp_path.glob("worker.log*")):
+            assert time.monotonic() < until
+            assert running.keep_running() is None
+    finally:
+        running.ask_to_stop()
+        running.wait_for_end(time.monotonic() + 5)
     files = sorted(tmp_path.glob("worker.log.*"), key=lambda path: -int(path.suffix[1:]))
     assert len(files) > 2
     # a line that was being written at the very moment of the cut may be lost or torn
