@@ -2,8 +2,8 @@
 
 The functions of POINTS are wrapped. What a call of one does is read from a file that the test writes, named by
 GRADMILL_TEST_FAILPOINT: `module:function before|after kill|stop|segv|hang|spin|slow`. The first call that finds the
-file removes it, so that exactly one process acts, once. A slow call takes GRADMILL_TEST_SLOW_SECONDS longer. GRADMILL_TEST_DEAF_SECONDS replaces
-the product's own number.
+file removes it, so that exactly one process acts, once. A slow call takes GRADMILL_TEST_SLOW_SECONDS longer.
+GRADMILL_TEST_DEAF_SECONDS replaces the product's own number.
 """
 
 import ctypes
