@@ -1,7 +1,7 @@
 """Request bodies and query strings -> validated models. Parsing is strict, and each fault names its place."""
 
 import re
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -53,15 +53,22 @@ def validate(model: type[M], document: Any) -> M:
 
 
 def parse_query(model: type[M]) -> M:
-    """Return the query string as a model. Raises a 422 Problem, also for a parameter that is given twice."""
+    """Return the query string as a model. Raises a 422 Problem, also for a parameter that is given twice.
+
+    One that the model has as a tuple may be given several times.
+    """
     if not request().query_string and model in EMPTY:
         # most requests have no query string, and parsing would slow down predictions; the model is frozen
         return cast(M, EMPTY[model])
+    given: dict[str, Any] = {}
     for name, values in request().args.lists():
-        if len(values) > 1:
+        known = model.model_fields.get(name)
+        is_list = known is not None and get_origin(known.annotation) is tuple
+        if len(values) > 1 and not is_list:
             raise invalid_parameter([{"parameter": name[:64], "detail": "is given twice"}])
+        given[name] = values if is_list else values[0]
     try:
-        found = model.model_validate(request().args.to_dict())
+        found = model.model_validate(given)
     except ValidationError as error:
         raise invalid_parameter(
             [

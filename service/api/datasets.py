@@ -56,7 +56,8 @@ def upload(query: schemas.UploadQuery) -> Reply:
     """Upload a table, as the body or as multipart `file`: CSV, Parquet, JSON lines, Arrow, NPY, NPZ, or one packed."""
 
     def store(known: Request | None) -> Answered:
-        with parts().datasets.upload(project_id(), query.name, _content(), encoding=_encoding()) as add:
+        declared = query.declared(_encoding())
+        with parts().datasets.upload(project_id(), query.name, _content(), declared=declared) as add:
 
             def make(session: Session) -> Made:
                 dataset, is_new = add(session)

@@ -17,7 +17,7 @@ from tests.products import Product, free_port, start_product
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-CHANGED = 2_000 if IS_LONG else 150
+CHANGED = 2_000 if IS_LONG else 90
 "How many files are changed at random, besides the bombs."
 EVERY = 1 if IS_LONG else 3
 "Every third abuse of HTTP is tried in the short form."

@@ -46,6 +46,7 @@ def postgresql_house(postgresql_url: str, redis_url: str, tmp_path: Path) -> Ite
     yield from house_of(postgresql_url, redis_url, tmp_path)
 
 
+@pytest.mark.timeout(360)
 def test_a_rolling_deployment_does_not_lose_a_job_that_takes_longer_than_its_workers_live(house: House) -> None:
     """Three workers get SIGTERM amid the job; each exits with code 0, and no crash is counted."""
     # the only checkpoints are those of the stops
@@ -62,7 +63,7 @@ def test_a_rolling_deployment_does_not_lose_a_job_that_takes_longer_than_its_wor
         seen = house.job(job_id).epoch
         failpoint.set("worker.records.curves:record_epochs", "after", "slow")
         with house.worker(**environment) as worker:
-            failpoint.wait_until_hit()
+            failpoint.wait_until_hit(60)
             assert worker.stop() == 0
         assert house.job(job_id).epoch > seen
         assert (house.job(job_id).status, house.job(job_id).attempt) == ("queued", attempt)

@@ -209,6 +209,53 @@ def test_each_spelling_means_the_same_on_every_path(client: FlaskClient, parts: 
         assert len({json.dumps(answers[name, means]) for means in known}) == len(known), name
 
 
+DECLARED = "?missing=-999&missing=%3F&present=NA&delimiter=%7C"
+DECLARED_SPELLINGS: dict[str, dict[str, list[Any]]] = {
+    "n": {"2": [2, "2"], "missing": [-999, -999.0, "-999", " -999.0 ", "-9.99e2", "?", " ? ", None, "", "n/a"]},
+    "grade": {
+        "1": [1, "1"],
+        "NA": ["NA", " NA "],
+        "missing": ["?", " ?", "-999", "-999.0", -999, -999.0, None, "", "null"],
+        "unknown": ["-998", -998],
+    },
+}
+
+
+def test_what_a_sender_declares_missing_is_missing_on_every_path(
+    client: FlaskClient, parts: Parts, succeeded: Callable[..., str]
+) -> None:
+    """A number and a mark mean a missing cell, and one of the usual texts does not: in the file and when asked."""
+    grades = ("1", "0", "NA", "?", "x")
+    lines = [
+        f"{-999 if n % 4 == 3 else n % 7}|{grades[n % 5]}|true|{CITIES[n % 3]}|{'ab'[n % 11 < 5]}" for n in range(60)
+    ]
+    body = "\n".join(["n|grade|flag|city|label", *lines])
+    answer = client.post(f"/v1/datasets{DECLARED}", data=body.encode(), content_type="text/csv")
+    uploaded = answer.get_json()
+    found = {
+        column["name"]: (column["missing"], column["minimum"], column["categories"]) for column in uploaded["columns"]
+    }
+    assert found["n"][:2] == (15, 0)
+    assert found["grade"] == (12, None, ["0", "1", "NA", "x"])
+    dataset = {"source": "stored", "id": uploaded["id"]}
+    job_id = succeeded(dataset=dataset, target="label", model="m", training={"epochs": 2})
+    paths, answers = Paths(client, parts, job_id), {}
+    for name, known in DECLARED_SPELLINGS.items():
+        for means, cells in known.items():
+            for cell in cells:
+                given = paths.ask(name, cell)
+                scored = {path: given.pop(path) for path in ("records", "split", "inputs", "instances")}
+                reference = answers.setdefault((name, means), given["rows"])
+                assert {path: answer for path, answer in given.items() if answer != reference} == {}, (name, cell)
+                assert None not in scored.values()
+        assert len({json.dumps(answers[name, means]) for means in known}) == len(known), name
+    # the same bytes, read otherwise, are another table; read alike, they are the same
+    again = client.post(f"/v1/datasets{DECLARED}", data=body.encode(), content_type="text/csv")
+    assert (again.status_code, again.get_json()["id"]) == (200, uploaded["id"])
+    other = client.post("/v1/datasets", data=body.encode(), content_type="text/csv")
+    assert (other.status_code, other.get_json()["id"] == uploaded["id"]) == (201, False)
+
+
 def test_what_is_no_number_is_refused_on_every_path(client: FlaskClient, parts: Parts, job_id: str) -> None:
     """With the row, the column and the cell."""
     paths = Paths(client, parts, job_id)

@@ -34,15 +34,19 @@ def category_text(cell: str | float | bool | None, missing: Collection[str]) -> 
 
     Text is trimmed and in Unicode's composed form. true, True and TRUE are one category; so are 1, 1.0 and " 1".
     """
-    if isinstance(cell, str):
-        text = unicodedata.normalize("NFC", cell).strip()
-        return None if text in missing else one_spelling(text)
     # NaN is the only number that is not itself
     if cell is None or cell != cell:  # noqa: PLR0124
         return None
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    return repr(cell) if isinstance(cell, float) and not cell.is_integer() else str(int(cell))
+    if isinstance(cell, str):
+        text = unicodedata.normalize("NFC", cell).strip()
+        if text in missing:
+            return None
+        text = one_spelling(text)
+    elif isinstance(cell, bool):
+        text = "true" if cell else "false"
+    else:
+        text = repr(cell) if isinstance(cell, float) and not cell.is_integer() else str(int(cell))
+    return None if text in missing else text
 
 
 def one_spelling(text: str) -> str:
@@ -59,7 +63,8 @@ def one_spelling(text: str) -> str:
 class Lookup:
     """Finds the number of a category by a cell, however it is written."""
 
-    def __init__(self, categories: Sequence[str]) -> None:
+    def __init__(self, categories: Sequence[str], missing: Collection[str] = MISSING) -> None:
+        self._missing = missing
         self._numbers = {category: n for n, category in enumerate(categories)}
         # those of older networks were not cleaned
         self._cleaned = {category_text(category, ()): n for category, n in reversed(self._numbers.items())}
@@ -69,7 +74,7 @@ class Lookup:
         # nearly every cell is a category as it is written
         if type(cell) is str and (number := self._numbers.get(cell)) is not None:
             return number
-        text = category_text(cell, MISSING)
+        text = category_text(cell, self._missing)
         if text is None:
             return None
         known = self._numbers.get(text)
@@ -121,6 +126,20 @@ def read_number(cell: str | float | bool | None, missing: Collection[str], patte
     if isinstance(cell, bool):
         raise ValueError(cell)  # noqa: TRY004 - to the caller a cell that is no number
     return None if cell is None or cell != cell else cell  # noqa: PLR0124 - NaN
+
+
+def missing_numbers(missing: Collection[str]) -> list[float]:
+    """Return the numbers that mean a missing cell, such as -999."""
+    return sorted({float(text) for text in missing if NUMBER.fullmatch(text) is not None})
+
+
+def without_missing(numbers: pa.ChunkedArray, missing: Collection[str]) -> pa.ChunkedArray:
+    """Return a column of numbers with nulls for those that mean a missing cell."""
+    marks = missing_numbers(missing)
+    if not marks:
+        return numbers
+    is_missing = pc.is_in(numbers.cast(pa.float64(), safe=False), pa.array(marks, pa.float64()))
+    return pc.if_else(is_missing, pa.scalar(None, numbers.type), numbers)
 
 
 def map_distinct(column: pa.ChunkedArray, function: Callable[[Any], Any], kind: pa.DataType) -> pa.ChunkedArray:

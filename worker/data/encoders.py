@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from worker.data.cells import Lookup, map_distinct
+from worker.data.cells import MISSING, Lookup, map_distinct
 from worker.data.number_forms import NumberForm
 from worker.data.profiles import categories_of
-from worker.data.reading import form_of_field
+from worker.data.reading import form_of_field, missing_of
 from worker.data.roles import Feature, InputColumn, Roles
 from worker.errors import DataError
 from worker.specs.base import Spec
@@ -102,10 +102,14 @@ Code = Annotated[NumericCode | CategoricalCode, Field(discriminator="type")]
 
 
 class Encoders(Spec):
-    """How the columns of one job become numbers. The features are in the order of the network's inputs."""
+    """How the columns of one job become numbers. The features are in the order of the network's inputs.
+
+    missing: the texts that mean a missing cell. One that is a number means that number, however it is written.
+    """
 
     features: tuple[Code, ...]
     target: Annotated[Target, Field(discriminator="type")]
+    missing: tuple[str, ...] = MISSING
 
     @property
     def columns(self) -> tuple[InputColumn, ...]:
@@ -130,6 +134,7 @@ def fit_encoders(table: pa.Table, roles: Roles, kind: str = "numbers", *, standa
     return Encoders(
         features=tuple(_fit(table[each.name], each, form_of_field(table.field(each.name))) for each in roles.features),
         target=_fit_target(table, roles, kind, standardised=standardised),
+        missing=missing_of(table.schema),
     )
 
 

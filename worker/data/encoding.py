@@ -15,7 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import DTypeLike, NDArray
 
-from worker.data.cells import MISSING, Lookup, category_text, map_distinct, read_number, read_numbers, shown
+from worker.data.cells import (
+    MISSING,
+    Lookup,
+    category_text,
+    map_distinct,
+    missing_numbers,
+    read_number,
+    read_numbers,
+    shown,
+)
 from worker.data.encoders import CategoricalCode, Encoders, Matrix, NumericCode, floats_of
 from worker.errors import DataError
 from worker.specs.base import column_name
@@ -65,9 +74,9 @@ class Columns(NamedTuple):
 class Categories:
     """The numbers of a feature's categories. missing: that of a missing cell."""
 
-    def __init__(self, code: CategoricalCode) -> None:
-        self.code = code
-        self._lookup = Lookup(code.categories)
+    def __init__(self, code: CategoricalCode, missing: Sequence[str] = MISSING) -> None:
+        self.code, self._texts = code, missing
+        self._lookup = Lookup(code.categories, missing)
         if code.missing:
             self.missing = len(code.categories)
         else:
@@ -81,7 +90,7 @@ class Categories:
         number = None if cell is None else self._lookup.find(cell)
         if number is not None:
             return number
-        return self.missing if category_text(cell, MISSING) is None else self.code.category_count
+        return self.missing if category_text(cell, self._texts) is None else self.code.category_count
 
     def of_column(self, column: pa.ChunkedArray) -> NDArray[np.int64]:
         numbers: NDArray[np.int64] = map_distinct(column, self.find, pa.int64()).fill_null(self.missing).to_numpy()
@@ -92,7 +101,7 @@ class Categories:
 
         That is looked for among few short ones, in a millisecond at most: among 1,000 long ones it took 0.7 s.
         """
-        if (text := category_text(cell, MISSING)) is None:
+        if (text := category_text(cell, self._texts)) is None:
             return "is missing, and training saw no value"
         known = {category[:NEAR_LETTERS]: category for category in self.code.categories[:NEAR_CATEGORIES]}
         near = difflib.get_close_matches(text[:NEAR_LETTERS], known, 1) if nearest else []
@@ -111,7 +120,11 @@ class Encoding:
         self.names = [code.name for code in encoders.features]
         self._dtype, self._pools, self._width = dtype, pool_unknown, encoders.width
         self.numeric = [code for code in encoders.features if isinstance(code, NumericCode)]
-        self._categories = [Categories(code) for code in encoders.features if isinstance(code, CategoricalCode)]
+        missing = encoders.missing
+        self._categories = [
+            Categories(code, missing) for code in encoders.features if isinstance(code, CategoricalCode)
+        ]
+        self._missing, self._missing_numbers = missing, missing_numbers(missing)
         self.all_numeric = not self._categories
         self._set_places(encoders)
         self._medians = np.array([code.median for code in self.numeric])
@@ -138,7 +151,7 @@ class Encoding:
     def of_rows(self, rows: Sequence[Sequence[Cell]]) -> Columns:
         """Read rows of JSON, each with a cell for each feature, in their order. Raises DataError."""
         if self.all_numeric:
-            return Columns(self._numbers(rows), NONE)
+            return Columns(self._present(self._numbers(rows)), NONE)
         numbers = self._numbers([[row[n] for n in self._number_places] for row in rows])
         found = [[find(row[n], at) for find, n in self._lookups] for at, row in enumerate(rows)]
         categories = np.array(found, np.int64).reshape(len(rows), len(self._categories))
@@ -155,7 +168,10 @@ class Encoding:
             if column_name(name) not in places:
                 raise DataError("this column is missing", column=name)
         columns = [table.column(places[column_name(name)]) for name in self.names]
-        numbers = [_numbers_of(columns[n], code) for n, code in zip(self._number_places, self.numeric, strict=True)]
+        numbers = [
+            _numbers_of(columns[n], code, self._missing)
+            for n, code in zip(self._number_places, self.numeric, strict=True)
+        ]
         pairs = zip(self._categories, self._category_places, strict=True)
         categories = [known.of_column(columns[n]) for known, n in pairs]
         rows = table.num_rows
@@ -167,7 +183,7 @@ class Encoding:
         if values.shape[1] != len(self.names):
             raise DataError(f"expected {len(self.names)} columns, got {values.shape[1]}")
         if self.all_numeric:
-            return Columns(values, NONE)
+            return Columns(self._present(values), NONE)
         pairs = zip(self._categories, self._category_places, strict=True)
         categories = [known.of_column(pa.chunked_array([values[:, n]])) for known, n in pairs]
         numbers = values[:, self._number_places]
@@ -176,13 +192,26 @@ class Encoding:
     def _numbers(self, rows: Sequence[Sequence[Cell]]) -> NDArray[np.float64]:
         """Return the numeric cells of rows of JSON, with NaN for a missing one. Raises DataError."""
         if not NUMBERS.issuperset(map(type, chain.from_iterable(rows))):
-            rows = [[_number(cell, self.numeric[n], at) for n, cell in enumerate(row)] for at, row in enumerate(rows)]
+            rows = [[self._number(cell, n, at) for n, cell in enumerate(row)] for at, row in enumerate(rows)]
         try:
             # None becomes NaN
             return np.array(rows, np.float64).reshape(len(rows), len(self.numeric))
         except OverflowError:
             row, place = next((n, p) for n, row in enumerate(rows) for p, cell in enumerate(row) if _is_large(cell))
             raise DataError("is too large", row=row, column=self.numeric[place].name) from None
+
+    def _number(self, cell: Cell, place: int, row: int) -> float | None:
+        code = self.numeric[place]
+        if isinstance(cell, SCALARS):
+            with suppress(ValueError):
+                return read_number(cell, self._missing, _pattern(code))
+        raise DataError(f"must be a number, not {shown(cell)}", row=row, column=code.name)
+
+    def _present(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Return the numbers, with NaN for those that mean a missing cell."""
+        if not self._missing_numbers:
+            return numbers
+        return np.where(np.isin(numbers, self._missing_numbers), np.nan, numbers)
 
     def _checked(
         self, numbers: NDArray[np.float64], categories: NDArray[np.int64], cell: Callable[[int, int], Cell]
@@ -191,6 +220,7 @@ class Encoding:
 
         cell: returns a cell, by the number of its feature and its row.
         """
+        numbers = self._present(numbers)
         is_unknown = categories == self._counts
         total = 0 if self._pools else int(np.count_nonzero(is_unknown))
         if not total:
@@ -294,13 +324,6 @@ def _side_by_side(columns: Sequence[NDArray[Any]], otherwise: NDArray[Any]) -> N
     return np.stack(columns, axis=1) if columns else otherwise
 
 
-def _number(cell: Cell, code: NumericCode, row: int) -> float | None:
-    if isinstance(cell, SCALARS):
-        with suppress(ValueError):
-            return read_number(cell, MISSING, _pattern(code))
-    raise DataError(f"must be a number, not {shown(cell)}", row=row, column=code.name)
-
-
 def _pattern(code: NumericCode) -> str | None:
     return None if code.form is None else code.form.pattern
 
@@ -309,11 +332,11 @@ def _is_large(cell: float | None) -> bool:
     return cell is not None and abs(cell) > LARGEST
 
 
-def _numbers_of(column: pa.ChunkedArray, code: NumericCode) -> NDArray[np.float64]:
+def _numbers_of(column: pa.ChunkedArray, code: NumericCode, missing: Sequence[str]) -> NDArray[np.float64]:
     """Return the numbers of a column of a table, with NaN for a missing cell. Raises DataError."""
     if pa.types.is_string(column.type):
         try:
-            return floats_of(read_numbers(column, MISSING, _pattern(code)))
+            return floats_of(read_numbers(column, missing, _pattern(code)))
         except ValueError as error:
             row = int(error.args[0])
             raise DataError(f"must be a number, not {shown(column[row].as_py())}", row=row, column=code.name) from None

@@ -18,10 +18,23 @@ import pyarrow.json
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from worker.data.cells import category_texts
+from worker.data.cells import category_texts, present_texts, without_missing
 from worker.data.npy import NPY, read_npy
-from worker.data.readers import ARROW, CSV, PARQUET, check_names, check_texts, finite, whole
-from worker.data.reading import READING
+from worker.data.readers import (
+    ARROW,
+    CSV,
+    PARQUET,
+    Named,
+    check_names,
+    check_texts,
+    declared_numbers,
+    finite,
+    named,
+    named_table,
+    whole,
+)
+from worker.data.reading import UNDECLARED, Declared, Reading
+from worker.data.text import as_csv
 from worker.errors import DataError
 from worker.settings import Limits
 
@@ -56,27 +69,24 @@ class Source(NamedTuple):
     content: bytes
 
 
-def read_file(content: bytes, limits: Limits, encoding: str | None = None) -> Source:
-    """Return the table in a file. Raises DataError.
-
-    encoding: of its text, if the client has named it; None to find it out.
-    """
+def read_file(content: bytes, limits: Limits, declared: Declared = UNDECLARED) -> Source:
+    """Return the table in a file. Raises DataError."""
     content = _unpacked(content)
     media_type = next((kind for magic, kind in MAGICS.items() if content.startswith(magic)), None) or _kind_of(content)
     if media_type == CSV:
-        text, found = _as_utf8(content, encoding)
-        return Source(CSV, found, None, text)
+        text, found = _as_utf8(content, declared.encoding)
+        return Source(CSV, found, None, as_csv(text, declared))
     try:
         table = READERS[media_type](content, limits)
         # offsets that a file claims may lead outside of it
         table.validate(full=True)
-        return Source(media_type, None, _checked(table, limits), b"")
+        return Source(media_type, None, _checked(table, limits, declared.reading), b"")
     except FAULTS as error:
         said = str(error).splitlines() or [type(error).__name__]
         raise DataError(f"this is not {media_type} that can be read: {said[0][:200]}") from error
 
 
-def _checked(table: pa.Table, limits: Limits) -> pa.Table:
+def _checked(table: pa.Table, limits: Limits, reading: Reading) -> pa.Table:
     """Return the columns as numbers and text. Raises DataError."""
     places = [n for n, name in enumerate(table.column_names) if not INDEX.fullmatch(name)]
     if table.num_rows == 0 or not places:
@@ -86,7 +96,8 @@ def _checked(table: pa.Table, limits: Limits) -> pa.Table:
     if len(places) > limits.columns:
         raise DataError(f"the table has more than {limits.columns} columns")
     names = check_names([table.column_names[n] for n in places])
-    return pa.table({name: _plain(table.column(n), name) for name, n in zip(names, places, strict=True)})
+    columns = [_plain(table.column(n), name, reading) for name, n in zip(names, places, strict=True)]
+    return named_table(columns, reading)
 
 
 def _unpacked(content: bytes) -> bytes:
@@ -205,21 +216,23 @@ READERS: dict[str, Callable[[bytes, Limits], pa.Table]] = {
 MEDIA_TYPES = (CSV, *READERS)
 
 
-def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+def _plain(column: pa.ChunkedArray, name: str, reading: Reading) -> Named:
     """Return a typed column as int64, float64 or text. What was written as text stays text. Raises DataError."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind, is_a = column.type, pa.types
     if is_a.is_null(kind) or is_a.is_integer(kind) or is_a.is_floating(kind) or is_a.is_decimal(kind):
-        return _numbers(column, name)
+        numbers = without_missing(_numbers(column, name), reading.missing)
+        return named(name, category_texts(numbers, reading.missing) if name in reading.text else numbers)
     if is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind):
         text = column.cast(pa.string())
         check_texts(text, name)
-        return category_texts(text, READING.missing)
+        found = None if name in reading.text else declared_numbers(present_texts(text, reading.missing), name, reading)
+        return found or named(name, category_texts(text, reading.missing))
     if is_a.is_boolean(kind):
-        return category_texts(column, READING.missing)
+        return named(name, category_texts(column, reading.missing))
     if is_a.is_date(kind) or is_a.is_time(kind) or is_a.is_timestamp(kind):
-        return column.cast(pa.string())
+        return named(name, column.cast(pa.string()))
     detail = f"has cells of the type {str(kind)[:64]}: a column is of numbers, text, truth values or times"
     raise DataError(detail, column=name)
 

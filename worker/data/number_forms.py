@@ -64,20 +64,36 @@ FORMS: tuple[tuple[NumberForm, str], ...] = (
 
 def form_of(present: pa.ChunkedArray) -> NumberForm | None:
     """Return the form of a column's trimmed cells; None if they do not agree, or if they could be of another form."""
-    cells = pc.drop_null(present)
+    sign, cells = _without_sign(pc.drop_null(present))
     if not len(cells):
         return None
-    sign = next((sign for sign in SIGNS if sign in cells[0].as_py()), "")
-    if sign:
-        if not pc.all(pc.match_substring(cells, sign)).as_py():
-            return None
-        cells = pc.utf8_trim_whitespace(pc.replace_substring(cells, sign, "", max_replacements=1))
-        if all_match(cells, NUMBER.pattern):
-            return NumberForm(sign=sign)
+    if sign and all_match(cells, NUMBER.pattern):
+        return NumberForm(sign=sign)
     for form, evidence in FORMS:
         if all_match(cells, unnamed(form.pattern)) and pc.any(pc.match_substring_regex(cells, evidence)).as_py():
             return form.model_copy(update={"sign": sign})
     return None
+
+
+def declared_form(present: pa.ChunkedArray, declared: NumberForm) -> NumberForm | None:
+    """Return the form that the sender of a table has named, with the sign that a column's trimmed cells have.
+
+    None if a cell is not of that form, or if none of them has a mark of it: then they are written plainly.
+    """
+    sign, cells = _without_sign(pc.drop_null(present))
+    if not len(cells) or not all_match(cells, unnamed(declared.pattern)):
+        return None
+    form = declared.model_copy(update={"sign": sign})
+    is_plain = not sign and all_match(cells, "[+-]?[0-9]+")
+    return None if is_plain else form
+
+
+def _without_sign(cells: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
+    """Return the sign that all cells have, and the cells without it; no sign and the cells if they do not agree."""
+    sign = next((sign for sign in SIGNS if sign in cells[0].as_py()), "") if len(cells) else ""
+    if not sign or not pc.all(pc.match_substring(cells, sign)).as_py():
+        return "", cells
+    return sign, pc.utf8_trim_whitespace(pc.replace_substring(cells, sign, "", max_replacements=1))
 
 
 def unnamed(pattern: str) -> str:

@@ -1,6 +1,7 @@
 """Bytes of an upload -> a table of numbers (int64, float64) and text, with missing cells as nulls."""
 
 import io
+import json
 import re
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
@@ -10,9 +11,9 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from worker.data.cells import LEADING_ZERO, category_texts, plain_numbers, present_texts
-from worker.data.number_forms import NumberForm, form_of
-from worker.data.reading import READING, Reading, field
+from worker.data.cells import LEADING_ZERO, category_texts, plain_numbers, present_texts, without_missing
+from worker.data.number_forms import NumberForm, declared_form, form_of
+from worker.data.reading import MISSING_KEY, READING, Reading, field
 from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
 from worker.specs.base import column_name
@@ -21,6 +22,7 @@ CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
 
+DELIMITERS = ",;\t|"
 LINE_BYTES_LIMIT = 8 * 2**20
 CELL_BYTES_LIMIT = 2**16
 NAME_LENGTH_LIMIT = 200
@@ -47,7 +49,7 @@ def read_table(
     """
     if cells_limit is not None:
         _check_cells(content, cells_limit)
-    table = READERS[media_type](content, limits)
+    table = READERS[media_type](content, limits, reading)
     if table.num_rows == 0:
         raise DataError("the table has no rows")
     if table.num_rows > limits.rows:
@@ -57,7 +59,9 @@ def read_table(
     typed = media_type != CSV
     if not typed:
         _check_quotes(content, table)
-    return _table([_plain(column, name, reading, typed=typed, text=name in text) for name, column in columns])
+    return named_table(
+        [_plain(column, name, reading, typed=typed, text=name in text) for name, column in columns], reading
+    )
 
 
 def read_pieces(
@@ -67,25 +71,25 @@ def read_pieces(
 
     types: the Arrow types of the columns in the whole table. This part alone may look like others.
     """
-    table = READERS[media_type](content, limits)
+    table = READERS[media_type](content, limits, reading)
     columns = zip(table.column_names, table.columns, types, strict=True)
     if media_type != CSV:
         return pa.table({name: finite(column.cast(kind), name) for name, column, kind in columns})
     forms = reading.forms
     read = {name: _as(kind, cells, reading, forms.get(name)) for name, cells, kind in columns}
-    return _table([_named(name, finite(column, name), forms.get(name)) for name, column in read.items()])
+    return named_table([named(name, finite(column, name), forms.get(name)) for name, column in read.items()], reading)
 
 
 def _check_cells(content: bytes, cells_limit: int) -> None:
     """Raise TableSizeError if there are more separators than cells may be. One within quotes counts as well."""
-    cells = content.count(b"\n") + max(content.count(mark) for mark in (b",", b";", b"\t"))
+    cells = content.count(b"\n") + max(content.count(mark.encode()) for mark in DELIMITERS)
     if cells > cells_limit:
         raise TableSizeError(f"the table has about {cells} cells, more than the {cells_limit} read at once")
 
 
-def _read_csv(content: bytes, limits: Limits) -> pa.Table:
+def _read_csv(content: bytes, limits: Limits, reading: Reading) -> pa.Table:
     """Return the columns as text, without those that have no name: a row's number, or what is behind a last comma."""
-    names, delimiter, unnamed = read_header(content, limits)
+    names, delimiter, unnamed = read_header(content, limits, reading.delimiter)
     if (nul := content.find(b"\0")) >= 0:
         # neither PostgreSQL nor a spreadsheet can hold it
         raise DataError("a cell has a NUL, which is not text", row=max(0, content.count(b"\n", 0, nul) - 1))
@@ -141,35 +145,49 @@ class Header(NamedTuple):
     unnamed: list[int]
 
 
-def read_header(content: bytes, limits: Limits) -> Header:
-    """Return the column names and their separator: a comma, a semicolon or a tab."""
+def read_header(content: bytes, limits: Limits, delimiter: str | None = None) -> Header:
+    """Return the column names and the mark between them. delimiter: None to find it out."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"the text is not UTF-8: byte {error.start}") from error
-    line = content[:LINE_BYTES_LIMIT].removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip(b"\r")
-    unquoted = re.sub(rb'"[^"]*"', b"", line)
-    delimiter = max(",;\t", key=lambda mark: unquoted.count(mark.encode()))
+    line = first_line(content)
+    delimiter = delimiter or delimiter_of(line)
     if line.count(delimiter.encode()) >= limits.columns:
         raise DataError(f"the table has more than {limits.columns} columns")
     if not line.strip():
         raise DataError("the first line must have the column names")
     try:
-        row = pyarrow.csv.read_csv(
-            io.BytesIO(line + b"\n"),
-            read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=True),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
-            convert_options=pyarrow.csv.ConvertOptions(default_column_type=pa.string()),
-        )
+        names = [column_name(cell) for cell in split_line(line, delimiter)]
     except pa.ArrowInvalid as error:
         raise DataError("the first line can't be read as column names") from error
-    names = [column_name(str(column[0].as_py() or "")) for column in row.columns]
     named = check_names([name for name in names if name])
     if not named:
         raise DataError("the first line must have the column names")
     unnamed = [n for n, name in enumerate(names) if not name]
     # no name has a NUL
     return Header([name or f"\0{n}" for n, name in enumerate(names)], delimiter, unnamed)
+
+
+def first_line(content: bytes) -> bytes:
+    return content[:LINE_BYTES_LIMIT].removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip(b"\r")
+
+
+def delimiter_of(line: bytes) -> str:
+    """Return the mark that a line has most of, outside of quotes."""
+    unquoted = re.sub(rb'"[^"]*"', b"", line)
+    return max(DELIMITERS, key=lambda mark: unquoted.count(mark.encode()))
+
+
+def split_line(line: bytes, delimiter: str) -> list[str]:
+    """Return the cells of a line. Raises ArrowInvalid."""
+    row = pyarrow.csv.read_csv(
+        io.BytesIO(line + b"\n"),
+        read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=True),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter),
+        convert_options=pyarrow.csv.ConvertOptions(default_column_type=pa.string()),
+    )
+    return [str(column[0].as_py() or "") for column in row.columns]
 
 
 def check_names(names: list[str]) -> list[str]:
@@ -188,12 +206,12 @@ def check_names(names: list[str]) -> list[str]:
     return names
 
 
-def _read_parquet(content: bytes, _limits: Limits) -> pa.Table:
+def _read_parquet(content: bytes, _limits: Limits, _reading: Reading) -> pa.Table:
     """Return the inline rows of a job that was submitted before they were written as Arrow streams."""
     return pyarrow.parquet.read_table(pa.BufferReader(content))
 
 
-def _read_arrow(content: bytes, _limits: Limits) -> pa.Table:
+def _read_arrow(content: bytes, _limits: Limits, _reading: Reading) -> pa.Table:
     """Return a table that we wrote ourselves for a job with inline rows. Uploads are CSV."""
     return pa.ipc.open_stream(pa.py_buffer(content)).read_all().combine_chunks()
 
@@ -201,12 +219,13 @@ def _read_arrow(content: bytes, _limits: Limits) -> pa.Table:
 Named = tuple[pa.Field, pa.ChunkedArray]
 
 
-def _named(name: str, column: pa.ChunkedArray, form: NumberForm | None = None) -> Named:
+def named(name: str, column: pa.ChunkedArray, form: NumberForm | None = None) -> Named:
     return field(name, column.type, form), column
 
 
-def _table(columns: list[Named]) -> pa.Table:
-    return pa.table([column for _, column in columns], schema=pa.schema([known for known, _ in columns]))
+def named_table(columns: list[Named], reading: Reading) -> pa.Table:
+    metadata = None if reading.missing == READING.missing else {MISSING_KEY: json.dumps(reading.missing)}
+    return pa.table([column for _, column in columns], schema=pa.schema([known for known, _ in columns], metadata))
 
 
 def _plain(column: pa.ChunkedArray, name: str, reading: Reading, *, typed: bool, text: bool) -> Named:
@@ -215,27 +234,46 @@ def _plain(column: pa.ChunkedArray, name: str, reading: Reading, *, typed: bool,
     typed: whether its format stores types: a column that was written as text stays text.
     text: whether its cells are categories, whatever they look like.
     """
+    form = reading.forms.get(name)
     if pa.types.is_integer(column.type):
-        return _named(name, column.cast(pa.int64()))
+        return named(name, column.cast(pa.int64()), form)
     if pa.types.is_floating(column.type):
-        return _named(name, finite(column.cast(pa.float64()), name))
+        return named(name, finite(column.cast(pa.float64()), name), form)
     cells = column.cast(pa.string())
     check_texts(cells, name)
     if typed or (text and reading.cleaned):
         # a network's categories are found by cells as they are: those of an older one were not cleaned
-        return _named(name, cells)
+        return named(name, cells)
     if not reading.cleaned:
         former = _former(cells, reading)
         numbers = None if text else _as_numbers(former, FORMER_LEADING_ZERO)
-        return _named(name, former if numbers is None else finite(numbers, name))
+        return named(name, former if numbers is None else finite(numbers, name))
+    return _read_cells(cells, name, reading)
+
+
+def _read_cells(cells: pa.ChunkedArray, name: str, reading: Reading) -> Named:
+    """Return a column of a CSV as numbers if each cell is one, or missing; else as categories."""
+    if name in reading.text:
+        return named(name, category_texts(cells, reading.missing))
     present = present_texts(cells, reading.missing)
+    if (found := declared_numbers(present, name, reading)) is not None:
+        return found
     numbers = _as_numbers(present)
     form = form_of(present) if numbers is None and reading.finds_forms else None
     if form is not None:
         numbers = _as_numbers(plain_numbers(present, form.pattern))
     if numbers is None:
-        return _named(name, category_texts(cells, reading.missing))
-    return _named(name, whole(finite(numbers, name)), form)
+        return named(name, category_texts(cells, reading.missing))
+    return named(name, whole(without_missing(finite(numbers, name), reading.missing)), form)
+
+
+def declared_numbers(present: pa.ChunkedArray, name: str, reading: Reading) -> Named | None:
+    """Return a column of trimmed text as numbers, if all of it is written in the form that its sender declared."""
+    form = None if reading.declared is None else declared_form(present, reading.declared)
+    numbers = None if form is None else _as_numbers(plain_numbers(present, form.pattern))
+    if numbers is None:
+        return None
+    return named(name, whole(without_missing(finite(numbers, name), reading.missing)), form)
 
 
 def _as(kind: str, cells: pa.ChunkedArray, reading: Reading, form: NumberForm | None) -> pa.ChunkedArray:
@@ -309,4 +347,8 @@ def check_texts(text: pa.ChunkedArray, name: str) -> None:
         raise DataError(detail, row=row, column=name)
 
 
-READERS: dict[str, Callable[[bytes, Limits], pa.Table]] = {CSV: _read_csv, PARQUET: _read_parquet, ARROW: _read_arrow}
+READERS: dict[str, Callable[[bytes, Limits, Reading], pa.Table]] = {
+    CSV: _read_csv,
+    PARQUET: _read_parquet,
+    ARROW: _read_arrow,
+}

@@ -44,7 +44,7 @@ def _of_table(profile: TableProfile) -> Iterator[Remark]:
 def _of_column(column: ColumnProfile, rows: int) -> Iterator[Remark]:
     name = column.name
     if column.look is not None:
-        detail = f"is text: its cells look like {column.look}, but could be read in two ways; write numbers as 1234.5"
+        detail = f"is text: its cells look like {column.look}, but could be read in two ways; upload it with decimal or thousands to say which"
         if column.look == "dates":
             detail = "is text: its cells look like dates, of which each is a category of its own"
         yield Remark(column=name, code="look", detail=detail)
@@ -54,7 +54,8 @@ def _of_column(column: ColumnProfile, rows: int) -> Iterator[Remark]:
         yield Remark(column=name, code="leading_zeros", detail=detail)
     elif odd is not None and odd.count < (rows - column.missing) / 2:
         cells = "1 cell is no number" if odd.count == 1 else f"{odd.count} cells are no numbers, the first of them"
-        detail = f"is text, though most of its cells are numbers: {cells}: {shown(odd.cell)}, row {odd.row}"
+        detail = f"is text, though most of its cells are numbers: {cells}: {shown(odd.cell)}, row {odd.row}; if that "
+        detail += "means a missing cell, name it as missing when you upload the table"
         yield Remark(column=name, code="mostly_numbers", detail=detail)
     if column.distinct <= 1 and rows > 1:
         detail = "has the same value in every row" if column.distinct else "has no value in any row"

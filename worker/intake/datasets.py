@@ -13,7 +13,7 @@ from worker.data.inline import inline_table
 from worker.data.pieces import Pieces, write_pieces
 from worker.data.profiles import TableProfile, profile_table
 from worker.data.readers import ARROW, read_pieces, read_table
-from worker.data.reading import FORMER, Reading
+from worker.data.reading import FORMER, UNDECLARED, Declared, Reading
 from worker.data.remarks import table_remarks
 from worker.data.sources import make_table
 from worker.data.storage import Storage
@@ -98,17 +98,26 @@ class Datasets:
 
     @contextmanager
     def upload(
-        self, project_id: str, name: str, content: bytes, *, encoding: str | None = None, parsed: Parsed | None = None
+        self,
+        project_id: str,
+        name: str,
+        content: bytes,
+        *,
+        declared: Declared = UNDECLARED,
+        parsed: Parsed | None = None,
     ) -> Iterator[AddDataset]:
         """Write a table, and yield the function that adds its row within the caller's transaction.
 
         Bytes for which no row was added in the end are deleted.
-        encoding: of the file's text, if the client has named it.
+        declared: what the client says of how the file is to be read.
         parsed: what is known about the table; None: it is read from the file. Raises DataError.
         """
         known, sha256 = self._find_same(project_id, content)
+        if declared != UNDECLARED:
+            # the same bytes may have been read otherwise
+            known = None
         if known is None:
-            parsed = parsed or parse_table(self._sandbox, content, self._limits, encoding)
+            parsed = parsed or parse_table(self._sandbox, content, self._limits, declared)
             if parsed.content is not None:
                 content = parsed.content
                 known, sha256 = self._find_same(project_id, content)

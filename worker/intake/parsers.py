@@ -11,7 +11,7 @@ from worker.data.formats import UNPACKED_BYTES, read_file
 from worker.data.pieces import Pieces, cut_csv, write_pieces
 from worker.data.profiles import TableProfile, profile_table
 from worker.data.readers import ARROW, CSV, read_header, read_pieces, read_table
-from worker.data.reading import Reading
+from worker.data.reading import READING, UNDECLARED, Declared, Reading
 from worker.data.remarks import table_remarks
 from worker.errors import DataError
 from worker.networks.safetensors import from_safetensors
@@ -38,29 +38,33 @@ class Parsed(NamedTuple):
     content: bytes | None
 
 
-def parse_table(sandbox: Sandbox, content: bytes, limits: Limits, encoding: str | None = None) -> Parsed:
-    """Return what is in an uploaded file. Raises DataError, and UnsafeFileError.
-
-    encoding: of its text, if the client has named it.
-    """
-    profile, pieces, media_type, stored = sandbox.run(_table, content, limits, encoding)
+def parse_table(sandbox: Sandbox, content: bytes, limits: Limits, declared: Declared = UNDECLARED) -> Parsed:
+    """Return what is in an uploaded file. Raises DataError, and UnsafeFileError."""
+    profile, pieces, media_type, stored = sandbox.run(_table, content, limits, declared)
     known = TableProfile.model_validate_json(profile)
     return Parsed(known, Pieces.unpack(pieces) if pieces else None, media_type.decode(), stored or None)
 
 
-def _table(content: bytes, limits: Limits, encoding: str | None) -> list[bytes]:
-    file = read_file(content, limits, encoding)
+def _table(content: bytes, limits: Limits, declared: Declared) -> list[bytes]:
+    file, reading = read_file(content, limits, declared), declared.reading
+    table = file.table
+    unnamed: tuple[int, ...] = ()
     pieces: Pieces | None
-    if file.table is None:
-        table, stored, kind = read_table(file.content, CSV, limits), file.content, CSV
-        header = read_header(stored, limits)
-        pieces, unnamed = cut_csv(stored, header.delimiter, table), tuple(header.unnamed)
+    if table is None:
+        table = read_table(file.content, CSV, limits, reading=reading)
+        header = read_header(file.content, limits, reading.delimiter)
+        unnamed = tuple(header.unnamed)
+    for name in declared.text:
+        if name not in table.column_names:
+            raise DataError("the table has no such column, to be read as text", column=name)
+    if file.table is None and reading == READING:
+        stored, kind, pieces = file.content, CSV, cut_csv(file.content, header.delimiter, table)
     else:
-        table, kind, unnamed = file.table, ARROW, ()
-        stored, pieces = write_pieces(table)
+        # as it was read: the same bytes may be read otherwise, and are another table then
+        (stored, pieces), kind = write_pieces(table), ARROW
         if len(stored) > UNPACKED_BYTES:
             raise DataError(f"the table takes {len(stored)} bytes unpacked, more than {UNPACKED_BYTES}")
-    profile = profile_table(table, limits).model_copy(
+    profile = profile_table(table, limits, reading).model_copy(
         update={"unnamed": unnamed, "source": file.media_type, "encoding": file.encoding}
     )
     known = profile.model_copy(update={"remarks": table_remarks(profile)}).model_dump_json().encode()

@@ -51,7 +51,7 @@ def _reading() -> str:
     """Return the text of our own functions that read names and cells, with the constants that they use."""
     patterns = [f"{name} = re.compile({getattr(cells, name).pattern!r})" for name in ("WHOLE", "NUMBER")]
     used: list[Callable[..., Any]] = [column_name, cells.category_text, cells.one_spelling]
-    used += [form_pattern, cells.plain_number, cells.read_number]
+    used += [form_pattern, cells.plain_number, cells.read_number, cells.missing_numbers]
     functions = [getsource(function).rstrip() for function in used]
     return "\n\n\n".join(["\n".join([f"MISSING = {cells.MISSING!r}", *patterns]), *functions])
 

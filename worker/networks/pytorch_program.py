@@ -67,30 +67,33 @@ def read(path):
 {reading}
 
 
-def encode(rows, features):
+def encode(rows, encoders):
     """Encode rows of raw values as (rows, inputs), as in training: imputed, scaled, one indicator per category."""
     rows = [{column_name(name): cell for name, cell in row.items()} for row in rows]
     blocks = []
-    for code in features:
+    # files of before have only the usual texts
+    missing = encoders.get("missing", MISSING)
+    marks = missing_numbers(missing)
+    for code in encoders["features"]:
         cells = [row[code["name"]] for row in rows]
         if code["type"] == "numeric":
             form = code.get("form")
             pattern = None if form is None else form_pattern(form["decimal"], form["thousands"], form["sign"])
-            numbers = [read_number(cell, MISSING, pattern) for cell in cells]
-            filled = [code["median"] if number is None else number for number in numbers]
+            numbers = [read_number(cell, missing, pattern) for cell in cells]
+            filled = [code["median"] if number is None or number in marks else number for number in numbers]
             values = torch.tensor(filled, dtype=torch.float64)
             blocks.append(((values - code["mean"]) / code["scale"])[:, None])
             continue
         count = len(code["categories"]) + code["missing"]
-        numbers = torch.tensor([category(cell, code, count) for cell in cells])[:, None]
+        numbers = torch.tensor([category(cell, code, count, missing) for cell in cells])[:, None]
         blocks.append(numbers if code["embedded"] else (numbers == torch.arange(count)))
     return torch.cat([block.double() for block in blocks], dim=1)
 
 
-def category(cell, code, count):
+def category(cell, code, count, missing):
     """Return the category's number, or `count` for one that training never saw."""
     names = code["categories"]
-    text = cell if cell in names else category_text(cell, MISSING)
+    text = cell if cell in names else category_text(cell, missing)
     if text is None:
         if code["missing"]:
             return count - 1
@@ -107,7 +110,7 @@ def category(cell, code, count):
 def predict(networks, encoders, rows):
     """Return predictions, probabilities for a category or labels, and the spread for an ensemble."""
     target = encoders["target"]
-    x = encode(rows, encoders["features"]).to(next(networks[0].parameters()).dtype)
+    x = encode(rows, encoders).to(next(networks[0].parameters()).dtype)
     a = torch.stack([network(x) for network in networks])
     if target["type"] == "number":
         a = a.double() * torch.tensor(target["scales"], dtype=torch.float64)

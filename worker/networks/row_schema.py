@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from worker.data.cells import MISSING, NUMBER, WHOLE, category_text
+from worker.data.cells import NUMBER, WHOLE, category_text
 from worker.data.encoders import CategoricalCode, Encoders, NumericCode
 from worker.data.encoding import Categories
 from worker.data.number_forms import unnamed
@@ -18,20 +18,22 @@ def row_schema(encoders: Encoders) -> dict[str, Any]:
 
     x-seen: the smallest and largest value that training saw. Values outside are predicted too, with a warning.
     """
+    missing = list(encoders.missing)
     return {
         "$schema": DIALECT,
         "type": "object",
         "properties": {
-            code.name: _number(code) if isinstance(code, NumericCode) else _category(code) for code in encoders.features
+            code.name: _number(code, missing) if isinstance(code, NumericCode) else _category(code, missing)
+            for code in encoders.features
         },
         "required": [code.name for code in encoders.features],
     }
 
 
-def _number(code: NumericCode) -> dict[str, Any]:
+def _number(code: NumericCode, missing: list[str]) -> dict[str, Any]:
     schema: dict[str, Any] = {
         "type": ["number", "string", "null"],
-        "pattern": _trimmed([NUMBER.pattern, *_form(code), *map(_escaped, MISSING)]),
+        "pattern": _trimmed([NUMBER.pattern, *_form(code), *map(_spelled, missing)]),
         "description": "A number, also as text. A missing cell is imputed with the median.",
     }
     if code.minimum is not None and code.maximum is not None:
@@ -44,7 +46,7 @@ def _form(code: NumericCode) -> list[str]:
     return [] if code.form is None else [unnamed(code.form.pattern)]
 
 
-def _category(code: CategoricalCode) -> dict[str, Any]:
+def _category(code: CategoricalCode, missing: list[str]) -> dict[str, Any]:
     examples = list(code.categories)
     if code.unknown == "pool":
         return {"type": ["string", "number", "boolean", "null"], "examples": examples}
@@ -54,8 +56,8 @@ def _category(code: CategoricalCode) -> dict[str, Any]:
     texts = [_spelled(category) for category in dict.fromkeys(read)]
     texts += [_escaped(category) for category in examples if category not in read]
     if Categories(code).missing < code.category_count:
-        forms.append(None)
-        texts += map(_escaped, MISSING)
+        forms += [None, *(form for text in missing for form in _forms(text))]
+        texts += map(_spelled, missing)
     text = {"type": "string", "pattern": _trimmed(texts)}
     return {"anyOf": [text, {"enum": forms}] if forms else [text], "examples": examples}
 

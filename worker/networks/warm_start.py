@@ -69,7 +69,7 @@ def adopted_target(task: Task, roles: Roles, source: Architecture) -> Target | N
 def adopt_encoders(fitted: Encoders, task: Task, roles: Roles, source: Architecture) -> Encoders:
     """Return the encoders to use: the source's where they are adopted, otherwise those fitted on the training part."""
     features, target = adopted_features(roles, source), adopted_target(task, roles, source)
-    return Encoders(features=features or fitted.features, target=target or fitted.target)
+    return fitted.model_copy(update={"features": features or fitted.features, "target": target or fitted.target})
 
 
 def start_arrays(source: Trained, *, keep_output: bool) -> dict[str, Floats]:

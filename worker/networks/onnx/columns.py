@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from worker.data.cells import MISSING, spellings
+from worker.data.cells import missing_numbers, spellings
 from worker.data.encoders import CategoricalCode, Encoders, NumericCode
 from worker.data.encoding import Categories
 from worker.networks.onnx.graph import ML, Graph
@@ -30,10 +30,10 @@ def add_encoding(graph: Graph, encoders: Encoders, *, spelled: bool) -> tuple[st
     for _, run in groupby(encoders.features, key=lambda code: code.type):
         codes = list(run)
         if numeric := [code for code in codes if isinstance(code, NumericCode)]:
-            blocks.append(_numbers(graph, numeric))
+            blocks.append(_numbers(graph, numeric, encoders.missing))
         for code in codes:
             if isinstance(code, CategoricalCode):
-                number = _category(graph, code, spelled=spelled)
+                number = _category(graph, code, encoders.missing, spelled=spelled)
                 blocks.append(_block(graph, code, number))
                 refused += _refused(graph, code, number)
     return _joined(graph, blocks, "x"), _any(graph, refused)
@@ -52,7 +52,7 @@ def _any(graph: Graph, conditions: Sequence[str]) -> str | None:
     return found
 
 
-def _numbers(graph: Graph, codes: Sequence[NumericCode]) -> str:
+def _numbers(graph: Graph, codes: Sequence[NumericCode], texts: Sequence[str]) -> str:
     """Return the numeric columns side by side: NaN becomes the median, then (value - mean) / scale.
 
     The columns are float64, as in training, even if the network is float32: 20261124 and 20261125 are the same float32.
@@ -63,13 +63,17 @@ def _numbers(graph: Graph, codes: Sequence[NumericCode]) -> str:
         for name in ("median", "mean", "scale")
     }
     missing = graph.add("IsNaN", values, named="missing")
+    for n, number in enumerate(missing_numbers(texts)):
+        mark = graph.constant(f"missing/{n}/number", [number], np.float64)
+        is_mark = graph.add("Equal", values, mark, named=f"missing/{n}")
+        missing = graph.add("Or", missing, is_mark, named=f"missing/{n}/or")
     present = graph.add("Where", missing, row["median"], values, named="present")
     centred = graph.add("Sub", present, row["mean"], named="centred")
     standardised = graph.add("Div", centred, row["scale"], named="standardised")
     return graph.add("Cast", standardised, named="x", to=graph.type)
 
 
-def _category(graph: Graph, code: CategoricalCode, *, spelled: bool) -> str:
+def _category(graph: Graph, code: CategoricalCode, texts: Sequence[str], *, spelled: bool) -> str:
     """Return the category's number, int64 (rows, 1). The number after the last is for categories never seen."""
     numbers = {category: n for n, category in enumerate(code.categories)}
     if spelled:
@@ -78,7 +82,7 @@ def _category(graph: Graph, code: CategoricalCode, *, spelled: bool) -> str:
                 numbers.setdefault(spelling, n)
     missing = Categories(code).missing
     if missing < code.category_count:
-        for spelling in MISSING if spelled else ("",):
+        for spelling in [spelling for text in texts for spelling in spellings(text)] if spelled else [""]:
             numbers.setdefault(spelling, missing)
     return graph.add(
         "LabelEncoder",

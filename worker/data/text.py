@@ -1,0 +1,81 @@
+"""Text of a table in any of the ways that programs write it -> CSV with a line of names."""
+
+import csv
+import io
+import re
+
+import pyarrow as pa
+import pyarrow.csv
+
+from worker.data.readers import delimiter_of, first_line, split_line
+from worker.data.reading import Declared
+from worker.errors import DataError
+
+
+def as_csv(text: bytes, declared: Declared) -> bytes:
+    """Return the text without comments, with one mark between cells, and with a name for each column.
+
+    Raises DataError.
+    """
+    if declared.comment is not None:
+        mark = re.escape(declared.comment.encode())
+        text = re.sub(rb"(?m)^[ \t]*" + mark + rb".*(?:\r?\n|$)", b"", text)
+    if declared.delimiter == "whitespace":
+        text = _with_commas(text)
+    line = first_line(text)
+    delimiter = declared.reading.delimiter or delimiter_of(line)
+    try:
+        if not declared.header:
+            names = map(str, range(len(split_line(line, delimiter))))
+            return delimiter.join(names).encode() + b"\n" + text.removeprefix(b"\xef\xbb\xbf")
+        return _with_all_names(text, delimiter)
+    except pa.ArrowInvalid:
+        # whoever reads it says what is wrong
+        return text
+
+
+def _with_commas(text: bytes) -> bytes:
+    """Return text whose cells are separated by any number of spaces and tabs, with commas instead."""
+    out = io.StringIO()
+    lines = (line.replace("\t", " ").strip() for line in io.StringIO(text.decode().removeprefix("\ufeff")))
+    try:
+        csv.writer(out, lineterminator="\n").writerows(
+            csv.reader(filter(None, lines), delimiter=" ", skipinitialspace=True)
+        )
+    except csv.Error as error:
+        raise DataError(f"the text can't be read as cells between spaces: {error}") from error
+    return out.getvalue().encode()
+
+
+def _with_all_names(text: bytes, delimiter: str) -> bytes:
+    """Return the text with an empty name for each column of row names, which R writes without one, or of no cells.
+
+    Such a line of names is one short. Cells that are empty in every row come from a mark at the end of each line.
+    """
+    head = first_line(text)
+    start = text.find(b"\n") + 1
+    second = first_line(text[start:]) if start else b""
+    if not second or (b'"' in second and second.count(b'"') % 2):
+        return text
+    names = split_line(head, delimiter) if head.strip() else []
+    if len(split_line(second, delimiter)) != len(names) + 1:
+        return text
+    mark = delimiter.encode()
+    found = _column(text[start:], delimiter, len(names))
+    if not any(found):
+        return head + mark + b"\n" + text[start:]
+    first = _column(text[start:], delimiter, 0)
+    return mark + head + b"\n" + text[start:] if len(set(first)) == len(first) else text
+
+
+def _column(rows: bytes, delimiter: str, place: int) -> list[str]:
+    table = pyarrow.csv.read_csv(
+        pa.BufferReader(rows),
+        read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=True, use_threads=False),
+        parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(
+            column_types={f"f{place}": pa.string()}, include_columns=[f"f{place}"]
+        ),
+    )
+    cells: list[str] = table.column(0).to_pylist()
+    return cells
