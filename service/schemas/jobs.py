@@ -154,6 +154,8 @@ class Job(JobBrief):
     layers: list[LayerShape]
     "The layers if every category occurs in the training part, the output layer last."
     features: list[FeatureShown]
+    remarks: list[Remark]
+    "About the columns that it uses, as its dry run had them."
     metadata: dict[str, JsonValue]
     spec: JobSpec
     "As submitted, with every default filled in."

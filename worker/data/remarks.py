@@ -44,7 +44,8 @@ def _of_table(profile: TableProfile) -> Iterator[Remark]:
 def _of_column(column: ColumnProfile, rows: int) -> Iterator[Remark]:
     name = column.name
     if column.look is not None:
-        detail = f"is text: its cells look like {column.look}, but could be read in two ways; upload it with decimal or thousands to say which"
+        detail = f"is text: its cells look like {column.look}, but could be read in two ways"
+        detail += "; upload it with decimal or thousands to say which"
         if column.look == "dates":
             detail = "is text: its cells look like dates, of which each is a category of its own"
         yield Remark(column=name, code="look", detail=detail)

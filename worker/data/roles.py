@@ -9,8 +9,11 @@ from worker.settings import Limits
 from worker.specs.dataset import ColumnOverride
 from worker.specs.job import Job
 from worker.specs.network import EmbeddingLayer
+from worker.specs.training import ColumnSplit, GroupedSplit, OrderedSplit, RandomSplit
 
 ColumnType = Literal["numeric", "categorical"]
+GROUPS = 2
+"So many groups are needed at least to divide the rows by them."
 
 
 class InputColumn(NamedTuple):
@@ -49,7 +52,8 @@ class Feature:
 class Roles:
     """The role of each column.
 
-    rows: how many rows the table has.
+    rows: how many rows there are to learn from: without those that lack a target, if they are left out. If several
+        targets lack cells, there may be fewer.
     targets: the names of the columns to predict.
     classes: the classes of a categorical target, in the order of the network's outputs; None if targets are numbers.
     bounds: the smallest and largest value of each target.
@@ -83,8 +87,10 @@ def assign_roles(spec: Job, profile: TableProfile, limits: Limits) -> Roles:
             raise SpecError(
                 f"/columns/{pointer_token(name)}", f"the dataset has no such column; it has {_some(profile)}"
             )
+    _check_split(spec, profile)
+    lacking = max((column.missing for column in map(profile.column, spec.targets) if column), default=0)
     return Roles(
-        rows=profile.rows,
+        rows=profile.rows - lacking,
         features=_features(spec, profile, limits),
         targets=spec.targets,
         classes=_classes(spec, profile, limits),
@@ -110,9 +116,31 @@ def _weight(spec: Job, profile: TableProfile) -> str | None:
     return spec.weight
 
 
+def _check_split(spec: Job, profile: TableProfile) -> None:
+    """Raise SpecError if the rows can't be divided by the split's column."""
+    split = spec.training.split
+    if isinstance(split, RandomSplit):
+        return
+    pointer = "/training/split/column"
+    column = profile.column(split.column)
+    if column is None:
+        raise SpecError(pointer, f"the dataset has no such column; it has {_some(profile)}")
+    if split.column in spec.targets:
+        raise SpecError(pointer, "is the target; it can't divide the rows too")
+    if column.missing:
+        raise SpecError(pointer, f"has {column.missing} missing cells; each row must be in a part")
+    if isinstance(split, ColumnSplit) and split.column in (spec.features or ()):
+        raise SpecError(pointer, "is listed as a feature; which part a row is in says nothing of its target")
+    if isinstance(split, OrderedSplit) and column.type != "numeric" and column.look != "dates":
+        raise SpecError(pointer, "must have numbers, or dates such as 2026-11-27, to order the rows by")
+    if isinstance(split, GroupedSplit) and column.distinct < GROUPS:
+        raise SpecError(pointer, f"has {column.distinct} distinct values; {GROUPS} groups are needed at least")
+
+
 def _features(spec: Job, profile: TableProfile, limits: Limits) -> tuple[Feature, ...]:
     if spec.features is None:
-        others = (*spec.targets, spec.weight)
+        split = spec.training.split
+        others = (*spec.targets, spec.weight, None if isinstance(split, RandomSplit) else split.column)
         names = [column.name for column in profile.columns if column.name not in others]
     else:
         names = list(spec.features)
@@ -156,8 +184,9 @@ def _classes(spec: Job, profile: TableProfile, limits: Limits) -> tuple[str, ...
             raise SpecError(pointer, f"the dataset has no such column; it has {_some(profile)}")
         if spec.targets.index(name) != position:
             raise SpecError(pointer, "is listed twice")
-        if column.missing:
-            raise SpecError(pointer, f"has {column.missing} missing cells; every row needs a target")
+        if column.missing and spec.missing_target == "refuse":
+            detail = f"has {column.missing} missing cells; every row needs a target, or drop those that lack it"
+            raise SpecError(pointer, f'{detail}: "missing_target": "drop"')
         if _type(column, spec.columns.get(name), limits) == "categorical":
             if several:
                 raise SpecError(pointer, "is a category; several targets must all be numeric")
@@ -186,6 +215,22 @@ def _type(column: ColumnProfile, override: ColumnOverride | None, limits: Limits
             + (' or {"type": "numeric"}' if column.type == "numeric" else ""),
         )
     return "categorical"
+
+
+def check_own_table(profile: TableProfile, roles: Roles, pointer: str) -> None:
+    """Raise SpecError if the table of one part lacks a column of the job, or has another kind of cells in one."""
+    for name in (*(feature.name for feature in roles.features), *roles.targets, *filter(None, [roles.weight])):
+        if profile.column(name) is None:
+            raise SpecError(pointer, f"lacks the column {name!r} of the job's table; it has {_some(profile)}")
+    numeric = [feature.name for feature in roles.features if feature.type == "numeric"]
+    for name in (*numeric, *(roles.targets if roles.classes is None else ())):
+        column = profile.column(name)
+        if column is not None and column.type != "numeric":
+            raise SpecError(pointer, f"has text in {name!r}, which is numeric in the job's table")
+    known = profile.column(roles.targets[0])
+    new = sorted(set((known and known.categories) or ()) - set(roles.classes or ()))
+    if roles.classes is not None and new:
+        raise SpecError(pointer, f"has the class {new[0]!r}, which the job's table lacks")
 
 
 def _some(profile: TableProfile) -> str:

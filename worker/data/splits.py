@@ -1,53 +1,129 @@
 """The split of a table's rows into training, validation and test parts. It is a function of settings and seed."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, assert_never
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from worker.data.profiles import ColumnProfile
 from worker.errors import DataError, SpecError
-from worker.specs.training import Test, Training, Validation
+from worker.specs.training import ColumnSplit, GroupedSplit, OrderedSplit, RandomSplit, Test, Training, Validation
 
 # with fewer rows, a validation part is too small to mean anything
 ROWS_FOR_VALIDATION = 20
+PARTS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "test": "test"}
+"What a column may call the parts, in any case."
+ORDERED_DATE = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([ T][0-9:.]+Z?)?)?"
+"A date whose order is that of its text."
 
 Rows = NDArray[np.int64]
 
 
 class Split(NamedTuple):
-    """The row numbers of each part, in the table's order."""
+    """The row numbers of each part, in the table's order. A part that has a table of its own is None."""
 
     train: Rows
     validation: Rows | None
     test: Rows | None
 
 
-def part_rows(training: Training, rows: int) -> dict[str, int]:
-    """Return how many rows each part gets. Raises SpecError if a part that is asked for would have none."""
-    test = round(training.test.fraction * rows) if training.test else 0
-    validation = round(training.validation.fraction * rows) if rows >= ROWS_FOR_VALIDATION else 0
-    for name, size, asked in (("test", test, training.test), ("validation", validation, training.validation)):
-        if asked and asked.fraction and not size and (name == "test" or rows >= ROWS_FOR_VALIDATION):
-            raise SpecError(f"/training/{name}/fraction", f"{asked.fraction:g} of {rows} rows is less than one row")
-    train = rows - test - validation
+class Wanted(NamedTuple):
+    """The parts that are to be cut from the table itself; None for one that is not."""
+
+    validation: Validation | None
+    test: Test | None
+
+
+def wanted_parts(training: Training, rows: int) -> Wanted:
+    validation, test = training.validation, training.test
+    is_cut = rows >= ROWS_FOR_VALIDATION and validation.fraction > 0 and validation.dataset is None
+    return Wanted(validation if is_cut else None, test if test and test.dataset is None else None)
+
+
+def check_split(training: Training) -> None:
+    """Raise SpecError for settings of the parts that contradict how the rows are divided."""
+    parts: dict[str, Validation | Test | None] = {"validation": training.validation, "test": training.test}
+    for name, part in parts.items():
+        if part is None:
+            continue
+        # a job's specification can be posted again with all of its defaults
+        is_changed = bool(part.stratify) or part.fraction != type(part).model_fields["fraction"].default
+        if part.stratify and not isinstance(training.split, RandomSplit):
+            raise SpecError(f"/training/{name}/stratify", "is for rows that are divided at random")
+        if part.dataset is not None and is_changed:
+            raise SpecError(f"/training/{name}/dataset", "is the whole part: leave fraction and stratify out")
+        if isinstance(training.split, ColumnSplit) and (is_changed or part.dataset is not None):
+            raise SpecError(f"/training/{name}", "is chosen by the split's column: leave its settings out")
+
+
+def part_rows(training: Training, rows: int, column: ColumnProfile | None = None) -> dict[str, int]:
+    """Return how many rows each part gets; about so many of a grouped split.
+
+    column: the profile of the split's column. Raises SpecError if a part that is asked for would have none.
+    """
+    if isinstance(training.split, ColumnSplit):
+        return _marked_rows(column)
+    wanted = wanted_parts(training, rows)
+    sizes = {name: round(part.fraction * rows) if part else 0 for name, part in wanted._asdict().items()}
+    for name, part in (("test", wanted.test), ("validation", wanted.validation)):
+        if part and not sizes[name]:
+            raise SpecError(f"/training/{name}/fraction", f"{part.fraction:g} of {rows} rows is less than one row")
+    train = rows - sum(sizes.values())
     if train < 1:
-        detail = f"with the test part it takes {validation + test} of {rows} rows; none is left to train on"
+        detail = f"with the test part it takes {sum(sizes.values())} of {rows} rows; none is left to train on"
         raise SpecError("/training/validation/fraction", detail)
-    return {"train": train, "validation": validation, "test": test}
+    return {"train": train} | sizes
+
+
+def _marked_rows(column: ColumnProfile | None) -> dict[str, int]:
+    """Return how many rows a column gives to each part. Raises SpecError."""
+    sizes = {"train": 0, "validation": 0, "test": 0}
+    for text, count in zip((column and column.categories) or (), (column and column.counts) or (), strict=True):
+        if text.lower() not in PARTS:
+            raise SpecError("/training/split/column", f"has {text[:64]!r}, which is not train, validation or test")
+        sizes[PARTS[text.lower()]] += count
+    if not sizes["train"]:
+        raise SpecError("/training/split/column", "puts no row in the part train")
+    return sizes
+
+
+def split_table(table: pa.Table, training: Training, labels: NDArray[np.int64] | None = None) -> Split:
+    """Return the parts of a table. Raises DataError, as `split_rows` does, and for a cell that its rule can't read.
+
+    labels: as for `split_rows`.
+    """
+    rule = training.split
+    if isinstance(rule, RandomSplit):
+        return split_rows(table.num_rows, training, labels)
+    column = table[rule.column]
+    match rule:
+        case GroupedSplit():
+            groups = pc.dictionary_encode(column.combine_chunks()).indices.to_numpy()
+            return _in_turn(training, len(groups), lambda rows, size: _cut_groups(rows, size, groups, training.seed))
+        case OrderedSplit():
+            order = np.argsort(_moments(column, rule.column), kind="stable")
+            place = np.argsort(order, kind="stable")
+            return _in_turn(training, len(order), lambda rows, size: _cut_last(rows, size, place))
+        case ColumnSplit():
+            return _marked(column, rule.column)
+        case _:
+            assert_never(rule)
 
 
 def split_rows(rows: int, training: Training, labels: NDArray[np.int64] | None) -> Split:
-    """Return the parts that the training's fractions ask for.
+    """Return the parts that the training's fractions ask for, at random.
 
     labels: the class numbers of a categorical target, (rows,), for stratifying. Raises DataError if no row is left to
     train on, or if a part that must be stratified can't be.
     """
     every = np.arange(rows)
-    kept, test = _cut(every, training.test, "test", training.seed, labels)
-    wanted = training.validation if rows >= ROWS_FOR_VALIDATION and training.validation.fraction > 0 else None
+    wanted = wanted_parts(training, rows)
+    kept, test = _cut(every, wanted.test, "test", training.seed, labels)
     # the validation fraction is of the whole table, as the test fraction is
-    train, validation = _cut(kept, wanted, "validation", training.seed, labels, of=rows)
+    train, validation = _cut(kept, wanted.validation, "validation", training.seed, labels, of=rows)
     return Split(train, validation, test)
 
 
@@ -91,3 +167,59 @@ def _cut(
             stratify = None
     kept, cut = train_test_split(rows, test_size=size, random_state=seed % 2**32, stratify=stratify)
     return np.sort(kept), np.sort(cut)
+
+
+def _in_turn(training: Training, rows: int, cut: Callable[[Rows, int], Rows]) -> Split:
+    """Cut the test part, and then the validation part from what is left.
+
+    cut: chooses about as many of some rows as it is told.
+    """
+    parts: dict[str, Rows | None] = {"validation": None, "test": None}
+    left = np.arange(rows)
+    wanted = wanted_parts(training, rows)
+    for name, part in (("test", wanted.test), ("validation", wanted.validation)):
+        if part is None:
+            continue
+        chosen = cut(left, round(part.fraction * rows))
+        if not 0 < len(chosen) < len(left):
+            raise DataError(f"no row is left to the {name} part, or beside it: change its fraction or the split")
+        parts[name], left = chosen, np.setdiff1d(left, chosen)
+    return Split(left, **parts)
+
+
+def _cut_groups(rows: Rows, size: int, groups: NDArray[np.int64], seed: int) -> Rows:
+    """Return the rows of as many groups, in an order by the seed, as come nearest to this many rows."""
+    own = groups[rows]
+    names, counts = np.unique(own, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    reached = np.cumsum(counts[order])
+    # one group at least, and not all of them
+    count = min(max(1, int(np.argmin(np.abs(reached - size))) + 1), len(names) - 1)
+    return rows[np.isin(own, names[order[:count]])]
+
+
+def _cut_last(rows: Rows, size: int, place: Rows) -> Rows:
+    """Return the last rows in the order of a column. place: of each row in that order."""
+    return np.sort(rows[np.argsort(place[rows])[len(rows) - size :]])
+
+
+def _moments(column: pa.ChunkedArray, name: str) -> NDArray[np.generic]:
+    """Return what the rows of a column are ordered by. Raises DataError for a text that is no date."""
+    if not pa.types.is_string(column.type):
+        numbers: NDArray[np.generic] = column.to_numpy()
+        return numbers
+    row = pc.index(pc.match_substring_regex(column, f"^(?:{ORDERED_DATE})$"), pa.scalar(value=False)).as_py()
+    if row >= 0:
+        detail = "rows are ordered by numbers, or by dates such as 2026-11-27"
+        raise DataError(detail, row=row, column=name)
+    texts: NDArray[np.generic] = column.to_numpy().astype(np.str_)
+    return texts
+
+
+def _marked(column: pa.ChunkedArray, name: str) -> Split:
+    parts = np.array([PARTS.get(str(cell).lower(), "") for cell in column.to_pylist()])
+    found = {part: np.flatnonzero(parts == part) for part in ("train", "validation", "test")}
+    if not len(found["train"]) or sum(map(len, found.values())) < len(parts):
+        raise DataError("each row must be in the part train, validation or test, and one in train", column=name)
+    train, *others = found.values()
+    return Split(train, *(rows if len(rows) else None for rows in others))

@@ -1,13 +1,13 @@
 """A specification -> a design, which has everything that follows from it, or a SpecError. Nothing is stored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic_core import to_json
 
 from worker.data.profiles import Remark, TableProfile
 from worker.data.remarks import job_remarks
-from worker.data.roles import Roles, assign_roles
-from worker.data.splits import check_stratified, part_rows
+from worker.data.roles import Roles, assign_roles, check_own_table
+from worker.data.splits import check_split, check_stratified, part_rows
 from worker.errors import SpecError
 from worker.intake.cost import Cost, estimate_cost
 from worker.intake.datasets import Datasets, InlineRows
@@ -21,7 +21,7 @@ from worker.settings import Limits
 from worker.specs.dataset import InlineDataset
 from worker.specs.job import Job
 from worker.specs.network import ResolvedLayer
-from worker.specs.training import Training
+from worker.specs.training import RandomSplit, Training
 
 METADATA_BYTES_LIMIT = 16 * 1024
 
@@ -59,6 +59,7 @@ class Design:
             parameters=self.cost.parameters,
             layers=self.cost.layers,
             source=self.source,
+            remarks=[remark.model_dump() for remark in self.remarks] or None,
         )
 
 
@@ -75,15 +76,15 @@ def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -
     task = resolve_task(spec, roles)
     layers = resolve_layers(spec, task, roles.columns)
     check_training(spec)
-    cost = estimate_cost(spec.training, layers, roles, limits)
     if start is not None:
         # what does not fit is refused now, not by a worker
         check_start(spec, layers, roles.inputs, start.source)
-    parts = part_rows(spec.training, roles.rows)
+    parts = _parts(spec, profile, roles, project_id, datasets)
     target = profile.column(roles.targets[0])
     if roles.classes is not None and target is not None and target.counts is not None:
         check_stratified(spec.training, target.counts)
     _check_steps(spec.training, parts["train"])
+    cost = estimate_cost(spec.training, layers, replace(roles, rows=sum(parts.values())), limits)
     source, remarks = start and start.weights_id, job_remarks(profile, roles)
     return Design(spec, roles, task, layers, cost, parts, source, rows, remarks)
 
@@ -110,6 +111,22 @@ def _profile(spec: Job, project_id: str, datasets: Datasets) -> tuple[InlineRows
         rows = datasets.parse_rows(spec.dataset)
         return rows, rows.profile
     return None, datasets.profile(project_id, spec.dataset)
+
+
+def _parts(spec: Job, profile: TableProfile, roles: Roles, project_id: str, datasets: Datasets) -> dict[str, int]:
+    """Return how many rows each part has. Raises SpecError for what the split can't do, or a part's own table lacks."""
+    training = spec.training
+    check_split(training)
+    column = None if isinstance(training.split, RandomSplit) else profile.column(training.split.column)
+    parts = part_rows(training, roles.rows, column)
+    for part, dataset in training.own_tables.items():
+        try:
+            own = datasets.profile(project_id, dataset)
+        except SpecError as error:
+            raise SpecError(f"/training/{part}{error.pointer}", error.detail) from error
+        check_own_table(own, roles, f"/training/{part}/dataset")
+        parts[part] = own.rows
+    return parts
 
 
 def _check_steps(training: Training, rows: int) -> None:

@@ -28,6 +28,7 @@ class JobColumns:
     parameters: how many numbers are trained in one member.
     layers: the shape of each layer, as in `intake.cost.Cost`.
     source: the id of the weights that the job starts from; None for random weights.
+    remarks: about the columns that it uses; None if there are none.
     """
 
     features: list[dict[str, Any]]
@@ -35,6 +36,7 @@ class JobColumns:
     parameters: int
     layers: list[dict[str, Any]]
     source: str | None = None
+    remarks: list[dict[str, Any]] | None = None
 
 
 def submit_job(
@@ -79,6 +81,7 @@ def _job(project_id: str, spec: JobSpec, columns: JobColumns, *, request_id: str
         classes=columns.classes,
         parameters=columns.parameters,
         layers=columns.layers,
+        remarks=columns.remarks,
         meta=spec.metadata,
         tags=list(spec.tags),
         epochs=spec.training.epochs,
@@ -98,10 +101,13 @@ def _refer(session: Session, job: Job, spec: JobSpec, columns: JobColumns) -> No
     """Write the job's tags, and references to the table and weights that it needs. Raises SpecError if one is gone."""
     known = {"job_id": job.id, "project_id": job.project_id}
     session.add_all(JobTag(**known, tag=tag) for tag in spec.tags)
-    if isinstance(spec.dataset, StoredDataset):
-        if not lock_reference(session, Dataset, spec.dataset.id):
-            raise SpecError("/dataset/id", "there is no such dataset")
-        session.add(JobDataset(**known, dataset_id=spec.dataset.id))
+    datasets = {"": spec.dataset} | {f"/training/{part}": own for part, own in spec.training.own_tables.items()}
+    stored = {dataset.id: place for place, dataset in datasets.items() if isinstance(dataset, StoredDataset)}
+    # in one order, so that no two transactions wait for each other
+    for dataset_id, place in sorted(stored.items()):
+        if not lock_reference(session, Dataset, dataset_id):
+            raise SpecError(f"{place}/dataset/id", "there is no such dataset")
+        session.add(JobDataset(**known, dataset_id=dataset_id))
     if columns.source is not None:
         if not lock_reference(session, Weights, columns.source):
             raise SpecError("/start_from", "its weights have been deleted")

@@ -7,7 +7,7 @@ from worker.records.tables import Job
 
 Snapshot = dict[str, Any]
 
-DETAILS = ("spec", "features", "layers", "metadata")
+DETAILS = ("spec", "features", "layers", "metadata", "remarks")
 "The members that lists and events leave out, since they would repeat them many times."
 
 
@@ -37,6 +37,7 @@ def job_snapshot(job: Job) -> Snapshot:
         "queue_position": None,
         "error": job.error,
         "hints": job.hints,
+        "remarks": job.remarks or [],
         "model": job.model,
         "retry_of": job.retry_of,
         "tags": job.tags,

@@ -180,6 +180,7 @@ class Job(Base, OfProject, Leased):
     test: Mapped[dict[str, Any] | None]
     evaluation: Mapped[dict[str, Any] | None]
     hints: Mapped[list[Any] | None] = mapped_column(Json)
+    remarks: Mapped[list[Any] | None] = mapped_column(Json)
     model: Mapped[dict[str, Any] | None]
     certificate: Mapped[dict[str, Any] | None]
 

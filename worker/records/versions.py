@@ -11,7 +11,7 @@ from worker.records.identifiers import new_id
 from worker.records.imports import delete_unserved_imports
 from worker.records.models import VERSION_LIMIT, can_exist, get_model
 from worker.records.paging import read_page
-from worker.records.tables import Alias, Dataset, IdempotencyKey, Job, JobDataset, Model, ModelVersion, Weights
+from worker.records.tables import Alias, Dataset, IdempotencyKey, Job, Model, ModelVersion, Weights
 
 
 class Version(NamedTuple):
@@ -145,8 +145,8 @@ def _records(session: Session, model: Model, numbers: list[int]) -> list[Version
         select(ModelVersion, Weights, Job, Dataset)
         .join(Weights, Weights.id == ModelVersion.weights_id)
         .outerjoin(Job, Job.id == Weights.job_id)
-        .outerjoin(JobDataset, JobDataset.job_id == Job.id)
-        .outerjoin(Dataset, Dataset.id == JobDataset.dataset_id)
+        # a job may have other tables, for its parts
+        .outerjoin(Dataset, Dataset.id == Job.spec[("dataset", "id")].as_string())
         .where(ModelVersion.model_id == model.id, ModelVersion.version.in_(numbers))
         .order_by(ModelVersion.version.desc())
     )

@@ -3,7 +3,9 @@
 It reads the table, splits and encodes it. `networks/training.py` builds the engine's parts, which need no table.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,10 @@ from worker.data.encoders import (
     numbers_of,
 )
 from worker.data.encoding import encode_table
+from worker.data.joined import join_tables, with_targets
 from worker.data.profiles import profile_table
 from worker.data.roles import Roles, assign_roles
-from worker.data.splits import Split, split_rows
+from worker.data.splits import Split, split_table
 from worker.errors import DataError
 from worker.insight.evaluation import (
     evaluate_classes,
@@ -50,7 +53,7 @@ class Loaded:
 
     layers: the resolved layers, the output layer last.
     encoders: how rows of a table become the network's input.
-    split: the row numbers of each part.
+    split: the row numbers of each part, among the rows that have a target and those of the parts' own tables.
     parts: `train`, `validation` and `test`, each with copies of its rows; None for a part that the job does not have.
     is_probable: whether the outputs for a category are probabilities.
     """
@@ -63,20 +66,29 @@ class Loaded:
     is_probable: bool
 
 
-def load(spec: Job, table: pa.Table, limits: Limits, source: Trained | None = None) -> Loaded:
+def load(
+    spec: Job,
+    table: pa.Table,
+    limits: Limits,
+    source: Trained | None = None,
+    own_tables: Mapping[str, pa.Table] = MappingProxyType({}),
+) -> Loaded:
     """Encode the table, split it, and build the training run. Raises SpecError and DataError.
 
     Encoders are fitted on the training part only.
     source: the trained network that the job starts from; its encoders are adopted where they fit.
+    own_tables: those of the parts that have one, by part.
     """
     roles = assign_roles(spec, profile_table(table, limits), limits)
     if source is not None:
         roles = adopt_roles(roles, source.architecture)
     task = resolve_task(spec, roles)
-    split = split_rows(table.num_rows, spec.training, _labels(table, roles))
+    table = with_targets(table, roles.targets)
+    split = split_table(table, spec.training, _labels(table, roles))
     encoders = fit_encoders(table.take(split.train), roles, task.kind, standardised=task.standardised)
     if source is not None:
         encoders = adopt_encoders(encoders, task, roles, source.architecture)
+    table, split = join_tables(table, split, own_tables, roles)
     dtype = np.dtype(spec.training.precision)
     x = encode_table(table, encoders, pool_unknown=True, dtype=dtype)
     targets = encode_targets(table, encoders.target)

@@ -114,8 +114,10 @@ class JobAttempt(Attempt):
             return self._train()
 
     def _train(self) -> Status | None:
-        table = self.runner.datasets.load(self.claim.project_id, self.spec.dataset)
-        loaded = load(self.spec, table, self.runner.settings.limits, self._source())
+        datasets, project_id = self.runner.datasets, self.claim.project_id
+        own = {part: datasets.load(project_id, table) for part, table in self.spec.training.own_tables.items()}
+        table = datasets.load(project_id, self.spec.dataset)
+        loaded = load(self.spec, table, self.runner.settings.limits, self._source(), own)
         training = loaded.training
         recorder = self._recorder(loaded)
         resume(training, self.database, self.claim, recorder.fingerprint)

@@ -1,6 +1,6 @@
 """The specification of a whole job: the document that a client posts."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -29,6 +29,8 @@ class Job(Spec):
     dataset: Dataset
     target: ColumnName | Annotated[tuple[ColumnName, ...], Field(min_length=1), AtMost(1000)]
     "The column to predict; a list of numeric columns for a regression with several outputs."
+    missing_target: Literal["refuse", "drop"] = "refuse"
+    "What to do with rows without a target: refuse the table, or leave them out."
     weight: ColumnName | None = None
     "A numeric column with the weight of each row relative to the others; it is not a feature."
     features: Annotated[tuple[ColumnName, ...], Field(min_length=1), AtMost(10_000)] | None = None

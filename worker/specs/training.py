@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from worker.specs.base import AtMost, Boolean, Integer, Number, Seed, Spec
+from worker.specs.base import AtMost, Boolean, ColumnName, Integer, Number, Seed, Spec
+from worker.specs.dataset import StoredDataset
 from worker.specs.losses import Loss
 from worker.specs.optimizers import Adam, Optimizer
 from worker.specs.schedules import ConstantSchedule, Schedule
@@ -24,6 +25,44 @@ Metric = Literal[
 ]
 
 
+class RandomSplit(Spec):
+    """Rows are divided at random, by the seed; if the target is a category, with the share of each class."""
+
+    type: Literal["random"] = "random"
+
+
+class GroupedSplit(Spec):
+    """Rows with the same value in a column are all in one part, such as those of one patient.
+
+    A part has about its fraction of the rows: as many groups as come nearest to it.
+    """
+
+    type: Literal["grouped"]
+    column: ColumnName
+    "A feature only if `features` lists it."
+
+
+class OrderedSplit(Spec):
+    """The test part has the last rows in the order of a column, and the validation part those before: of time, say.
+
+    Rows of one moment may be in two parts.
+    """
+
+    type: Literal["ordered"]
+    column: ColumnName
+    "Numbers, or dates such as 2026-11-27. A feature only if `features` lists it."
+
+
+class ColumnSplit(Spec):
+    """A column says which part each row is in: `train`, `validation` or `test`."""
+
+    type: Literal["column"]
+    column: ColumnName
+
+
+SplitRule = Annotated[RandomSplit | GroupedSplit | OrderedSplit | ColumnSplit, Field(discriminator="type")]
+
+
 class Validation(Spec):
     """The part of the rows that is never trained on and is measured after each epoch."""
 
@@ -31,6 +70,8 @@ class Validation(Spec):
     "0 turns it off. A table of fewer than 20 rows has no validation part, and its training loss is monitored instead."
     stratify: Boolean | None = None
     "Keep the share of each class. null: do so if every class has enough rows."
+    dataset: StoredDataset | None = None
+    "A table whose rows are this part, instead of rows of the job's table."
 
 
 class Test(Spec):
@@ -41,6 +82,8 @@ class Test(Spec):
     fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.1
     stratify: Boolean | None = None
     "Keep the share of each class. null: do so if every class has enough rows."
+    dataset: StoredDataset | None = None
+    "A table whose rows are this part, instead of rows of the job's table."
 
 
 class EarlyStopping(Spec):
@@ -87,6 +130,8 @@ class Training(Spec):
     "Scale a gradient down to this Euclidean norm if it is longer."
     clip_value: Annotated[Number, Field(ge=1e-30)] | None = None
     "Clip each element of a gradient to this magnitude."
+    split: SplitRule = RandomSplit()
+    "How the rows of the table are divided into the parts."
     validation: Validation = Validation()
     test: Test | None = None
     early_stopping: EarlyStopping | None = None
@@ -101,3 +146,9 @@ class Training(Spec):
     the weights before and after. Needs a single network and one batch per step; at most 32 MiB in all."""
     snapshots: Annotated[Integer, Field(ge=0, le=32)] = 32
     "The largest number of snapshots of the weights that are kept, log-spaced over the epochs."
+
+    @property
+    def own_tables(self) -> dict[str, StoredDataset]:
+        """The tables of the parts that have one of their own, by part."""
+        parts = {"validation": self.validation.dataset, "test": self.test and self.test.dataset}
+        return {part: dataset for part, dataset in parts.items() if dataset}
