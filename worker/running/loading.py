@@ -21,10 +21,10 @@ from worker.data.encoders import (
     LabelsTarget,
     NumberTarget,
     encode_targets,
-    fit_encoders,
     numbers_of,
 )
 from worker.data.encoding import encode_table
+from worker.data.fitting import fit_encoders
 from worker.data.joined import join_tables, with_targets
 from worker.data.profiles import profile_table
 from worker.data.roles import Roles, assign_roles

@@ -13,9 +13,9 @@ from worker.data.encoders import (
     Encoders,
     NumberTarget,
     encode_targets,
-    fit_encoders,
 )
 from worker.data.encoding import encode_table
+from worker.data.fitting import fit_encoders
 from worker.data.profiles import profile_table
 from worker.data.roles import assign_roles
 from worker.errors import DataError

@@ -8,7 +8,8 @@ import pytest
 
 from tests.conftest import spec_of
 from worker.data.cells import plain_number, plain_numbers
-from worker.data.encoders import NumericCode, fit_encoders
+from worker.data.encoders import NumericCode
+from worker.data.fitting import fit_encoders
 from worker.data.number_forms import NumberForm, form_of
 from worker.data.pieces import cut_csv
 from worker.data.profiles import TableProfile, profile_table

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from tests.conftest import spec_of
 from worker.backprop.arrays import Floats
-from worker.data.encoders import Encoders, fit_encoders
+from worker.data.encoders import Encoders
+from worker.data.fitting import fit_encoders
 from worker.data.profiles import profile_table
 from worker.data.roles import assign_roles
 from worker.networks.layers import LAYERS, build_network

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from tests.conftest import spec_of
-from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, NumericCode, fit_encoders
+from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, NumericCode
 from worker.data.encoding import NEAR_CATEGORIES, NEAR_LETTERS
+from worker.data.fitting import fit_encoders
 from worker.data.profiles import profile_table
 from worker.data.readers import CSV, read_table
 from worker.data.reading import ASKED
