@@ -6,7 +6,7 @@ read what a job learns from and what its network is asked, and the exported PyTo
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -60,12 +60,16 @@ def one_spelling(text: str) -> str:
     return digits if digits == "0" else sign + digits
 
 
+def numbered(categories: Iterable[str]) -> dict[str, int]:
+    """Return the number of each category: its place."""
+    return {category: n for n, category in enumerate(categories)}
+
+
 class Lookup:
     """Finds the number of a category by a cell, however it is written."""
 
-    def __init__(self, categories: Sequence[str], missing: Collection[str] = MISSING) -> None:
-        self._missing = missing
-        self._numbers = {category: n for n, category in enumerate(categories)}
+    def __init__(self, numbers: Mapping[str, int], missing: Collection[str] = MISSING) -> None:
+        self._missing, self._numbers = missing, dict(numbers)
         # those of older networks were not cleaned
         self._cleaned = {category_text(category, ()): n for category, n in reversed(self._numbers.items())}
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from worker.data.cells import MISSING, Lookup, map_distinct
+from worker.data.cells import MISSING, Lookup, map_distinct, numbered
 from worker.data.number_forms import NumberForm
 from worker.data.roles import InputColumn
 from worker.errors import DataError
@@ -30,6 +30,11 @@ class NumericCode(Spec):
     minimum, maximum: the smallest and largest value in the training part. None if it had no value, or if the weights
         are older than these fields.
     form: how the column wrote its numbers, if not plainly: such text is read when it is asked.
+    log: whether sign(value) log(1 + |value|) is taken first; mean and scale are of that.
+    smooth_clip: whether the result x becomes x / sqrt(1 + (x/3)^2).
+    quantiles, shares: if there are any, the number becomes its share instead, by linear interpolation between these.
+    bins: the edges of the bins of its piecewise-linear encoding, ascending.
+    indicator: whether a missing cell has an input of its own.
     """
 
     type: Literal["numeric"] = "numeric"
@@ -40,17 +45,29 @@ class NumericCode(Spec):
     minimum: float | None = None
     maximum: float | None = None
     form: NumberForm | None = None
+    log: bool = False
+    smooth_clip: bool = False
+    quantiles: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
+    bins: tuple[float, ...] = ()
+    indicator: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many columns of the matrix this column becomes: itself, its bins, and its indicator."""
+        return 1 + max(0, len(self.bins) - 1) + self.indicator
 
 
 class CategoricalCode(Spec):
     """Encodes a category as one indicator for each category.
 
     categories: the known ones, in the order of their numbers.
-    missing: whether missing cells are a category of their own, the last one. They are if training had any.
+    missing: whether missing cells are a category of their own, behind these. They are if training had any.
     most_frequent: the category that a missing cell counts as if `missing` is False.
     unknown: whether a category that training never saw is refused, or encoded as zeros.
     embedded: the column becomes the category's number instead, for an embedding. The number after the last is for
         categories that training never saw.
+    rare: the known ones that share the last number, as they were too rare for one of their own.
     """
 
     type: Literal["categorical"] = "categorical"
@@ -60,11 +77,17 @@ class CategoricalCode(Spec):
     most_frequent: str | None
     unknown: Literal["refuse", "pool"] = "refuse"
     embedded: bool = False
+    rare: tuple[str, ...] = ()
 
     @property
     def category_count(self) -> int:
-        """How many categories are known, counting missing cells if they are one."""
-        return len(self.categories) + self.missing
+        """How many categories are told apart, counting missing cells if they are one, and rare ones as one."""
+        return len(self.categories) + self.missing + bool(self.rare)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number of each known category."""
+        return numbered(self.categories) | dict.fromkeys(self.rare, self.category_count - 1)
 
     @property
     def width(self) -> int:
@@ -111,7 +134,7 @@ class Encoders(Spec):
     @property
     def columns(self) -> tuple[InputColumn, ...]:
         return tuple(
-            InputColumn(code.name, 1, None)
+            InputColumn(code.name, code.width, None)
             if isinstance(code, NumericCode)
             else InputColumn(code.name, code.width, code.category_count)
             for code in self.features
@@ -140,7 +163,7 @@ def encode_targets(table: pa.Table, target: Target) -> NDArray[Any]:
     float64. Raises DataError for a class that is missing or unknown.
     """
     if isinstance(target, ClassTarget):
-        found = map_distinct(table[target.name], Lookup(target.classes).find, pa.int64())
+        found = map_distinct(table[target.name], Lookup(numbered(target.classes)).find, pa.int64())
         if found.null_count:
             row = pc.index(found.is_null(), pa.scalar(value=True)).as_py()
             raise DataError("is missing, or a class that training never saw", row=row, column=target.name)

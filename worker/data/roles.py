@@ -7,11 +7,13 @@ from worker.data.profiles import ColumnProfile, TableProfile
 from worker.errors import SpecError, pointer_token
 from worker.settings import Limits
 from worker.specs.dataset import ColumnOverride
+from worker.specs.encoding import CATEGORIES, NUMBERS, CategoryEncoding, EncodingRules, NumberEncoding
 from worker.specs.job import Job
 from worker.specs.network import EmbeddingLayer
 from worker.specs.training import ColumnSplit, GroupedSplit, OrderedSplit, RandomSplit
 
 ColumnType = Literal["numeric", "categorical"]
+NO_OVERRIDE = ColumnOverride()
 GROUPS = 2
 "So many groups are needed at least to divide the rows by them."
 
@@ -33,8 +35,11 @@ class Feature:
     """A column that the job learns from.
 
     unknown: what to do at prediction with a category that training never saw.
-    categories: how many categories the whole table has; the training part may have fewer. None for numbers.
+    categories: how many categories the whole table has, as they are encoded; the training part may have fewer. None for
+        numbers.
     embedded: the network takes the category's number, not one indicator for each category.
+    numbers, rules: how it is encoded, if it is numeric, and if it is categorical.
+    parts: how many inputs a number becomes at most.
     """
 
     name: str
@@ -42,10 +47,15 @@ class Feature:
     unknown: Literal["refuse", "pool"]
     categories: int | None
     embedded: bool = False
+    numbers: NumberEncoding = NUMBERS
+    rules: CategoryEncoding = CATEGORIES
+    parts: int = 1
 
     @property
     def width(self) -> int:
-        return 1 if self.categories is None or self.embedded else self.categories
+        if self.categories is None:
+            return self.parts
+        return 1 if self.embedded else self.categories
 
 
 @dataclass(frozen=True)
@@ -160,18 +170,27 @@ def _features(spec: Job, profile: TableProfile, limits: Limits) -> tuple[Feature
         override = spec.columns.get(name)
         if override is not None and override.type == "ignore":
             continue
-        features.append(_feature(column, override, limits, embedded=name in embedded))
+        features.append(_feature(column, override or NO_OVERRIDE, spec.encoding, limits, embedded=name in embedded))
     if not features:
         raise SpecError("/features", "no column is left to learn from")
     return tuple(features)
 
 
-def _feature(column: ColumnProfile, override: ColumnOverride | None, limits: Limits, *, embedded: bool) -> Feature:
+def _feature(
+    column: ColumnProfile, override: ColumnOverride, rules: EncodingRules, limits: Limits, *, embedded: bool
+) -> Feature:
     kind = _type(column, override, limits)
+    if misplaced := override.misplaced(kind):
+        raise SpecError(f"/columns/{pointer_token(column.name)}/{misplaced[0]}", f"is not for a {kind} column")
     if kind == "numeric":
-        return Feature(column.name, "numeric", "refuse", None)
-    categories = len(column.categories or ()) + (column.missing > 0)
-    return Feature(column.name, "categorical", override.unknown if override else "pool", categories, embedded)
+        numbers = override.number_encoding(rules.numbers)
+        bins = min(numbers.bins, column.distinct - 1) if column.distinct > 2 else 0
+        parts = 1 + bins + (numbers.indicator and column.missing > 0)
+        return Feature(column.name, "numeric", "refuse", None, numbers=numbers, parts=parts)
+    known, most = len(column.categories or ()), override.category_encoding(rules.categories).most
+    own = known if most is None else min(known, most)
+    count = own + (known > own) + (column.missing > 0)
+    return Feature(column.name, "categorical", override.unknown, count, embedded, rules=CategoryEncoding(most=most))
 
 
 def _classes(spec: Job, profile: TableProfile, limits: Limits) -> tuple[str, ...] | None:
@@ -198,7 +217,7 @@ def _classes(spec: Job, profile: TableProfile, limits: Limits) -> tuple[str, ...
 
 def _type(column: ColumnProfile, override: ColumnOverride | None, limits: Limits) -> ColumnType:
     pointer = f"/columns/{pointer_token(column.name)}"
-    kind = override.type if override else column.type
+    kind = (override and override.type) or column.type
     if kind == "ignore":
         raise SpecError(pointer, "is the target; it can't be ignored")
     if kind == "numeric":

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from worker.backprop.arrays import Targets
 from worker.backprop.losses.objective import Bounds
-from worker.data.cells import Lookup
+from worker.data.cells import Lookup, numbered
 from worker.data.encoders import ClassTarget, LabelsTarget, Matrix, Target, encode_targets
 from worker.data.encoding import encode_table
 from worker.errors import DataError, QuestionError
@@ -94,7 +94,7 @@ def _target(given: Any, target: Target, pointer: str, bounds: Bounds | None) -> 
     bounds: the range of numbers that the loss allows. Raises QuestionError at the pointer.
     """
     if isinstance(target, ClassTarget):
-        number = Lookup(target.classes).find(given) if isinstance(given, str | int | float) else None
+        number = Lookup(numbered(target.classes)).find(given) if isinstance(given, str | int | float) else None
         if number is None:
             shown = ", ".join(target.classes[:10])
             raise QuestionError(pointer, f"must be a class of {target.name!r}, such as: {shown}")

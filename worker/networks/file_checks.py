@@ -1,6 +1,7 @@
 """Checks of a network from a client's file: its layers, encoders and arrays must fit each other, within the limits."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -10,11 +11,13 @@ from worker.backprop.array_names import count_members, name_in_layer, name_in_me
 from worker.backprop.arrays import Floats
 from worker.backprop.network import Network
 from worker.data.encoders import CategoricalCode, ClassTarget, Encoders, NumberTarget, NumericCode
+from worker.data.fitting import QUANTILES
 from worker.data.readers import CELL_BYTES_LIMIT, check_names
 from worker.errors import DataError, ShapeError, SpecError, WeightsFileError
 from worker.networks.layers import LAYERS_LIMIT, build_network, resolve_embeddings
 from worker.networks.trained import Trained
 from worker.settings import Limits
+from worker.specs.encoding import BINS
 from worker.specs.network import EmbeddingLayer, ResolvedEmbedding, ResolvedLayer
 
 MEMBERS_LIMIT = 64
@@ -57,21 +60,28 @@ def _check_features(encoders: Encoders, limits: Limits) -> None:
     except DataError as error:
         raise WeightsFileError(f"the features: {error}") from error
     for code in encoders.features:
-        if isinstance(code, NumericCode):
-            numbers = [code.median, code.mean, code.scale, code.minimum or 0.0, code.maximum or 0.0]
-            fits = bool(np.isfinite(numbers).all()) and code.scale > 0
-        else:
-            fits = _categories_fit(code, limits)
+        fits = _numbers_fit(code) if isinstance(code, NumericCode) else _categories_fit(code, limits)
         if not fits:
             raise WeightsFileError(f"the encoder of {code.name[:64]!r} can't be used")
 
 
+def _numbers_fit(code: NumericCode) -> bool:
+    numbers = [code.median, code.mean, code.scale, code.minimum or 0.0, code.maximum or 0.0]
+    numbers += [*code.quantiles, *code.shares, *code.bins]
+    ascending = all(a < b for edges in (code.quantiles, code.bins) for a, b in pairwise(edges))
+    few = len(code.quantiles) == len(code.shares) <= QUANTILES and len(code.bins) <= BINS + 1
+    return bool(np.isfinite(numbers).all()) and code.scale > 0 and ascending and few
+
+
 def _categories_fit(code: CategoricalCode, limits: Limits) -> bool:
-    known = set(code.categories)
-    if not _texts_fit(code.categories):
+    every = (*code.categories, *code.rare)
+    known = set(every)
+    if not _texts_fit(every):
         return False
     frequent = code.most_frequent is None or code.most_frequent in known
-    return len(known) == len(code.categories) and 1 <= code.category_count <= limits.categories + 1 and frequent
+    return (
+        len(known) == len(every) <= limits.categories and 1 <= code.category_count <= limits.categories + 1 and frequent
+    )
 
 
 def _texts_fit(texts: Sequence[str]) -> bool:

@@ -80,27 +80,51 @@ def encode(rows, encoders):
             form = code.get("form")
             pattern = None if form is None else form_pattern(form["decimal"], form["thousands"], form["sign"])
             numbers = [read_number(cell, missing, pattern) for cell in cells]
-            filled = [code["median"] if number is None or number in marks else number for number in numbers]
-            values = torch.tensor(filled, dtype=torch.float64)
-            blocks.append(((values - code["mean"]) / code["scale"])[:, None])
+            is_missing = [number is None or number in marks for number in numbers]
+            filled = [code["median"] if gap else number for gap, number in zip(is_missing, numbers)]
+            blocks.append(encode_numbers(torch.tensor(filled, dtype=torch.float64), torch.tensor(is_missing), code))
             continue
-        count = len(code["categories"]) + code["missing"]
+        count = len(code["categories"]) + code["missing"] + bool(code.get("rare"))
         numbers = torch.tensor([category(cell, code, count, missing) for cell in cells])[:, None]
         blocks.append(numbers if code["embedded"] else (numbers == torch.arange(count)))
     return torch.cat([block.double() for block in blocks], dim=1)
 
 
+def encode_numbers(values, is_missing, code):
+    """Return the inputs of one column of numbers: itself scaled, its bins, and whether its cell is missing."""
+    taken = torch.copysign(torch.log1p(values.abs()), values) if code.get("log") else values
+    scaled = (taken - code["mean"]) / code["scale"]
+    if code.get("quantiles"):
+        steps = torch.tensor(code["shares"], dtype=torch.float64).diff()
+        scaled = code["shares"][0] + ramps(taken, code["quantiles"]) @ steps
+    if code.get("smooth_clip"):
+        scaled = scaled / torch.hypot(torch.ones_like(scaled), scaled / 3)
+    parts = [scaled[:, None], ramps(values, code.get("bins", []))]
+    if code.get("indicator"):
+        parts.append(is_missing[:, None].double())
+    return torch.cat(parts, dim=1)
+
+
+def ramps(values, edges):
+    """Return, for each pair of neighbouring edges, 0 below it, 1 above it, and the share between: (rows, pairs)."""
+    edges = torch.tensor(edges, dtype=torch.float64)
+    return ((values[:, None] - edges[:-1]) / edges.diff()).clip(0, 1)
+
+
 def category(cell, code, count, missing):
     """Return the category's number, or `count` for one that training never saw."""
-    names = code["categories"]
+    rare = code.get("rare", [])
+    names = code["categories"] + rare
     text = cell if cell in names else category_text(cell, missing)
     if text is None:
         if code["missing"]:
-            return count - 1
+            return len(code["categories"])
         text = code["most_frequent"]
     for known in (names, [category_text(name, ()) for name in names]):
         if text in known:
-            return known.index(text)
+            # rare ones share the last number
+            number = known.index(text)
+            return number if number < len(code["categories"]) else count - 1
     if code["unknown"] == "refuse":
         raise ValueError(f"{code['name']}: {cell!r} is a category that training never saw")
     return count

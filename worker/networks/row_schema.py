@@ -47,7 +47,7 @@ def _form(code: NumericCode) -> list[str]:
 
 
 def _category(code: CategoricalCode, missing: list[str]) -> dict[str, Any]:
-    examples = list(code.categories)
+    examples = list(code.numbers)
     if code.unknown == "pool":
         return {"type": ["string", "number", "boolean", "null"], "examples": examples}
     # those of an older network were not cleaned

@@ -97,7 +97,7 @@ def check_encoded(values: NDArray[Any], encoders: Encoders, dtype: np.dtype[Any]
     for code in encoders.features:
         if isinstance(code, CategoricalCode) and code.embedded:
             _check_category(x[:, start], code)
-        start += code.width if isinstance(code, CategoricalCode) else 1
+        start += code.width
     return Encoded(x, NONE)
 
 

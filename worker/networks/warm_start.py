@@ -43,7 +43,8 @@ def adopt_roles(roles: Roles, source: Architecture) -> Roles:
     if codes is None:
         return roles
     counts = [code.category_count if isinstance(code, CategoricalCode) else None for code in codes]
-    features = [replace(feature, categories=n) for feature, n in zip(roles.features, counts, strict=True)]
+    known = zip(roles.features, codes, counts, strict=True)
+    features = [replace(feature, categories=n, parts=code.width) for feature, code, n in known]
     return replace(roles, features=tuple(features))
 
 

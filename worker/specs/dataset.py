@@ -1,10 +1,12 @@
 """Specifications of datasets: where a job's rows come from."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from worker.specs.base import AtMost, Boolean, Integer, Number, Seed, Spec, Text
+from worker.specs.encoding import Bins, CategoryEncoding, Most, NumberEncoding, Scale
 
 # bool comes first, so that JSON's true is a category and not the number 1
 Cell = Annotated[Boolean | Integer | Number | str | None, Field(union_mode="left_to_right")]
@@ -49,10 +51,35 @@ Dataset = Annotated[
 ]
 
 
-class ColumnOverride(Spec):
-    """The type of a column, where the inferred type is not what you mean."""
+NUMBERS, CATEGORIES = tuple(NumberEncoding.model_fields), tuple(CategoryEncoding.model_fields)
 
-    type: Literal["numeric", "categorical", "ignore"]
+
+class ColumnOverride(Spec):
+    """What a column is and how it is encoded, where that is not what was inferred, or what `encoding` says of all."""
+
+    type: Literal["numeric", "categorical", "ignore"] | None = None
+    "null: as it was inferred."
     unknown: Literal["pool", "refuse"] = "pool"
     """What to do at prediction with a category that training never saw: count it as none of those that it saw, with a
     warning, or refuse the row."""
+    log: Boolean | None = None
+    scale: Scale | None = None
+    smooth_clip: Boolean | None = None
+    bins: Bins | None = None
+    indicator: Boolean | None = None
+    "This and the four before are of a numeric column, as in `encoding.numbers`; null: as there."
+    most: Most | None = None
+    "Of a categorical column, as in `encoding.categories`; null: as there."
+
+    def number_encoding(self, rules: NumberEncoding) -> NumberEncoding:
+        return rules.model_copy(update=self._given(NUMBERS))
+
+    def category_encoding(self, rules: CategoryEncoding) -> CategoryEncoding:
+        return rules.model_copy(update=self._given(CATEGORIES))
+
+    def misplaced(self, kind: Literal["numeric", "categorical"]) -> list[str]:
+        """Return the members that say something of the other kind of column."""
+        return [*self._given(CATEGORIES if kind == "numeric" else NUMBERS)]
+
+    def _given(self, names: Iterable[str]) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(self, name)) is not None}

@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from worker.specs.base import AtMost, ColumnName, Name, Spec, Text, column_name, form
 from worker.specs.dataset import ColumnOverride, Dataset
+from worker.specs.encoding import EncodingRules
 from worker.specs.network import Network
 from worker.specs.start import StartFrom
 from worker.specs.training import Training
@@ -38,7 +39,9 @@ class Job(Spec):
     columns: Annotated[
         dict[Annotated[str, AfterValidator(column_name)], ColumnOverride], AtMost(10_000), BeforeValidator(_each_once)
     ] = {}
-    "Overrides of the inferred types, by column name."
+    "What single columns are and how they are encoded, by name."
+    encoding: EncodingRules = EncodingRules()
+    "How all other columns become inputs of the network."
     start_from: StartFrom | None = None
     "Start with the weights of a trained network; null: with random weights."
     network: Annotated[Network, Field(validate_default=True)] = SAME_AS_SOURCE

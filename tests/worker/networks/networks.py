@@ -129,6 +129,16 @@ def mixed(**changes: Any) -> Job:
     return spec_of(**{"features": FEATURES, "columns": columns} | changes)
 
 
+ENCODED: dict[str, Any] = {
+    "encoding": {
+        "numbers": {"scale": "robust", "smooth_clip": True, "bins": 5, "indicator": True},
+        "categories": {"most": 1},
+    },
+    "columns": {"day": {"scale": "quantile", "log": True, "smooth_clip": False}, "grade": {"type": "categorical"}},
+}
+"Every way to encode a column, on the mixed table."
+
+
 def encoders_of(spec: Job) -> Encoders:
     return fit_encoders(MIXED, assign_roles(spec, profile_table(MIXED, Limits()), Limits()))
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import spec_of
 from tests.worker.networks.networks import (
+    ENCODED,
     EVERY_LAYER,
     FEATURES,
     JOB_ID,
@@ -74,6 +75,17 @@ def test_every_kind_of_target_predicts_the_same(target: Any, loss: str, ensemble
     if target == "grade":
         spec = spec.model_copy(update={"columns": {"kind": spec.columns["kind"]}})
     assert_same(trained(spec, MIXED), MIXED)
+
+
+def test_every_encoding_of_a_column_computes_the_same() -> None:
+    """Also for missing cells, numbers far outside the range of training, and categories that are rare or new."""
+    of = trained(mixed(**ENCODED), MIXED)
+    assert_same(of, MIXED)
+    far = {"size": [1e300, -1e9, None] * 10, "day": [0.0, -20261115.5, 3e7] * 10, "kind": ["c", "zebra", None] * 10}
+    rows = MIXED
+    for name, cells in far.items():
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(cells))
+    assert_same(of, rows)
 
 
 def test_two_classes_from_one_output_predict_the_same() -> None:

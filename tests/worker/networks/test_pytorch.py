@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import missing, spec_of
 from tests.worker.networks.networks import (
+    ENCODED,
     EVERY_LAYER,
     FEATURES,
     MIXED,
@@ -71,6 +72,14 @@ def test_an_ensemble_on_categories_predicts_the_same(target: Any, loss: str, tmp
     training = {"loss": loss, "ensemble": 3}
     of = trained(mixed(target=target, features=FEATURES, network={"layers": layers}, training=training), MIXED)
     assert_same(of, MIXED.set_column(1, "kind", pa.array(["a", "zebra", None] * 10)), tmp_path)
+
+
+def test_every_encoding_of_a_column_computes_the_same(tmp_path: Path) -> None:
+    """Also for missing cells, numbers far outside the range of training, and rare categories."""
+    of = trained(mixed(**ENCODED), MIXED)
+    assert_same(of, MIXED, tmp_path)
+    rows = MIXED.set_column(0, "size", pa.array([1e300, -1e9, None] * 10))
+    assert_same(of, rows, tmp_path)
 
 
 def test_every_layer_and_activation_computes_the_same(tmp_path: Path) -> None:

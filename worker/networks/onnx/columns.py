@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
-from worker.data.cells import missing_numbers, spellings
+from worker.data.cells import spellings
 from worker.data.encoders import CategoricalCode, Encoders, NumericCode
 from worker.data.encoding import Categories
 from worker.networks.onnx.graph import ML, Graph
+from worker.networks.onnx.numbers import add_number, add_plain_numbers, is_plain
 
 
 def add_columns(graph: Graph, encoders: Encoders) -> None:
@@ -27,12 +27,15 @@ def add_encoding(graph: Graph, encoders: Encoders, *, spelled: bool) -> tuple[st
     """
     blocks: list[str] = []
     refused: list[str] = []
-    for _, run in groupby(encoders.features, key=lambda code: code.type):
+    for _, run in groupby(encoders.features, key=lambda code: isinstance(code, NumericCode) and is_plain(code)):
         codes = list(run)
-        if numeric := [code for code in codes if isinstance(code, NumericCode)]:
-            blocks.append(_numbers(graph, numeric, encoders.missing))
+        if plain := [code for code in codes if isinstance(code, NumericCode) and is_plain(code)]:
+            blocks.append(add_plain_numbers(graph, plain, encoders.missing))
+            continue
         for code in codes:
-            if isinstance(code, CategoricalCode):
+            if isinstance(code, NumericCode):
+                blocks += add_number(graph, code, encoders.missing)
+            else:
                 number = _category(graph, code, encoders.missing, spelled=spelled)
                 blocks.append(_block(graph, code, number))
                 refused += _refused(graph, code, number)
@@ -52,32 +55,11 @@ def _any(graph: Graph, conditions: Sequence[str]) -> str | None:
     return found
 
 
-def _numbers(graph: Graph, codes: Sequence[NumericCode], texts: Sequence[str]) -> str:
-    """Return the numeric columns side by side: NaN becomes the median, then (value - mean) / scale.
-
-    The columns are float64, as in training, even if the network is float32: 20261124 and 20261125 are the same float32.
-    """
-    values = _joined(graph, [code.name for code in codes], "numbers")
-    row: dict[str, Any] = {
-        name: graph.constant(f"{name}s", [[getattr(code, name) for code in codes]], np.float64)
-        for name in ("median", "mean", "scale")
-    }
-    missing = graph.add("IsNaN", values, named="missing")
-    for n, number in enumerate(missing_numbers(texts)):
-        mark = graph.constant(f"missing/{n}/number", [number], np.float64)
-        is_mark = graph.add("Equal", values, mark, named=f"missing/{n}")
-        missing = graph.add("Or", missing, is_mark, named=f"missing/{n}/or")
-    present = graph.add("Where", missing, row["median"], values, named="present")
-    centred = graph.add("Sub", present, row["mean"], named="centred")
-    standardised = graph.add("Div", centred, row["scale"], named="standardised")
-    return graph.add("Cast", standardised, named="x", to=graph.type)
-
-
 def _category(graph: Graph, code: CategoricalCode, texts: Sequence[str], *, spelled: bool) -> str:
     """Return the category's number, int64 (rows, 1). The number after the last is for categories never seen."""
-    numbers = {category: n for n, category in enumerate(code.categories)}
+    numbers = code.numbers
     if spelled:
-        for n, category in enumerate(code.categories):
+        for category, n in code.numbers.items():
             for spelling in spellings(category):
                 numbers.setdefault(spelling, n)
     missing = Categories(code).missing
