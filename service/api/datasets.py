@@ -3,6 +3,7 @@
 import codecs
 from typing import Any
 
+import pyarrow as pa
 from flask import request as form
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,8 @@ from service.request import request
 from service.schemas import datasets as schemas
 from service.schemas.common import Page
 from worker.data.formats import MEDIA_TYPES
+from worker.data.profiles import TableProfile
+from worker.data.times import Form, TimeForm, shown_time
 from worker.records.datasets import delete_dataset, get_dataset, list_datasets
 from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.snapshots import rfc3339
@@ -143,8 +146,15 @@ def rows(dataset_id: str, query: schemas.RowsQuery) -> Reply:
     while table.nbytes > ROWS_BYTES_LIMIT and table.num_rows > 1:
         # as objects and as text it takes several times that
         table = table.slice(0, table.num_rows // 2)
-    columns = [column.to_pylist() for column in table.columns]
+    forms = TableProfile.model_validate(dataset.profile).reading.forms
+    columns = [_cells(column, forms.get(name)) for name, column in zip(table.column_names, table.columns, strict=True)]
     return answer({"columns": table.column_names, "rows": list(zip(*columns, strict=True))})
+
+
+def _cells(column: pa.ChunkedArray, form: Form | None) -> list[Any]:
+    """Return cells as JSON: times as they may be sent, not as the numbers that they were read as."""
+    cells: list[Any] = column.to_pylist()
+    return [None if cell is None else shown_time(cell) for cell in cells] if isinstance(form, TimeForm) else cells
 
 
 @operations.declare(

@@ -41,6 +41,10 @@ class UploadQuery(Query):
         Literal[",", ".", " ", "'"] | None, Field(description="The mark between groups of three digits.")
     ] = None
 
+    dates: Annotated[
+        Literal["ymd", "dmy", "mdy"] | None, Field(description="The order of year, month and day in dates.")
+    ] = None
+
     def declared(self, encoding: str | None) -> Declared:
         return Declared(encoding=encoding, **self.model_dump(exclude={"name"}))
 

@@ -120,7 +120,7 @@ def test_a_job_trains_on_any_of_them(client: FlaskClient, succeeded: Callable[..
 
 
 def test_types_that_a_network_does_not_know(client: FlaskClient) -> None:
-    """Decimals are numbers, times are text that is remarked upon, and missing cells are missing."""
+    """Decimals are numbers, days and moments are seconds, and missing cells are missing."""
     table = pa.table(
         {
             "price": pa.array([Decimal("1.50"), None, Decimal("3.25")], pa.decimal128(8, 2)),
@@ -136,7 +136,8 @@ def test_types_that_a_network_does_not_know(client: FlaskClient) -> None:
     found = {column["name"]: column for column in shown["columns"]}
     assert shown["media_type"] == "application/vnd.apache.parquet"
     assert (found["price"]["type"], found["price"]["missing"], found["price"]["maximum"]) == ("numeric", 1, 3.25)
-    assert (found["day"]["type"], found["day"]["look"], found["at"]["look"]) == ("categorical", "dates", "dates")
+    assert (found["day"]["minimum"], found["at"]["minimum"]) == (1767225600, 1767225600 + 12 * 3600)
+    assert [remark["column"] for remark in shown["remarks"] if remark["code"] == "form"] == ["day", "at"]
     assert found["big"]["maximum"] == 2.0**64
     assert (found["small"]["missing"], found["none"]["missing"]) == (1, 3)
     assert (found["text"]["categories"], found["text"]["missing"]) == (["1", "x"], 1)
@@ -214,17 +215,23 @@ def test_a_faulty_file_is_told_why(client: FlaskClient, content: bytes, said: st
     assert said in answer.get_json()["errors"][0]["detail"]
 
 
-def test_what_looks_like_a_time_stays_as_it_was_written(client: FlaskClient) -> None:
-    """In JSON lines as in a list and in CSV."""
+def test_a_time_is_one_in_each_format(client: FlaskClient) -> None:
+    """In JSON lines as in a list, CSV and Parquet, as text or typed; rows are shown as they may be sent."""
     days = ["2026-01-01", "2026-01-02", "2026-01-01"]
+    table = pa.table({"day": [date.fromisoformat(day) for day in days], "n": [0, 1, 2]})
     files = [
-        "\n".join(json.dumps({"day": day, "n": n}) for n, day in enumerate(days)),
-        json.dumps([{"day": day, "n": n} for n, day in enumerate(days)]),
-        "day,n\n" + "".join(f"{day},{n}\n" for n, day in enumerate(days)),
+        "\n".join(json.dumps({"day": day, "n": n}) for n, day in enumerate(days)).encode(),
+        json.dumps([{"day": day, "n": n} for n, day in enumerate(days)]).encode(),
+        ("day,n\n" + "".join(f"{day},{n}\n" for n, day in enumerate(days))).encode(),
+        parquet(table),
+        parquet(table.set_column(0, "day", pa.array(days))),
     ]
-    for text in files:
-        found = upload(client, text.encode()).get_json()["columns"][0]
-        assert found["categories"] == ["2026-01-01", "2026-01-02"]
+    for content in files:
+        shown = upload(client, content).get_json()
+        found = shown["columns"][0]
+        assert (found["type"], found["minimum"], found["maximum"]) == ("numeric", 1767225600, 1767312000)
+        rows = client.get(f"/v1/datasets/{shown['id']}/rows").get_json()["rows"]
+        assert rows == [[day, n] for n, day in enumerate(days)]
 
 
 def test_a_csv_may_begin_with_a_bracket(client: FlaskClient) -> None:

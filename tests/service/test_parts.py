@@ -86,3 +86,20 @@ def test_a_job_has_the_remarks_of_its_dry_run(
     assert client.get(f"/v1/jobs/{job_id}").get_json()["remarks"] == dry["remarks"]
     assert [(remark["column"], remark["code"]) for remark in dry["remarks"]] == [("size", "mostly_numbers")]
     assert "remarks" not in client.get("/v1/jobs").get_json()["data"][0]
+
+
+def test_text_that_is_no_category_is_left_out_with_a_remark(
+    client: FlaskClient, post: Callable[..., TestResponse], succeeded: Callable[..., str]
+) -> None:
+    """A name in each row, and a thousand notes; the specification that is kept lists what is learned from."""
+    lines = [f"{n % 7},person {n},note {n // 2},{'yn'[n % 3 == 0]}" for n in range(2400)]
+    job = SICK | {"dataset": upload(client, "people", ["size,name,note,sick", *lines])}
+    dry = post(query="?dry_run=true", **job).get_json()
+    assert [feature["name"] for feature in dry["features"]] == ["size"]
+    left_out = [remark["column"] for remark in dry["remarks"] if remark["code"] == "left_out"]
+    assert left_out == ["name", "note"]
+    shown = client.get(f"/v1/jobs/{succeeded(**job)}").get_json()
+    assert (shown["spec"]["features"], shown["remarks"]) == (["size"], dry["remarks"])
+    # whoever lists it means it
+    refused = post(query="?dry_run=true", **job | {"features": ["size", "note"]}).get_json()
+    assert refused["errors"][0]["pointer"] == "/columns/note"

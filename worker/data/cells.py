@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from worker.data.seconds import YEAR_GROUP, seconds_text, seconds_texts
+
 MISSING = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
     *("NULL", "NaN", "None", "n/a", "nan", "null"),
@@ -105,11 +107,14 @@ def _spellings(category: str) -> list[str]:
 def plain_number(text: str, pattern: str | None) -> str:
     """Return a number of another form as it is written plainly; another text as it is.
 
-    pattern: of a `NumberForm`, which names its whole part and its fraction; None for plain numbers.
+    pattern: of a `NumberForm`, which names its whole part and its fraction, or of a `TimeForm`, whose number is the
+        seconds since 1970-01-01; None for plain numbers.
     """
     found = None if pattern is None else re.fullmatch(pattern, text)
     if found is None:
         return text
+    if "year" in found.re.groupindex:
+        return seconds_text(found) or text
     whole = re.sub("[^0-9+-]", "", found["whole"])
     return whole if found["fraction"] is None else f"{whole}.{found['fraction']}"
 
@@ -193,6 +198,8 @@ def read_numbers(text: pa.ChunkedArray, missing: Collection[str], pattern: str |
 
 def plain_numbers(text: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
     """Return the cells of a column of text with `plain_number` applied to each."""
+    if YEAR_GROUP in pattern:
+        return seconds_texts(text, pattern)
     return map_distinct(text, lambda cell: plain_number(cell, pattern), pa.string())
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from worker.data.cells import MISSING, Lookup, map_distinct, numbered
-from worker.data.number_forms import NumberForm
 from worker.data.roles import InputColumn
+from worker.data.times import Form
 from worker.errors import DataError
 from worker.specs.base import Spec
 
@@ -35,6 +35,7 @@ class NumericCode(Spec):
     quantiles, shares: if there are any, the number becomes its share instead, by linear interpolation between these.
     bins: the edges of the bins of its piecewise-linear encoding, ascending.
     indicator: whether a missing cell has an input of its own.
+    cycles: the periods of a time in seconds; each becomes the sine and the cosine of the time's place in it.
     """
 
     type: Literal["numeric"] = "numeric"
@@ -44,18 +45,19 @@ class NumericCode(Spec):
     scale: float
     minimum: float | None = None
     maximum: float | None = None
-    form: NumberForm | None = None
+    form: Form | None = None
     log: bool = False
     smooth_clip: bool = False
     quantiles: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
     bins: tuple[float, ...] = ()
+    cycles: tuple[float, ...] = ()
     indicator: bool = False
 
     @property
     def width(self) -> int:
-        """How many columns of the matrix this column becomes: itself, its bins, and its indicator."""
-        return 1 + max(0, len(self.bins) - 1) + self.indicator
+        """How many columns of the matrix this column becomes: itself, its bins, its cycles, and its indicator."""
+        return 1 + max(0, len(self.bins) - 1) + 2 * len(self.cycles) + self.indicator
 
 
 class CategoricalCode(Spec):

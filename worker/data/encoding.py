@@ -258,7 +258,7 @@ class Encoding:
         return matrix
 
     def _mark(self, matrix: Matrix, categories: NDArray[np.int64]) -> None:
-        """Write the indicators of categories into a contiguous matrix of zeros, and the numbers that embeddings take."""
+        """Write the indicators of categories into contiguous rows of zeros, and the numbers that embeddings take."""
         is_known = categories < self._counts
         if self._has_embedded:
             is_known &= ~self._embedded

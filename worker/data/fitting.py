@@ -18,11 +18,11 @@ from worker.data.encoders import (
     floats_of,
     numbers_of,
 )
-from worker.data.number_forms import NumberForm
 from worker.data.profiles import categories_of
 from worker.data.reading import form_of_field, missing_of
 from worker.data.roles import Feature, Roles
 from worker.data.scaling import signed_log
+from worker.data.times import Form, TimeForm
 from worker.errors import DataError
 from worker.specs.encoding import Scale
 
@@ -57,7 +57,7 @@ def _fit_target(table: pa.Table, roles: Roles, kind: str, *, standardised: bool)
     return NumberTarget(names=roles.targets, means=means, scales=scales)
 
 
-def _fit(column: pa.ChunkedArray, feature: Feature, form: NumberForm | None) -> NumericCode | CategoricalCode:
+def _fit(column: pa.ChunkedArray, feature: Feature, form: Form | None) -> NumericCode | CategoricalCode:
     if feature.type == "categorical":
         return _fit_categories(column, feature)
     return _fit_numbers(floats_of(column), feature, form)
@@ -85,7 +85,7 @@ def _by_frequency(text: pa.ChunkedArray) -> list[str]:
     return [entry["values"] for entry in sorted(counts, key=lambda entry: (-entry["counts"], entry["values"]))]
 
 
-def _fit_numbers(values: NDArray[np.float64], feature: Feature, form: NumberForm | None) -> NumericCode:
+def _fit_numbers(values: NDArray[np.float64], feature: Feature, form: Form | None) -> NumericCode:
     rules, name = feature.numbers, feature.name
     present = values[~np.isnan(values)]
     median = float(np.median(present)) if len(present) else 0.0
@@ -106,6 +106,7 @@ def _fit_numbers(values: NDArray[np.float64], feature: Feature, form: NumberForm
         shares=shares,
         bins=_bins(present, rules.bins),
         indicator=rules.indicator and len(present) < len(values),
+        cycles=form.cycles if isinstance(form, TimeForm) and rules.calendar else (),
         **bounds,
     )
 

@@ -31,10 +31,12 @@ from worker.data.readers import (
     finite,
     named,
     named_table,
+    numbers_of_form,
     whole,
 )
 from worker.data.reading import UNDECLARED, Declared, Reading
 from worker.data.text import as_csv
+from worker.data.times import TimeForm, time_form
 from worker.errors import DataError
 from worker.settings import Limits
 
@@ -227,14 +229,34 @@ def _plain(column: pa.ChunkedArray, name: str, reading: Reading) -> Named:
     if is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind):
         text = column.cast(pa.string())
         check_texts(text, name)
-        found = None if name in reading.text else declared_numbers(present_texts(text, reading.missing), name, reading)
-        return found or named(name, category_texts(text, reading.missing))
+        return _read_text(text, name, reading)
     if is_a.is_boolean(kind):
         return named(name, category_texts(column, reading.missing))
-    if is_a.is_date(kind) or is_a.is_time(kind) or is_a.is_timestamp(kind):
+    if is_a.is_date(kind) or is_a.is_timestamp(kind):
+        return _times(column, name, reading)
+    if is_a.is_time(kind):
         return named(name, column.cast(pa.string()))
     detail = f"has cells of the type {str(kind)[:64]}: a column is of numbers, text, truth values or times"
     raise DataError(detail, column=name)
+
+
+def _read_text(text: pa.ChunkedArray, name: str, reading: Reading) -> Named:
+    """Return a column that was written as text: as times, which these formats or their users write so, or as it is."""
+    if name in reading.text:
+        return named(name, category_texts(text, reading.missing))
+    present = present_texts(text, reading.missing)
+    form = time_form(present, reading.dates)
+    found = declared_numbers(present, name, reading) if form is None else numbers_of_form(present, name, form, reading)
+    return found or named(name, category_texts(text, reading.missing))
+
+
+def _times(column: pa.ChunkedArray, name: str, reading: Reading) -> Named:
+    """Return dates and timestamps as seconds since 1970-01-01."""
+    if name in reading.text:
+        return named(name, column.cast(pa.string()))
+    stamps = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
+    form = TimeForm(order="ymd", mark="-", clock=not pa.types.is_date(column.type))
+    return named(name, whole(pc.divide(stamps.cast(pa.float64()), 1e6)), form)
 
 
 def _numbers(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

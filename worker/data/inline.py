@@ -5,7 +5,9 @@ from typing import Any
 import pyarrow as pa
 
 from worker.data.cells import MISSING, category_text, read_number, shown
-from worker.data.readers import CELL_BYTES_LIMIT, check_names, whole
+from worker.data.readers import CELL_BYTES_LIMIT, Named, check_names, named, named_table, numbers_of_form, whole
+from worker.data.reading import READING
+from worker.data.times import time_form
 from worker.errors import DataError, SpecError
 from worker.specs.dataset import InlineDataset
 
@@ -20,9 +22,16 @@ def inline_table(spec: InlineDataset) -> pa.Table:
         if len(row) != len(names):
             raise SpecError(f"/dataset/rows/{n}", f"expected {len(names)} cells, got {len(row)}")
     columns = zip(*spec.rows, strict=True)
-    return pa.table(
-        {name: _column(cells, position) for position, (name, cells) in enumerate(zip(names, columns, strict=True))}
-    )
+    known = [_column(cells, position) for position, cells in enumerate(columns)]
+    return named_table([_named(name, column) for name, column in zip(names, known, strict=True)], READING)
+
+
+def _named(name: str, column: pa.Array) -> Named:
+    """Return the column, as times if it is text and all of it is."""
+    cells = pa.chunked_array([column])
+    form = time_form(cells) if pa.types.is_string(column.type) else None
+    found = None if form is None else numbers_of_form(cells, name, form, READING)
+    return found or named(name, cells)
 
 
 def _column(cells: tuple[Any, ...], position: int) -> pa.Array:

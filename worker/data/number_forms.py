@@ -39,7 +39,7 @@ class NumberForm(Spec):
         said = [f"the decimal mark {self.decimal!r}"] if self.decimal != "." else []
         said += [f"thousands separated by {self.thousands!r}"] if self.thousands else []
         said += [f"the sign {self.sign}, which counts nothing"] if self.sign else []
-        return " and ".join(said)
+        return f"numbers with {' and '.join(said)}"
 
 
 def form_pattern(decimal: str, thousands: str, sign: str) -> str:

@@ -13,6 +13,8 @@ from worker.specs.base import Spec
 CATEGORIES_BYTES = 256 * 1024
 "The most text that the categories of one column have together."
 TABLE_CATEGORIES_BYTES = 8 * 2**20
+IDENTIFIER_ROWS = 20
+"Fewer rows may each have a value of their own by chance."
 TEXT_BYTES = 50
 "What a text takes beside its letters."
 
@@ -114,6 +116,16 @@ def profile_table(table: pa.Table, limits: Limits, reading: Reading = READING) -
     return TableProfile(
         rows=table.num_rows, columns=tuple(profiles.values()), reading=reading.model_copy(update={"forms": forms})
     )
+
+
+def is_identifier(column: ColumnProfile, rows: int) -> bool:
+    """Return whether the column has another value in each row, as a number or a name of the row has."""
+    if column.distinct < rows or rows < IDENTIFIER_ROWS:
+        return False
+    if column.type == "categorical":
+        return True
+    lowest, highest = column.minimum, column.maximum
+    return lowest is not None and highest is not None and highest - lowest == rows - 1
 
 
 def size_of_categories(profile: ColumnProfile) -> int:

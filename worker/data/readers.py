@@ -12,8 +12,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from worker.data.cells import LEADING_ZERO, category_texts, plain_numbers, present_texts, without_missing
-from worker.data.number_forms import NumberForm, declared_form, form_of
+from worker.data.number_forms import declared_form, form_of
 from worker.data.reading import MISSING_KEY, READING, Reading, field
+from worker.data.times import Form, time_form
 from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
 from worker.specs.base import column_name
@@ -219,7 +220,7 @@ def _read_arrow(content: bytes, _limits: Limits, _reading: Reading) -> pa.Table:
 Named = tuple[pa.Field, pa.ChunkedArray]
 
 
-def named(name: str, column: pa.ChunkedArray, form: NumberForm | None = None) -> Named:
+def named(name: str, column: pa.ChunkedArray, form: Form | None = None) -> Named:
     return field(name, column.type, form), column
 
 
@@ -258,8 +259,9 @@ def _read_cells(cells: pa.ChunkedArray, name: str, reading: Reading) -> Named:
     present = present_texts(cells, reading.missing)
     if (found := declared_numbers(present, name, reading)) is not None:
         return found
-    numbers = _as_numbers(present)
-    form = form_of(present) if numbers is None and reading.finds_forms else None
+    numbers, form = _as_numbers(present), None
+    if numbers is None and reading.finds_forms:
+        form = form_of(present) or time_form(present, reading.dates)
     if form is not None:
         numbers = _as_numbers(plain_numbers(present, form.pattern))
     if numbers is None:
@@ -270,13 +272,18 @@ def _read_cells(cells: pa.ChunkedArray, name: str, reading: Reading) -> Named:
 def declared_numbers(present: pa.ChunkedArray, name: str, reading: Reading) -> Named | None:
     """Return a column of trimmed text as numbers, if all of it is written in the form that its sender declared."""
     form = None if reading.declared is None else declared_form(present, reading.declared)
-    numbers = None if form is None else _as_numbers(plain_numbers(present, form.pattern))
+    return None if form is None else numbers_of_form(present, name, form, reading)
+
+
+def numbers_of_form(present: pa.ChunkedArray, name: str, form: Form, reading: Reading) -> Named | None:
+    """Return a column of trimmed text, all of which is written in this form, as numbers."""
+    numbers = _as_numbers(plain_numbers(present, form.pattern))
     if numbers is None:
         return None
     return named(name, whole(without_missing(finite(numbers, name), reading.missing)), form)
 
 
-def _as(kind: str, cells: pa.ChunkedArray, reading: Reading, form: NumberForm | None) -> pa.ChunkedArray:
+def _as(kind: str, cells: pa.ChunkedArray, reading: Reading, form: Form | None) -> pa.ChunkedArray:
     """Return cells of a CSV as the type that the whole column has."""
     if not reading.cleaned:
         return _former(cells, reading).cast(kind)

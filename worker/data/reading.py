@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import pyarrow as pa
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from worker.data.cells import MISSING, one_spelling
 from worker.data.number_forms import NumberForm
+from worker.data.times import Form, Order
 from worker.specs.base import AtMost, Boolean, ColumnName, Spec, column_name
 
 FORM, MISSING_KEY = b"form", b"missing"
@@ -24,7 +25,7 @@ class Reading(Spec):
     finds_forms: whether a column of text is looked at for numbers of another form. Rows to predict are not: their model
         knows how its columns are written.
     forms: the forms that were found, by column.
-    declared: the form of numbers that the sender of the table named; None if it named none.
+    declared: the form of numbers that the sender of the table named; None if it named none. dates: the order of dates.
     text: the columns that it named as text.
     delimiter: the mark between the cells of a CSV; None to find it out.
     """
@@ -32,8 +33,9 @@ class Reading(Spec):
     missing: tuple[str, ...] = MISSING
     cleaned: bool = True
     finds_forms: bool = True
-    forms: Mapping[str, NumberForm] = {}
+    forms: Mapping[str, Form] = {}
     declared: NumberForm | None = None
+    dates: Order | None = None
     text: tuple[str, ...] = ()
     delimiter: str | None = None
 
@@ -64,13 +66,20 @@ class Declared(Spec):
     text: Annotated[tuple[ColumnName, ...], AtMost(10_000)] = ()
     decimal: Literal[".", ","] | None = None
     thousands: Literal[",", ".", " ", "'"] | None = None
+    dates: Order | None = None
 
     @property
     def reading(self) -> Reading:
         """The reading of cells that this asks for."""
         missing = [text for text in (*MISSING, *self.missing) if text not in self.present]
         delimiter = "," if self.delimiter == "whitespace" else self.delimiter
-        return Reading(missing=tuple(dict.fromkeys(missing)), declared=self._form, text=self.text, delimiter=delimiter)
+        return Reading(
+            missing=tuple(dict.fromkeys(missing)),
+            declared=self._form,
+            dates=self.dates,
+            text=self.text,
+            delimiter=delimiter,
+        )
 
     @property
     def _form(self) -> NumberForm | None:
@@ -81,9 +90,10 @@ class Declared(Spec):
 
 
 UNDECLARED = Declared()
+FORMS: TypeAdapter[Form] = TypeAdapter(Form)
 
 
-def field(name: str, kind: pa.DataType, form: NumberForm | None) -> pa.Field:
+def field(name: str, kind: pa.DataType, form: Form | None) -> pa.Field:
     return pa.field(name, kind, metadata=None if form is None else {FORM: form.model_dump_json()})
 
 
@@ -93,7 +103,7 @@ def missing_of(schema: pa.Schema) -> tuple[str, ...]:
     return MISSING if known is None else tuple(json.loads(known))
 
 
-def form_of_field(column: pa.Field) -> NumberForm | None:
+def form_of_field(column: pa.Field) -> Form | None:
     """Return how a column of numbers was written, if not plainly."""
     known = (column.metadata or {}).get(FORM)
-    return None if known is None else NumberForm.model_validate_json(known)
+    return None if known is None else FORMS.validate_json(known)

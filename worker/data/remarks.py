@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 
 from worker.data.cells import shown
-from worker.data.profiles import ColumnProfile, Remark, TableProfile
+from worker.data.profiles import ColumnProfile, Remark, TableProfile, is_identifier
 from worker.data.roles import Roles
 
-IDENTIFIER_ROWS = 20
-"Fewer rows may each have a value of their own by chance."
 IMBALANCE = 20
 "Classes are imbalanced if the largest has more than this many times the rows of the smallest."
 FEW_NUMBERS = 20
@@ -23,6 +21,7 @@ def job_remarks(profile: TableProfile, roles: Roles) -> tuple[Remark, ...]:
     """Return the remarks about the columns that a job uses, and about its target."""
     used = {*roles.targets, *(feature.name for feature in roles.features)}
     remarks = [remark for remark in table_remarks(profile) if remark.column is None or remark.column in used]
+    remarks += [_left_out(column) for column in map(profile.column, roles.left_out) if column]
     if roles.classes is not None:
         remarks += _of_classes(profile.column(roles.targets[0]))
     else:
@@ -35,7 +34,7 @@ def _of_table(profile: TableProfile) -> Iterator[Remark]:
     if profile.encoding is not None:
         yield Remark(column=None, code="encoding", detail=f"the text of the file was read as {profile.encoding}")
     for name, form in profile.reading.forms.items():
-        yield Remark(column=name, code="form", detail=f"was read as numbers with {form.words}")
+        yield Remark(column=name, code="form", detail=f"was read as {form.words}")
     for position in profile.unnamed:
         detail = f"column {position} of the file has no name and was left out"
         yield Remark(column=None, code="unnamed", detail=detail)
@@ -47,7 +46,10 @@ def _of_column(column: ColumnProfile, rows: int) -> Iterator[Remark]:
         detail = f"is text: its cells look like {column.look}, but could be read in two ways"
         detail += "; upload it with decimal or thousands to say which"
         if column.look == "dates":
-            detail = "is text: its cells look like dates, of which each is a category of its own"
+            detail = (
+                "is text: its cells look like dates, but the order of day and month can't be told from them, or one "
+            )
+            detail += "of them is no day; upload it with dates to say which"
         yield Remark(column=name, code="look", detail=detail)
     elif (odd := column.not_numbers) is not None and odd.count == 0:
         first = f"{shown(odd.cell)}, row {odd.row}"
@@ -61,7 +63,7 @@ def _of_column(column: ColumnProfile, rows: int) -> Iterator[Remark]:
     if column.distinct <= 1 and rows > 1:
         detail = "has the same value in every row" if column.distinct else "has no value in any row"
         yield Remark(column=name, code="constant", detail=f"{detail}: nothing can be learned from it")
-    elif _is_identifier(column, rows):
+    elif is_identifier(column, rows):
         detail = "has another value in each row, as a number or a name of the row has: consider {} for it"
         yield Remark(column=name, code="identifier", detail=detail.format('{"type": "ignore"}'))
 
@@ -79,13 +81,9 @@ def _of_classes(column: ColumnProfile | None) -> Iterator[Remark]:
         yield Remark(column=column.name, code="imbalance", detail=detail)
 
 
-def _is_identifier(column: ColumnProfile, rows: int) -> bool:
-    if column.distinct < rows or rows < IDENTIFIER_ROWS:
-        return False
-    if column.type == "categorical":
-        return True
-    lowest, highest = column.minimum, column.maximum
-    return lowest is not None and highest is not None and highest - lowest == rows - 1
+def _left_out(column: ColumnProfile) -> Remark:
+    detail = f"is text with {column.distinct} distinct values, which are no categories, and was left out"
+    return Remark(column=column.name, code="left_out", detail=detail)
 
 
 def _is_like_classes(column: ColumnProfile) -> bool:

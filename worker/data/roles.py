@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from worker.data.profiles import ColumnProfile, TableProfile
+from worker.data.profiles import ColumnProfile, TableProfile, is_identifier
+from worker.data.times import Form, TimeForm
 from worker.errors import SpecError, pointer_token
 from worker.settings import Limits
 from worker.specs.dataset import ColumnOverride
@@ -68,6 +69,7 @@ class Roles:
     classes: the classes of a categorical target, in the order of the network's outputs; None if targets are numbers.
     bounds: the smallest and largest value of each target.
     weight: the name of the column with the weight of each row; None if there is none.
+    left_out: the columns that are no features because their texts are no categories, though nobody left them out.
     """
 
     rows: int
@@ -76,6 +78,7 @@ class Roles:
     classes: tuple[str, ...] | None
     bounds: tuple[tuple[float, float], ...]
     weight: str | None
+    left_out: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[InputColumn, ...]:
@@ -90,8 +93,11 @@ class Roles:
         return len(self.targets) if self.classes is None else len(self.classes)
 
 
-def assign_roles(spec: Job, profile: TableProfile, limits: Limits) -> Roles:
-    """Return the roles of this table's columns in this job. Raises SpecError if the job does not fit the table."""
+def assign_roles(spec: Job, profile: TableProfile, limits: Limits, *, leave_out: bool = False) -> Roles:
+    """Return the roles of this table's columns in this job. Raises SpecError if the job does not fit the table.
+
+    leave_out: whether text that is no categories is left out of the features that nobody has listed.
+    """
     for name in spec.columns:
         if profile.column(name) is None:
             raise SpecError(
@@ -99,15 +105,17 @@ def assign_roles(spec: Job, profile: TableProfile, limits: Limits) -> Roles:
             )
     _check_split(spec, profile)
     lacking = max((column.missing for column in map(profile.column, spec.targets) if column), default=0)
+    left_out = _texts(spec, profile) if leave_out and spec.features is None else ()
     return Roles(
         rows=profile.rows - lacking,
-        features=_features(spec, profile, limits),
+        features=_features(spec, profile, limits, left_out),
         targets=spec.targets,
         classes=_classes(spec, profile, limits),
         bounds=tuple(
             (column.minimum or 0.0, column.maximum or 0.0) for column in map(profile.column, spec.targets) if column
         ),
         weight=_weight(spec, profile),
+        left_out=left_out,
     )
 
 
@@ -147,10 +155,31 @@ def _check_split(spec: Job, profile: TableProfile) -> None:
         raise SpecError(pointer, f"has {column.distinct} distinct values; {GROUPS} groups are needed at least")
 
 
-def _features(spec: Job, profile: TableProfile, limits: Limits) -> tuple[Feature, ...]:
+def _texts(spec: Job, profile: TableProfile) -> tuple[str, ...]:
+    """Return the columns of text that are no categories: too many, too long, or another one in each row.
+
+    Those that the job names in any way are not among them.
+    """
+    embedded = {layer.column for layer in spec.network.layers if isinstance(layer, EmbeddingLayer)}
+    named = {*_others(spec), *spec.columns, *embedded}
+    return tuple(
+        column.name
+        for column in profile.columns
+        if column.type == "categorical"
+        and column.name not in named
+        and (column.categories is None or is_identifier(column, profile.rows))
+    )
+
+
+def _others(spec: Job) -> tuple[str | None, ...]:
+    """Return the columns that are something else than features unless they are listed."""
+    split = spec.training.split
+    return (*spec.targets, spec.weight, None if isinstance(split, RandomSplit) else split.column)
+
+
+def _features(spec: Job, profile: TableProfile, limits: Limits, left_out: tuple[str, ...]) -> tuple[Feature, ...]:
     if spec.features is None:
-        split = spec.training.split
-        others = (*spec.targets, spec.weight, None if isinstance(split, RandomSplit) else split.column)
+        others = (*_others(spec), *left_out)
         names = [column.name for column in profile.columns if column.name not in others]
     else:
         names = list(spec.features)
@@ -170,22 +199,34 @@ def _features(spec: Job, profile: TableProfile, limits: Limits) -> tuple[Feature
         override = spec.columns.get(name)
         if override is not None and override.type == "ignore":
             continue
-        features.append(_feature(column, override or NO_OVERRIDE, spec.encoding, limits, embedded=name in embedded))
+        form = profile.reading.forms.get(name)
+        override = override or NO_OVERRIDE
+        features.append(_feature(column, override, spec.encoding, limits, embedded=name in embedded, form=form))
     if not features:
         raise SpecError("/features", "no column is left to learn from")
     return tuple(features)
 
 
 def _feature(
-    column: ColumnProfile, override: ColumnOverride, rules: EncodingRules, limits: Limits, *, embedded: bool
+    column: ColumnProfile,
+    override: ColumnOverride,
+    rules: EncodingRules,
+    limits: Limits,
+    *,
+    embedded: bool,
+    form: Form | None,
 ) -> Feature:
     kind = _type(column, override, limits)
+    if kind == "categorical" and form is not None:
+        detail = "was read as numbers of another form; to have categories, name it as text when you upload the table"
+        raise SpecError(f"/columns/{pointer_token(column.name)}/type", detail)
     if misplaced := override.misplaced(kind):
         raise SpecError(f"/columns/{pointer_token(column.name)}/{misplaced[0]}", f"is not for a {kind} column")
     if kind == "numeric":
         numbers = override.number_encoding(rules.numbers)
         bins = min(numbers.bins, column.distinct - 1) if column.distinct > 2 else 0
-        parts = 1 + bins + (numbers.indicator and column.missing > 0)
+        cycles = form.cycles if isinstance(form, TimeForm) and numbers.calendar else ()
+        parts = 1 + bins + 2 * len(cycles) + (numbers.indicator and column.missing > 0)
         return Feature(column.name, "numeric", "refuse", None, numbers=numbers, parts=parts)
     known, most = len(column.categories or ()), override.category_encoding(rules.categories).most
     own = known if most is None else min(known, most)

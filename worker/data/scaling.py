@@ -43,6 +43,9 @@ class Scaling:
         self._quantiles = [(n, code.quantiles, code.shares) for n, code in enumerate(codes) if code.quantiles]
         self._is_linear = not (len(self._logs) or len(self._clips) or self._quantiles)
         self.is_plain = all(code.width == 1 for code in codes)
+        turns = [(n, period) for n, code in enumerate(codes) for period in code.cycles]
+        self._turning = np.array([n for n, _ in turns], np.int64)
+        self._turns = np.array([2 * np.pi / period for _, period in turns])
         self._indicated = np.flatnonzero([code.indicator for code in codes])
         edges = [(n, *edge) for n, code in enumerate(codes) for edge in pairwise(code.bins)]
         self._binned = np.array([n for n, _, _ in edges], np.int64)
@@ -51,9 +54,13 @@ class Scaling:
 
     def places(self, starts: Sequence[int], codes: Sequence[NumericCode]) -> NDArray[np.int64]:
         """Return where in the matrix the columns of `beside` belong. starts: where each column begins."""
-        bins = [start + 1 + n for start, code in zip(starts, codes, strict=True) for n in range(len(code.bins) - 1)]
-        last = [start + code.width - 1 for start, code in zip(starts, codes, strict=True) if code.indicator]
-        return np.array([*bins, *last], np.int64)
+        known = list(zip(starts, codes, strict=True))
+        bins = [start + 1 + n for start, code in known for n in range(len(code.bins) - 1)]
+        # each cycle's sine, and its cosine behind it
+        ends = [start + code.width - code.indicator for start, code in known]
+        sines = [end - 2 * n for end, code in zip(ends, codes, strict=True) for n in range(len(code.cycles), 0, -1)]
+        last = [start + code.width - 1 for start, code in known if code.indicator]
+        return np.array([*bins, *sines, *(sine + 1 for sine in sines), *last], np.int64)
 
     def scaled(self, values: NDArray[np.float64]) -> Matrix:
         """Return the scaled numbers, (rows, columns). One that the dtype can't hold is infinite."""
@@ -82,12 +89,13 @@ class Scaling:
         return bent
 
     def beside(self, values: NDArray[np.float64], present: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the bins of all columns, and then their indicators, (rows, of all).
+        """Return the bins of all columns, then their cycles' sines and cosines, then their indicators, (rows, of all).
 
         values: with NaN for a missing cell. present: with medians there.
         """
         with np.errstate(over="ignore"):
             ramps = (present[:, self._binned] - self._lower) / self._spans
-        found = [np.clip(ramps, 0, 1, out=ramps), np.isnan(values[:, self._indicated])]
+        angles = present[:, self._turning] * self._turns
+        found = [np.clip(ramps, 0, 1, out=ramps), np.sin(angles), np.cos(angles), np.isnan(values[:, self._indicated])]
         beside: NDArray[np.float64] = np.concatenate(found, axis=1)
         return beside

@@ -70,7 +70,10 @@ def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -
     if start is not None:
         spec = start.spec
     rows, profile = _profile(spec, project_id, datasets)
-    roles = assign_roles(spec, profile, limits)
+    roles = assign_roles(spec, profile, limits, leave_out=True)
+    if roles.left_out:
+        # said once: the job means the same to each worker, and when it is posted again
+        spec = spec.model_copy(update={"features": tuple(feature.name for feature in roles.features)})
     if start is not None:
         roles = adopt_roles(roles, start.source)
     task = resolve_task(spec, roles)

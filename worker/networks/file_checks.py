@@ -67,10 +67,16 @@ def _check_features(encoders: Encoders, limits: Limits) -> None:
 
 def _numbers_fit(code: NumericCode) -> bool:
     numbers = [code.median, code.mean, code.scale, code.minimum or 0.0, code.maximum or 0.0]
-    numbers += [*code.quantiles, *code.shares, *code.bins]
+    numbers += [
+        *code.quantiles,
+        *code.shares,
+        *code.bins,
+        *(1 / period if period else np.inf for period in code.cycles),
+    ]
     ascending = all(a < b for edges in (code.quantiles, code.bins) for a, b in pairwise(edges))
-    few = len(code.quantiles) == len(code.shares) <= QUANTILES and len(code.bins) <= BINS + 1
-    return bool(np.isfinite(numbers).all()) and code.scale > 0 and ascending and few
+    few = len(code.quantiles) == len(code.shares) <= QUANTILES and len(code.bins) <= BINS + 1 and len(code.cycles) <= 3
+    positive = code.scale > 0 and all(period >= 1 for period in code.cycles)
+    return bool(np.isfinite(numbers).all()) and positive and ascending and few
 
 
 def _categories_fit(code: CategoricalCode, limits: Limits) -> bool:

@@ -9,8 +9,9 @@ from inspect import getsource
 from textwrap import indent
 from typing import Any, assert_never
 
-from worker.data import cells
+from worker.data import cells, seconds, times
 from worker.data.number_forms import form_pattern
+from worker.data.times import time_pattern
 from worker.networks.layers import units_after
 from worker.networks.pytorch_program import CLASSES, PROGRAM
 from worker.networks.trained import Origin
@@ -49,11 +50,14 @@ def to_pytorch(origin: Origin) -> str:
 
 def _reading() -> str:
     """Return the text of our own functions that read names and cells, with the constants that they use."""
+    constants = [f"{name} = {getattr(cells, name)!r}" for name in ("MISSING",)]
+    constants.append(f"EPOCH = {seconds.EPOCH!r}")
+    constants += [f"{name} = {getattr(times, name)!r}" for name in ("YEARS", "ONE_OR_TWO", "CLOCK")]
     patterns = [f"{name} = re.compile({getattr(cells, name).pattern!r})" for name in ("WHOLE", "NUMBER")]
-    used: list[Callable[..., Any]] = [column_name, cells.category_text, cells.one_spelling]
-    used += [form_pattern, cells.plain_number, cells.read_number, cells.missing_numbers]
+    used: list[Callable[..., Any]] = [column_name, cells.category_text, cells.one_spelling, cells.missing_numbers]
+    used += [form_pattern, time_pattern, seconds.offset, seconds.seconds_text, cells.plain_number, cells.read_number]
     functions = [getsource(function).rstrip() for function in used]
-    return "\n\n\n".join(["\n".join([f"MISSING = {cells.MISSING!r}", *patterns]), *functions])
+    return "\n\n\n".join(["\n".join([*constants, *patterns]), *functions])
 
 
 def _lines(layers: Sequence[specs.ResolvedLayer], inputs: int) -> str:

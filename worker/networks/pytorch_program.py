@@ -10,10 +10,12 @@ prints the predictions of a JSON list of rows, each an object of raw values by c
 """
 
 import json
+import math
 import re
 import sys
 import unicodedata
 from collections.abc import Collection
+from datetime import date
 
 import torch
 from safetensors import safe_open
@@ -78,7 +80,7 @@ def encode(rows, encoders):
         cells = [row[code["name"]] for row in rows]
         if code["type"] == "numeric":
             form = code.get("form")
-            pattern = None if form is None else form_pattern(form["decimal"], form["thousands"], form["sign"])
+            pattern = None if form is None else pattern_of(form)
             numbers = [read_number(cell, missing, pattern) for cell in cells]
             is_missing = [number is None or number in marks for number in numbers]
             filled = [code["median"] if gap else number for gap, number in zip(is_missing, numbers)]
@@ -88,6 +90,13 @@ def encode(rows, encoders):
         numbers = torch.tensor([category(cell, code, count, missing) for cell in cells])[:, None]
         blocks.append(numbers if code["embedded"] else (numbers == torch.arange(count)))
     return torch.cat([block.double() for block in blocks], dim=1)
+
+
+def pattern_of(form):
+    """Return the pattern of the numbers, or of the times, of a column."""
+    if "order" in form:
+        return time_pattern(form["order"], form["mark"])
+    return form_pattern(form["decimal"], form["thousands"], form["sign"])
 
 
 def encode_numbers(values, is_missing, code):
@@ -100,6 +109,9 @@ def encode_numbers(values, is_missing, code):
     if code.get("smooth_clip"):
         scaled = scaled / torch.hypot(torch.ones_like(scaled), scaled / 3)
     parts = [scaled[:, None], ramps(values, code.get("bins", []))]
+    for period in code.get("cycles", []):
+        angles = values[:, None] * (2 * math.pi / period)
+        parts += [angles.sin(), angles.cos()]
     if code.get("indicator"):
         parts.append(is_missing[:, None].double())
     return torch.cat(parts, dim=1)

@@ -66,8 +66,9 @@ class ColumnOverride(Spec):
     scale: Scale | None = None
     smooth_clip: Boolean | None = None
     bins: Bins | None = None
+    calendar: Boolean | None = None
     indicator: Boolean | None = None
-    "This and the four before are of a numeric column, as in `encoding.numbers`; null: as there."
+    "This and the five before are of a numeric column, as in `encoding.numbers`; null: as there."
     most: Most | None = None
     "Of a categorical column, as in `encoding.categories`; null: as there."
 

@@ -25,6 +25,9 @@ class NumberEncoding(Spec):
     bins: Bins = 0
     """Beside it, the piecewise-linear encoding: an input for each of so many bins between quantiles, which rises from 0
     to 1 within its bin. A column of two values gets none."""
+    calendar: Boolean = True
+    """Beside a time, the sine and the cosine of its place in the week and the year, and in the day if it has a time of
+    day. Other numbers have no calendar."""
     indicator: Boolean = False
     "Beside it, an input that is 1 where the cell is missing, if any is in the training part."
 

@@ -12,6 +12,7 @@ from worker.backprop.arrays import Floats
 from worker.data.encoders import Encoders
 from worker.data.fitting import fit_encoders
 from worker.data.profiles import profile_table
+from worker.data.readers import CSV, read_table
 from worker.data.roles import assign_roles
 from worker.networks.layers import LAYERS, build_network
 from worker.networks.predictor import Predictor
@@ -137,6 +138,13 @@ ENCODED: dict[str, Any] = {
     "columns": {"day": {"scale": "quantile", "log": True, "smooth_clip": False}, "grade": {"type": "categorical"}},
 }
 "Every way to encode a column, on the mixed table."
+
+
+def with_times() -> tuple[Trained, pa.Table]:
+    """Return a network that was trained on times, and its table, whose times are numbers."""
+    lines = [f"{1 + n % 28}.{1 + n % 12}.2026 {n % 24}:15,{'ab'[n % 3 == 0]}" for n in range(60)]
+    table = read_table("\n".join(["at,label", *lines]).encode(), CSV, Limits())
+    return trained(spec_of(), table), table
 
 
 def encoders_of(spec: Job) -> Encoders:

@@ -22,6 +22,7 @@ from tests.worker.networks.networks import (
     random_network,
     run_onnx,
     trained,
+    with_times,
 )
 from worker.backprop.activations import ACTIVATIONS
 from worker.data.encoders import ClassTarget, Encoders, NumberTarget
@@ -86,6 +87,13 @@ def test_every_encoding_of_a_column_computes_the_same() -> None:
     for name, cells in far.items():
         rows = rows.set_column(rows.column_names.index(name), name, pa.array(cells))
     assert_same(of, rows)
+
+
+def test_a_time_computes_the_same() -> None:
+    """As the seconds that it was read as, also in a week and a year that training never saw."""
+    of, rows = with_times()
+    assert_same(of, rows)
+    assert_same(of, rows.set_column(0, "at", pa.array([n * 1e7 - 3e8 for n in range(60)])))
 
 
 def test_two_classes_from_one_output_predict_the_same() -> None:

@@ -24,6 +24,7 @@ from tests.worker.networks.networks import (
     random_network,
     safetensors_of,
     trained,
+    with_times,
 )
 from worker.backprop.activations import ACTIVATIONS
 from worker.data.sources import make_table
@@ -80,6 +81,15 @@ def test_every_encoding_of_a_column_computes_the_same(tmp_path: Path) -> None:
     assert_same(of, MIXED, tmp_path)
     rows = MIXED.set_column(0, "size", pa.array([1e300, -1e9, None] * 10))
     assert_same(of, rows, tmp_path)
+
+
+def test_a_time_computes_the_same(tmp_path: Path) -> None:
+    """As text in the column's own form, and as a number."""
+    of, rows = with_times()
+    assert_same(of, rows, tmp_path)
+    assert_same(
+        of, rows.set_column(0, "at", pa.array([f"{1 + n % 28}.02.2030 23:59:59.5" for n in range(60)])), tmp_path
+    )
 
 
 def test_every_layer_and_activation_computes_the_same(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def add_number(graph: Graph, code: NumericCode, texts: Sequence[str]) -> list[st
     blocks = [_cast(graph, _scaled(graph, code, present), f"{name}/x")]
     if len(code.bins) > 1:
         blocks.append(_cast(graph, _ramps(graph, present, code.bins, f"{name}/bins"), f"{name}/bins/x"))
+    if code.cycles:
+        blocks.append(_cast(graph, _turns(graph, code, present), f"{name}/cycles/x"))
     if code.indicator:
         blocks.append(_cast(graph, missing, f"{name}/missing/x"))
     return blocks
@@ -92,6 +94,18 @@ def _ramps(graph: Graph, value: str, edges: Sequence[float], named: str) -> str:
     above = graph.add("Sub", value, lower, named=f"{named}/above")
     shares = graph.add("Div", above, spans, named=f"{named}/shares")
     return graph.add("Clip", shares, _number(graph, "zero", 0), _number(graph, "one", 1), named=named)
+
+
+def _turns(graph: Graph, code: NumericCode, value: str) -> str:
+    """Return the sine and the cosine of each cycle: (rows, 2 x cycles). ONNX knows sines of float64 only in part."""
+    turns = graph.constant(
+        f"{code.name}/turns", [[2 * np.pi / period for period in code.cycles for _ in "sc"]], np.float64
+    )
+    # a cosine is the sine of a quarter of a turn more
+    quarters = graph.constant(f"{code.name}/quarters", [[0, np.pi / 2] * len(code.cycles)], np.float64)
+    angles = graph.add("Mul", value, turns, named=f"{code.name}/angles")
+    shifted = graph.add("Add", angles, quarters, named=f"{code.name}/shifted")
+    return graph.add("Sin", shifted, named=f"{code.name}/cycles")
 
 
 def _missing(graph: Graph, values: str, texts: Sequence[str]) -> str:
