@@ -3,7 +3,8 @@
 from worker.records.snapshots import Snapshot
 
 OF_A_JOB = (
-    "curve", "events", "predict", "weights", "evaluation", "chain-rule", "certificate", "histograms", "steps"
+    "curve", "events", "predict", "weights", "evaluation", "chain-rule", "certificate", "histograms", "steps",
+    "held-out",
 )  # fmt: skip
 
 

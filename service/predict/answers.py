@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from service.csv_text import csv_bytes
 from service.parsing import JSON_TYPE
-from service.predict.csv_text import csv_bytes
 from service.predict.predictors import NamedPredictor
 from service.predict.requests import BODIES
 from service.reply import Reply, answer

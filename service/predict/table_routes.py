@@ -1,11 +1,6 @@
 """Routes for predictions of whole tables: list and show them, download a result, and delete one."""
 
-from collections.abc import Callable, Iterator
 from typing import IO, Any
-
-import orjson
-import pyarrow as pa
-import pyarrow.ipc
 
 from service.api.responses import NOT_MODIFIED, gone, page, problem, tagged
 from service.conditional import conditional
@@ -13,13 +8,12 @@ from service.context import parts, project_id
 from service.idempotency import answered_once, replay_headers
 from service.operations import Answer, Operations
 from service.predict import schemas
-from service.predict.csv_text import csv_bytes
 from service.predict.predictors import NamedPredictor
 from service.problems import Problem
 from service.reply import Reply, answer
-from service.request import request, request_id
+from service.request import request_id
+from service.result_files import RESULTS, result_file
 from service.schemas.common import Page
-from worker.data.readers import ARROW, CSV
 from worker.errors import MissingBytesError
 from worker.intake.submission import ServedWeights
 from worker.records.predictions import delete_prediction, get_prediction, list_predictions, prediction_snapshot
@@ -30,10 +24,6 @@ from worker.specs.prediction import PredictionOptions
 operations = Operations("tables")
 
 NO_PREDICTION = problem("No such prediction.")
-NDJSON = "application/x-ndjson"
-EXTENSIONS = {CSV: "csv", ARROW: "arrows", NDJSON: "jsonl"}
-RESULTS = tuple(EXTENSIONS)
-PART_BYTES = 2**20
 
 
 def accept_table(found: NamedPredictor, dataset: schemas.TableToPredict, options: PredictionOptions) -> Reply:
@@ -91,37 +81,17 @@ def result(prediction_id: str) -> Reply:
     if row.storage_key is None:
         code = "failed" if row.status == "failed" else "not_ready"
         raise Problem(409, f"there is no result: the prediction is {row.status}", code=code)
-    media_type = request().accept_mimetypes.best_match(RESULTS, CSV) or CSV
-    # a result never changes, so its storage key and the media type make its ETag
-    tag = f"{row.storage_key}-{RESULTS.index(media_type)}"
-    if request().if_none_match.contains(tag):
-        return conditional(Reply(content_type=media_type), tag)
+    return result_file(row.id, row.storage_key, lambda: _opened(row, str(row.storage_key)))
+
+
+def _opened(row: Prediction, key: str) -> IO[bytes]:
     try:
-        file = parts().storage.open(row.storage_key)
+        file: IO[bytes] = parts().storage.open(key)
     except FileNotFoundError as error:
         # 404 if it was deleted after the row was read; otherwise this storage is not the one that the worker wrote to
-        _found(prediction_id)
-        raise MissingBytesError(row.storage_key) from error
-    headers = {"Content-Disposition": f'attachment; filename="{row.id}.{EXTENSIONS[media_type]}"'}
-    return conditional(Reply(CONVERTED[media_type](file), 200, media_type, headers, close=file.close), tag)
-
-
-def _stored(file: IO[bytes]) -> Iterator[bytes]:
-    return iter(lambda: file.read(PART_BYTES), b"")
-
-
-def _csv(file: IO[bytes]) -> Iterator[bytes]:
-    for n, batch in enumerate(pa.ipc.open_stream(file)):
-        yield csv_bytes(pa.Table.from_batches([batch]), header=n == 0)
-
-
-def _json_lines(file: IO[bytes]) -> Iterator[bytes]:
-    for batch in pa.ipc.open_stream(file):
-        yield b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in batch.to_pylist())
-
-
-CONVERTED: dict[str, Callable[[IO[bytes]], Iterator[bytes]]] = {CSV: _csv, ARROW: _stored, NDJSON: _json_lines}
-"How the Arrow stream that is stored is sent, a part at a time, by the media type that is asked for."
+        _found(row.id)
+        raise MissingBytesError(key) from error
+    return file
 
 
 @operations.declare(

@@ -103,6 +103,7 @@ class JobLinks(Shown):
     certificate: str
     histograms: str
     steps: str
+    held_out: str
     page: str
 
 
@@ -214,6 +215,15 @@ class Curve(Shown):
     seconds: list[float]
 
 
+class FoldFigure(Shown):
+    """A figure of each fold, with its mean and its standard deviation; null for one that a fold does not have."""
+
+    name: str
+    mean: float | None
+    deviation: float | None
+    each: list[float | None]
+
+
 class PartEvaluation(Shown):
     loss: float
     rows: int
@@ -221,6 +231,8 @@ class PartEvaluation(Shown):
     labels: dict[str, Any] | None = None
     confusion: dict[str, Any] | None = None
     residuals: dict[str, Any] | None = None
+    folds: list[FoldFigure] | None = None
+    "Of a cross-validation: its loss and each metric. The part is then all rows, each held out of one fold."
 
 
 class Evaluation(Shown):

@@ -8,6 +8,7 @@ import numpy as np
 from worker.backprop.arrays import Floats, Integers, mean
 from worker.backprop.batches import Batches, Part
 from worker.backprop.best import Best
+from worker.backprop.folds import Folds, evaluate_folds, held_out_z
 from worker.backprop.layer_figures import dead_units, distances, layer_figures
 from worker.backprop.losses.objective import Objective
 from worker.backprop.measuring import check_finite, evaluate, measure
@@ -35,18 +36,23 @@ class Training:
         *,
         train: Part,
         validation: Part | None = None,
+        folds: Folds | None = None,
         metrics: Mapping[str, Metric],
         start: Mapping[str, Floats] | None = None,
         replay: Replay | None = None,
     ) -> None:
         """Prepare the run.
 
+        folds: which rows of `train` each member of a stack trains on; it is validated on the others.
         start: arrays by their names in a weights file, which replace the random first weights.
         replay: keeps every tensor of the steps that it names; for a single network only.
         """
         self.replay = replay
         self.network, self.objective, self.schedule, self.plan = network, objective, schedule, plan
         self.train, self.validation, self.metrics = train, validation, metrics
+        self.folds = folds
+        # of each member
+        self.rows = train.rows if folds is None else folds.own.shape[-1]
         self.parameters = self._first_weights(start or {})
         self.gradients = self.parameters.like()
         penalised = [layer.penalised for layer in network.layers]
@@ -56,13 +62,13 @@ class Training:
         self._step = 0
         self._learning_rate: float | Floats = 0.0
         stacked = plan.seeds is not None
-        self._orders = Orders(plan.seeds or (plan.seed,), train.rows, stacked=stacked)
+        self._orders = Orders(plan.seeds or (plan.seed,), self.rows, stacked=stacked)
         self._dropout = np.random.default_rng((plan.seed, DROPOUT))
-        size = min(plan.batch_size, train.rows)
-        self._batches = self._batches_of(size, train.rows // size)
+        size = min(plan.batch_size, self.rows)
+        self._batches = self._batches_of(size, self.rows // size)
         # the rows that are left over make a smaller last batch
-        self._rest = self._batches_of(train.rows % size, 1) if train.rows % size else None
-        self.steps = train.rows // size + (self._rest is not None)
+        self._rest = self._batches_of(self.rows % size, 1) if self.rows % size else None
+        self.steps = self.rows // size + (self._rest is not None)
 
     def _first_weights(self, start: Mapping[str, Floats]) -> Parameters:
         """Return random weights, each member's from its own seed, then overwritten by the arrays in `start`."""
@@ -113,7 +119,7 @@ class Training:
     @np.errstate(all="ignore")
     def _one_epoch(self, should_stop: Callable[[], bool]) -> Epoch | None:
         """Run the rest of the current epoch; return None if it was stopped before its last step."""
-        order = self._orders.current()
+        order = self._order()
         kept = self._weights_of_stopped_members()
         ended = self._train_epoch(order, should_stop)
         if kept is not None:
@@ -124,10 +130,15 @@ class Training:
         if not ended:
             return None
         epoch = self._end_epoch(order)
-        if self.validation is None and self.finished:
+        if self.validation is None and self.folds is None and self.finished:
             # nothing has measured the loss of the resulting weights yet
             check_finite({"train_loss": self.evaluate(self.final, self.train)[0]}, self.final, self.epoch)
         return epoch
+
+    def _order(self) -> Integers:
+        """Return the row numbers of this epoch in their order, (rows,), or (members, rows) for a stack."""
+        order = self._orders.current()
+        return order if self.folds is None else np.take_along_axis(self.folds.own, order, axis=1)
 
     def _weights_of_stopped_members(self) -> Floats | None:
         """Return a copy of the parameters of members whose patience has run out; None if there are none.
@@ -188,8 +199,8 @@ class Training:
         self._step = 0
         self._orders.end_epoch()
         figures = self._train_figures(order)
-        if self.validation is not None:
-            loss, metrics = self.evaluate(self.parameters, self.validation)
+        if self.validation is not None or self.folds is not None:
+            loss, metrics = self._validated()
             figures |= {"validation_loss": loss} | {f"validation_{name}": value for name, value in metrics.items()}
         check_finite(figures, self.parameters, self.epoch)
         monitored = self._monitored(figures)
@@ -214,7 +225,7 @@ class Training:
         for batches, _, _ in self._from_step(0):
             losses.append(batches.losses(self._part_of(order, batches)))
             sums.append(batches.last_z())
-        figures: dict[str, Floats] = {"train_loss": np.sum(losses, axis=0) / self.train.rows}
+        figures: dict[str, Floats] = {"train_loss": np.sum(losses, axis=0) / self.rows}
         if self.metrics:
             z = sums[0] if len(sums) == 1 else np.concatenate(sums, axis=-1)
             y = self.train.y.take(order, 0)
@@ -222,6 +233,13 @@ class Training:
             measured = measure(self.metrics, self.objective, z, list(y) if stacked else y, stacked=stacked)
             figures |= {f"train_{name}": value for name, value in measured.items()}
         return figures
+
+    def _validated(self) -> tuple[Floats, dict[str, Floats]]:
+        """Return the loss and the metrics of the validation part, or of each member's fold."""
+        if self.folds is not None:
+            z = held_out_z(self.network, self.parameters, self.train, self.folds.of_row)
+            return evaluate_folds(self.objective, self.metrics, z, self.train, self.folds.of_row)
+        return self.evaluate(self.parameters, self.validation or self.train)
 
     def evaluate(self, parameters: Parameters, part: Part) -> tuple[Floats, dict[str, Floats]]:
         """Return the mean loss and the metrics of these parameters on a part, in inference mode, for each member."""

@@ -40,6 +40,7 @@ from worker.records.tables import (
     Checkpoint,
     Chunk,
     Event,
+    HeldOut,
     Job,
     JobCount,
     JobCountChange,
@@ -47,7 +48,7 @@ from worker.records.tables import (
     Weights,
 )
 
-OWNERS = (Weights, Checkpoint, KeptStep)
+OWNERS = (Weights, Checkpoint, KeptStep, HeldOut)
 "The tables whose rows name a blob."
 SHOWN = 20
 "Findings by each query: a database that is damaged all over has too many to read."

@@ -9,20 +9,25 @@ import pyarrow.compute as pc
 from worker.data.cells import category_texts
 from worker.data.reading import missing_of
 from worker.data.roles import Roles
-from worker.data.splits import Split
+from worker.data.splits import Rows, Split
 from worker.errors import DataError
 
 
-def with_targets(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Return the rows that have each of the targets. Raises DataError if there is none, or no such column."""
+def with_targets(table: pa.Table, names: Sequence[str]) -> tuple[pa.Table, Rows]:
+    """Return the rows that have each of the targets, and their numbers in the table.
+
+    Raises DataError if there is none, or no such column.
+    """
+    rows = np.arange(table.num_rows)
     for name in names:
         if name not in table.column_names:
             raise DataError("this column is missing", column=name)
         if table[name].null_count:
-            table = table.filter(pc.is_valid(table[name]))
+            is_there = pc.is_valid(table[name])
+            table, rows = table.filter(is_there), rows[is_there.to_numpy()]
     if not table.num_rows:
         raise DataError("no row has a target", column=names[0])
-    return table
+    return table, rows
 
 
 def join_tables(table: pa.Table, split: Split, own: Mapping[str, pa.Table], roles: Roles) -> tuple[pa.Table, Split]:
@@ -39,7 +44,7 @@ def join_tables(table: pa.Table, split: Split, own: Mapping[str, pa.Table], role
     numeric |= set(roles.targets) if roles.classes is None else set()
     rows, end = split._asdict(), table.num_rows
     tables = [table]
-    for part, other in ((part, with_targets(other, roles.targets)) for part, other in own.items()):
+    for part, other in ((part, with_targets(other, roles.targets)[0]) for part, other in own.items()):
         for name in names:
             if name not in other.column_names:
                 raise DataError(f"the table of the {part} part lacks this column", column=name)

@@ -39,7 +39,8 @@ class Wanted(NamedTuple):
 
 def wanted_parts(training: Training, rows: int) -> Wanted:
     validation, test = training.validation, training.test
-    is_cut = rows >= ROWS_FOR_VALIDATION and validation.fraction > 0 and validation.dataset is None
+    is_other = validation.dataset is not None or validation.folds is not None
+    is_cut = rows >= ROWS_FOR_VALIDATION and validation.fraction > 0 and not is_other
     return Wanted(validation if is_cut else None, test if test and test.dataset is None else None)
 
 
@@ -53,6 +54,8 @@ def check_split(training: Training) -> None:
         is_changed = bool(part.stratify) or part.fraction != type(part).model_fields["fraction"].default
         if part.stratify and not isinstance(training.split, RandomSplit):
             raise SpecError(f"/training/{name}/stratify", "is for rows that are divided at random")
+        if isinstance(part, Validation) and part.folds is not None and part.fraction != Validation().fraction:
+            raise SpecError("/training/validation/fraction", "is not for folds, which are as many parts")
         if part.dataset is not None and is_changed:
             raise SpecError(f"/training/{name}/dataset", "is the whole part: leave fraction and stratify out")
         if isinstance(training.split, ColumnSplit) and (is_changed or part.dataset is not None):

@@ -151,8 +151,8 @@ def _notes(subject: Subject, place: Place, *, many: bool) -> list[str]:
     has_state = bool(make_optimizer(training.optimizer)(np.zeros(1), np.zeros(1)).slots)
     if subject.moment.kind != "checkpoint" and has_state:
         notes.append("no optimizer state is stored for these weights: the update is a first step, from zeros")
-    if training.ensemble > 1:
-        notes.append(f"this is member {subject.member} of {training.ensemble}; each has a loss of its own")
+    if training.members > 1:
+        notes.append(f"this is member {subject.member} of {training.members}; each has a loss of its own")
     layer = subject.layers[place.address.layer]
     if isinstance(layer, ResolvedEmbedding):
         notes.append(_category(subject, layer, place))

@@ -104,7 +104,7 @@ def read_subject(session: Session, job: JobRow, checkpoint: str, *, member: int 
     not exist or a question that costs too much.
     """
     spec = Job.model_validate(job.spec)
-    members = spec.training.ensemble
+    members = spec.training.members
     if member >= members:
         raise QuestionError("/member", f"must be from 0 to {members - 1}")
     check_cost(parameters=job.parameters, members=members, rows=rows)

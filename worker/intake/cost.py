@@ -76,11 +76,11 @@ def estimate_cost(training: Training, layers: Sequence[ResolvedLayer], roles: Ro
     """Return what the job needs. Raises SpecError, with the figure and the limit, if it is past a limit."""
     shapes, sums = _shapes(layers, roles.inputs)
     # a product costs 2 FLOPs; the backward pass has two products for each one of the forward pass
-    flops = 6 * sums.products * roles.rows * training.epochs * training.ensemble
+    flops = 6 * sums.products * roles.rows * training.epochs * training.members
     values = _values(training, sums, roles, [shape["outputs"] for shape in shapes])
     cost = Cost(shapes, sums.parameters, values * number_bytes(training), flops)
     for figure, limit, unit in (
-        (cost.parameters * training.ensemble, limits.parameters, "parameters"),
+        (cost.parameters * training.members, limits.parameters, "parameters"),
         (cost.memory_bytes, limits.memory_bytes, "bytes of memory"),
     ):
         if figure > limit:
@@ -121,7 +121,7 @@ def _values(training: Training, sums: Sums, roles: Roles, units: Sequence[int]) 
     # weights, gradient, a copy for a checkpoint, a copy for the figures of the layers, the optimizer's slots, the best
     # epoch's weights, and the accumulated gradient
     copies = 4 + slots + bool(training.early_stopping) + (training.accumulate > 1)
-    of_members = training.ensemble * (
+    of_members = training.members * (
         sums.parameters * copies + batch * sums.activations + measured + roles.rows * outputs
     )
     kept = _kept_values(training, sums, roles.inputs, batch, slots)

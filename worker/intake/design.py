@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from pydantic_core import to_json
 
+from worker.data.folds import check_folds, fold_rows
 from worker.data.profiles import Remark, TableProfile
 from worker.data.remarks import job_remarks
 from worker.data.roles import Roles, assign_roles, check_own_table
@@ -120,8 +121,12 @@ def _parts(spec: Job, profile: TableProfile, roles: Roles, project_id: str, data
     """Return how many rows each part has. Raises SpecError for what the split can't do, or a part's own table lacks."""
     training = spec.training
     check_split(training)
+    check_folds(training)
     column = None if isinstance(training.split, RandomSplit) else profile.column(training.split.column)
     parts = part_rows(training, roles.rows, column)
+    if training.validation.folds is not None:
+        held = fold_rows(training, parts["train"])
+        parts |= {"train": parts["train"] - held, "validation": held}
     for part, dataset in training.own_tables.items():
         try:
             own = datasets.profile(project_id, dataset)

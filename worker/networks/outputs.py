@@ -12,6 +12,19 @@ from worker.networks.ranges import NONE, Warnings
 from worker.specs.prediction import PredictionOptions
 
 
+def in_own_terms(a: NDArray[Any], target: Target) -> NDArray[Any]:
+    """Return outputs of a network, (..., rows, units), as probabilities, or as numbers in the target's own units.
+
+    If the network has one output for two classes, both get a probability.
+    """
+    if isinstance(target, NumberTarget):
+        numbers: NDArray[Any] = a.astype(np.float64) * target.scales + target.means
+        return numbers
+    if a.shape[-1] == 1 and not isinstance(target, LabelsTarget):
+        return np.concatenate([1 - a, a], axis=-1)
+    return a
+
+
 class Prediction(NamedTuple):
     """Predictions as lists.
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from worker.backprop.layers.layer import Layer
 from worker.backprop.layers.residual import Residual
-from worker.data.encoders import CategoricalCode, ClassTarget, LabelsTarget, Matrix, NumberTarget
+from worker.data.encoders import CategoricalCode, ClassTarget, Matrix
 from worker.errors import DataError
-from worker.networks.outputs import Outputs, Prediction
+from worker.networks.outputs import Outputs, Prediction, in_own_terms
 from worker.networks.rows import Encoded, Row, RowEncoder
 from worker.networks.trained import Trained
 
@@ -90,11 +90,7 @@ class Predictor:
         return np.concatenate([values for values, _ in blocks]), np.concatenate(spreads) if spreads else None
 
     def _outputs_of_block(self, x: Matrix) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        a, target = self.network.forward(self.parameters, x), self.encoders.target
-        if isinstance(target, NumberTarget):
-            a = a.astype(np.float64) * target.scales + target.means
-        elif a.shape[-1] == 1 and not isinstance(target, LabelsTarget):
-            a = np.concatenate([1 - a, a], axis=-1)
+        a = in_own_terms(self.network.forward(self.parameters, x), self.encoders.target)
         if self.parameters.members is None:
             return a, None
         return a.mean(axis=0), a.std(axis=0)

@@ -12,6 +12,7 @@ from worker.backprop import schedules
 from worker.backprop.arrays import Floats
 from worker.backprop.batches import Part
 from worker.backprop.fit import Training
+from worker.backprop.folds import Folds
 from worker.backprop.metrics import METRICS, Metric
 from worker.backprop.network import Network
 from worker.backprop.optimizers import OPTIMIZERS
@@ -37,6 +38,7 @@ def build_training(
     *,
     train: Part,
     validation: Part | None,
+    folds: Folds | None,
     metrics: dict[str, Metric],
     start: Mapping[str, Floats] | None = None,
     frozen: int = 0,
@@ -54,6 +56,7 @@ def build_training(
         replace(make_plan(spec), frozen=frozen),
         train=train,
         validation=validation,
+        folds=folds,
         metrics=metrics,
         start=start,
         replay=Replay(spec.replay_steps) if spec.replay_steps else None,
@@ -68,7 +71,7 @@ def check_training(spec: Job) -> None:
         raise SpecError("/training/optimizer/nesterov", "looks ahead along the momentum, which is 0")
     if isinstance(schedule, schedule_specs.CosineSchedule) and schedule.warmup_epochs >= training.epochs:
         raise SpecError("/training/schedule/warmup_epochs", f"must be less than the {training.epochs} epochs")
-    if training.replay_steps and (training.ensemble > 1 or training.accumulate > 1):
+    if training.replay_steps and (training.members > 1 or training.accumulate > 1):
         raise SpecError("/training/replay_steps", "can be kept only with ensemble 1 and accumulate 1")
     for n, layer in enumerate(spec.network.layers):
         inner = layer.layers if isinstance(layer, layer_specs.ResidualLayer) else [layer]
@@ -103,7 +106,7 @@ def make_plan(spec: TrainingSpec) -> Plan:
 
 def member_seeds(spec: TrainingSpec) -> tuple[int, ...] | None:
     """Return the seeds of an ensemble's members; None for a single network."""
-    return tuple(range(spec.seed, spec.seed + spec.ensemble)) if spec.ensemble > 1 else None
+    return tuple(range(spec.seed, spec.seed + spec.members)) if spec.members > 1 else None
 
 
 def make_optimizer(spec: optimizer_specs.Optimizer) -> MakeOptimizer:

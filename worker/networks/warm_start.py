@@ -85,7 +85,7 @@ def start_arrays(source: Trained, *, keep_output: bool) -> dict[str, Floats]:
 def check_start(spec: Job, layers: Sequence[ResolvedLayer], inputs: int, source: Architecture) -> None:
     """Raise SpecError if a network of these layers can't start from the source. inputs: the width of a row."""
     members = source.members or 1
-    if members != spec.training.ensemble:
+    if members != spec.training.members:
         raise SpecError("/training/ensemble", f"must be {members}, as many networks as the source has")
     _check_shapes(layers, inputs, source)
     if spec.frozen >= len(layers):

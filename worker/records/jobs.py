@@ -10,7 +10,16 @@ from worker.records.blobs import delete_blobs
 from worker.records.holding import queued
 from worker.records.predictions import check_unused
 from worker.records.states import FINAL, HELD, STATUSES, Status
-from worker.records.tables import Checkpoint, IdempotencyKey, Job, JobSource, JobTag, KeptStep, ModelVersion, Weights
+from worker.records.tables import (
+    Checkpoint,
+    IdempotencyKey,
+    Job,
+    JobSource,
+    JobTag,
+    KeptStep,
+    ModelVersion,
+    Weights,
+)
 
 POSITIONS_LIMIT = 1000
 "The highest place in the queue that is told. Telling more would cost more the longer the queue is."

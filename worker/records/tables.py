@@ -310,7 +310,7 @@ class Event(Base, OfProject):
 
 
 class Blob(Base, OfProject):
-    """safetensors bytes, stored in chunks. published: whether a row refers to the blob; if not, it is swept."""
+    """Bytes, most of them safetensors, stored in chunks. published: whether a row refers to it; if not, it is swept."""
 
     __tablename__ = "blobs"
 
@@ -439,6 +439,15 @@ class KeptStep(Base, OfProject):
     weights_sha256: Mapped[str] = mapped_column(String(64))
     blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default=now())
+
+
+class HeldOut(Base, OfProject):
+    """What each network of a cross-validation predicts for the rows that it did not train on: an Arrow stream."""
+
+    __tablename__ = "held_out"
+
+    job_id: Mapped[str] = mapped_column(Id, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    blob_id: Mapped[str] = mapped_column(Id, ForeignKey("blobs.id"), index=True)
 
 
 class Dataset(Base, OfProject):

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from worker.backprop.arrays import Floats
+from worker.backprop.arrays import Floats, Targets
 from worker.backprop.batches import Part
 from worker.backprop.fit import Training
+from worker.backprop.folds import Folds, evaluate_folds, held_out_z
 from worker.data.encoders import (
     ClassTarget,
     Encoders,
@@ -25,10 +26,11 @@ from worker.data.encoders import (
 )
 from worker.data.encoding import encode_table
 from worker.data.fitting import fit_encoders
+from worker.data.folds import cut_folds
 from worker.data.joined import join_tables, with_targets
 from worker.data.profiles import profile_table
 from worker.data.roles import Roles, assign_roles
-from worker.data.splits import Split, split_table
+from worker.data.splits import Rows, Split, split_table
 from worker.errors import DataError
 from worker.insight.evaluation import (
     evaluate_classes,
@@ -38,6 +40,8 @@ from worker.insight.evaluation import (
     logs_of_labels,
 )
 from worker.networks.layers import build_network, resolve_layers
+from worker.networks.outputs import Outputs, in_own_terms
+from worker.networks.ranges import NONE
 from worker.networks.task import Task, build_metrics, resolve_task, row_weights
 from worker.networks.trained import Trained
 from worker.networks.training import build_training
@@ -45,6 +49,7 @@ from worker.networks.warm_start import adopt_encoders, adopt_roles, adopted_targ
 from worker.settings import Limits
 from worker.specs.job import Job
 from worker.specs.network import ResolvedLayer
+from worker.specs.prediction import PredictionOptions
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Loaded:
     split: the row numbers of each part, among the rows that have a target and those of the parts' own tables.
     parts: `train`, `validation` and `test`, each with copies of its rows; None for a part that the job does not have.
     is_probable: whether the outputs for a category are probabilities.
+    train_rows: the numbers in the job's table of the rows of the training part.
     """
 
     training: Training
@@ -64,6 +70,7 @@ class Loaded:
     split: Split
     parts: dict[str, Part | None]
     is_probable: bool
+    train_rows: Rows
 
 
 def load(
@@ -83,11 +90,14 @@ def load(
     if source is not None:
         roles = adopt_roles(roles, source.architecture)
     task = resolve_task(spec, roles)
-    table = with_targets(table, roles.targets)
-    split = split_table(table, spec.training, _labels(table, roles))
+    table, numbers = with_targets(table, roles.targets)
+    labels = _labels(table, roles)
+    split = split_table(table, spec.training, labels)
+    fold_of = cut_folds(split.train, spec.training, labels)
     encoders = fit_encoders(table.take(split.train), roles, task.kind, standardised=task.standardised)
     if source is not None:
         encoders = adopt_encoders(encoders, task, roles, source.architecture)
+    train_rows = numbers[split.train]
     table, split = join_tables(table, split, own_tables, roles)
     dtype = np.dtype(spec.training.precision)
     x = encode_table(table, encoders, pool_unknown=True, dtype=dtype)
@@ -108,11 +118,12 @@ def load(
         build_network(layers, encoders.width),
         train=train,
         validation=parts["validation"],
+        folds=None if fold_of is None else Folds.of(fold_of),
         metrics=build_metrics(spec, task, target.scales if isinstance(target, NumberTarget) else ()),
         start=start,
         frozen=spec.frozen,
     )
-    return Loaded(training, layers, encoders, split, parts, task.is_probable)
+    return Loaded(training, layers, encoders, split, parts, task.is_probable, train_rows)
 
 
 def _labels(table: pa.Table, roles: Roles) -> NDArray[Any] | None:
@@ -147,33 +158,76 @@ def _parts(
 
 
 def evaluate(loaded: Loaded) -> dict[str, Any]:
-    """Return the evaluation of the validation and test parts; None for a part that the job does not have."""
+    """Return the evaluation of the validation and test parts; None for a part that the job does not have.
+
+    With folds, the validation part is all rows of the training part, each as the network saw it that did not train on
+    it; `folds` has the figures of each.
+    """
     parts = {name: loaded.parts[name] for name in ("validation", "test")}
-    return {name: None if part is None else _evaluate_part(loaded, part) for name, part in parts.items()}
+    found = {name: None if part is None else _evaluate_part(loaded, part) for name, part in parts.items()}
+    if loaded.training.folds is not None:
+        found["validation"] = _evaluate_folds(loaded, loaded.training.folds)
+    return found
+
+
+def _evaluate_folds(loaded: Loaded, folds: Folds) -> dict[str, Any]:
+    training, part = loaded.training, loaded.training.train
+    with np.errstate(all="ignore"):
+        z = held_out_z(training.network, training.final, part, folds.of_row)
+        losses, _ = evaluate_folds(training.objective, {}, z, part, folds.of_row)
+        found = _figures(loaded, z, part.y)
+        own = [np.flatnonzero(folds.of_row == n) for n in range(len(losses))]
+        each = [_figures(loaded, z[:, rows], part.y[rows]) for rows in own]
+    figures = [{"loss": float(loss)} | one["metrics"] for loss, one in zip(losses, each, strict=True)]
+    return {"loss": float(losses.mean())} | found | {"folds": [_spread(name, figures) for name in figures[0]]}
+
+
+def held_out_predictions(loaded: Loaded) -> pa.Table | None:
+    """Return what each network of a cross-validation predicts for its fold, by row of the job's table; None without."""
+    training, folds = loaded.training, loaded.training.folds
+    if folds is None:
+        return None
+    with np.errstate(all="ignore"):
+        z = held_out_z(training.network, training.final, training.train, folds.of_row)
+        values = in_own_terms(_outputs(training, z), loaded.encoders.target)
+    predicted = Outputs(values, None, loaded.encoders.target, NONE).table(PredictionOptions())
+    return predicted.add_column(0, "fold", [folds.of_row]).add_column(0, "row", [loaded.train_rows])
+
+
+def _spread(name: str, folds: list[dict[str, float | None]]) -> dict[str, Any]:
+    """Return a figure of each fold, its mean and its standard deviation. None for one that a fold does not have."""
+    each = [fold[name] for fold in folds]
+    known = np.array([value for value in each if value is not None])
+    is_whole = len(known) == len(each)
+    mean, deviation = (float(known.mean()), float(known.std(ddof=1))) if is_whole else (None, None)
+    return {"name": name, "mean": mean, "deviation": deviation, "each": each}
 
 
 def _evaluate_part(loaded: Loaded, part: Part) -> dict[str, Any]:
     """Evaluate the mean of an ensemble's members; its loss is the mean of their losses."""
-    training, target = loaded.training, loaded.encoders.target
+    training = loaded.training
     with np.errstate(all="ignore"):
         loss, _ = training.evaluate(training.final, part)
         z = training.network.last_z(training.final, part.x)
+    return {"loss": float(loss.mean())} | _figures(loaded, z, part.y)
+
+
+def _figures(loaded: Loaded, z: Floats, y: Targets) -> dict[str, Any]:
+    """Return the metrics, and where the outputs err. z: (units, rows), or (members, units, rows)."""
+    training, target = loaded.training, loaded.encoders.target
     if isinstance(target, ClassTarget):
         classes = list(target.classes)
         if loaded.is_probable:
-            found = evaluate_classes(logs_of_classes(z), part.y, classes)
-        else:
-            found = evaluate_classes(_outputs(training, z), part.y, classes, are_logs=False)
-    elif isinstance(target, LabelsTarget):
-        found = evaluate_labels(logs_of_labels(z), part.y, list(target.names))
-    else:
-        outputs = _outputs(training, z)
-        scales, means = np.array(target.scales), np.array(target.means)
-        found = evaluate_numbers(outputs * scales + means, part.y * scales + means, list(target.names))
-    return {"loss": float(loss.mean())} | found
+            return evaluate_classes(logs_of_classes(z), y, classes)
+        return evaluate_classes(_outputs(training, z), y, classes, are_logs=False)
+    if isinstance(target, LabelsTarget):
+        return evaluate_labels(logs_of_labels(z), y, list(target.names))
+    outputs = _outputs(training, z)
+    scales, means = np.array(target.scales), np.array(target.means)
+    return evaluate_numbers(outputs * scales + means, y * scales + means, list(target.names))
 
 
 def _outputs(training: Training, z: Floats) -> Floats:
     """Return the outputs for z, (rows, outputs). For an ensemble this is the mean over its members."""
     a = training.objective.activation.value(z).swapaxes(-1, -2)
-    return a if training.final.members is None else a.mean(axis=0)
+    return a if a.ndim == 2 else a.mean(axis=0)

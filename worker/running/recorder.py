@@ -18,6 +18,7 @@ from worker.records.blobs import CHUNK_BYTES, add_chunk, chunks_of, publish_blob
 from worker.records.checkpoints import publish_checkpoint, state_to_bytes
 from worker.records.curves import record_epochs
 from worker.records.events import write_events
+from worker.records.held_out import publish_held_out
 from worker.records.kept_steps import is_kept, publish_step
 from worker.records.lease import Claim, record_event
 from worker.records.points import Point, recorded_point
@@ -221,6 +222,11 @@ class Recorder:
             )
 
         return publish
+
+    def stage_held_out(self, content: bytes) -> Callable[[Session], None]:
+        """Prepare the predictions of a cross-validation, as `stage_final` does the weights."""
+        staged = self._stage(content)
+        return lambda session: publish_held_out(session, self._claim, self._blob(session, staged))
 
     def _stage(self, content: bytes) -> Staged:
         """Write large content now, one transaction for each chunk. Small content is written when it is published."""

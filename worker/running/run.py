@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from worker.backprop.fit import Training
+from worker.data.arrow_streams import write_arrow_stream
 from worker.errors import DivergedError, SpecError
 from worker.insight.certificate import certify, skipped
 from worker.insight.hints import hints_of
@@ -28,7 +29,7 @@ from worker.records.transitions import end_attempt
 from worker.records.versions import register_version
 from worker.records.weights import find_weights_id
 from worker.running.attempt import Attempt, Failure, attempt_row, claim_for
-from worker.running.loading import Loaded, evaluate, load
+from worker.running.loading import Loaded, evaluate, held_out_predictions, load
 from worker.running.recorder import Recorder, snapshot_epochs
 from worker.running.resuming import fingerprint, libraries, resume
 from worker.running.stopping import Progress, Reason
@@ -197,10 +198,13 @@ class JobAttempt(Attempt):
             "hints": self._hints(),
             "certificate": certificate_of(loaded.training),
         }
-        publish = recorder.stage_final(loaded.training.final, loaded.training.final_epoch)
+        publish = [recorder.stage_final(loaded.training.final, loaded.training.final_epoch)]
+        if (held_out := held_out_predictions(loaded)) is not None:
+            publish.append(recorder.stage_held_out(write_arrow_stream(held_out)))
 
         def work(session: Session) -> Status:
-            publish(session)
+            for each in publish:
+                each(session)
             if self.spec.model is not None:
                 weights_id = find_weights_id(session, self.claim.job_id, "final")
                 register_version(session, self.claim.project_id, self.spec.model, weights_id)

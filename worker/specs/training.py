@@ -72,6 +72,10 @@ class Validation(Spec):
     "Keep the share of each class. null: do so if every class has enough rows."
     dataset: StoredDataset | None = None
     "A table whose rows are this part, instead of rows of the job's table."
+    folds: Annotated[Integer, Field(ge=2, le=20)] | None = None
+    """Cross-validation: so many networks are trained at once, each without one fold of the rows, on which it is
+    measured. The figures are their means, and the result predicts as an ensemble of them. Scales and categories are
+    fitted on the rows of all folds."""
 
 
 class Test(Spec):
@@ -146,6 +150,11 @@ class Training(Spec):
     the weights before and after. Needs a single network and one batch per step; at most 32 MiB in all."""
     snapshots: Annotated[Integer, Field(ge=0, le=32)] = 32
     "The largest number of snapshots of the weights that are kept, log-spaced over the epochs."
+
+    @property
+    def members(self) -> int:
+        """How many networks are trained at once."""
+        return self.validation.folds or self.ensemble
 
     @property
     def own_tables(self) -> dict[str, StoredDataset]:

@@ -6,7 +6,7 @@ import io
 import pyarrow as pa
 import pytest
 
-from service.predict.csv_text import csv_bytes
+from service.csv_text import csv_bytes
 
 
 @pytest.mark.parametrize("text", ["=cmd()", "+a", "-a", "@SUM(A1)", "=1", "-1+2", "\ta", "+", "-"])

@@ -28,6 +28,7 @@ from worker.records.states import Change
 from worker.records.tables import (
     ApiKey,
     Base,
+    HeldOut,
     IdempotencyKey,
     Job,
     JobCountChange,
@@ -106,7 +107,7 @@ def _add_others(database: Database, jobs: dict[str, str], dataset: str, result: 
     own = {"project_id": DEFAULT_PROJECT}
     hard = {"x": [0.1, 1e308, 5e-324, -0.0, 2**60], "text": '\u00e9\u4e16\U0001f600\\"\n', "none": None, "b": {"a": 1}}
     with database.reading() as session:
-        weights = session.scalars(select(Weights.id).where(Weights.kind == "final")).one()
+        weights, blob = session.execute(select(Weights.id, Weights.blob_id).where(Weights.kind == "final")).one()
     leased = {"status": "succeeded", "attempt": 1, "crashes": 0, **own}
     asked = {"weights_id": weights, "served": hard, "dataset": hard, "options": {}}
     rows: list[tuple[type[Base], dict[str, Any]]] = [
@@ -117,6 +118,7 @@ def _add_others(database: Database, jobs: dict[str, str], dataset: str, result: 
         (IdempotencyKey, {"key": "once", "request_sha256": "1" * 64, "resource_id": "x", "answer": hard, **own}),
         (JobDataset, {"job_id": jobs["queued"], "dataset_id": dataset, **own}),
         (JobSource, {"job_id": jobs["queued"], "weights_id": weights, **own}),
+        (HeldOut, {"job_id": jobs["queued"], "blob_id": blob, **own}),
         (Prediction, {"id": result, "storage_key": result, "rows": 9, "result_bytes": 8000, **asked, **leased}),
         (Prediction, {"id": new_id("prd"), **asked, **leased, "status": "running", "owner": "wrk_old"}),
         (
