@@ -58,16 +58,16 @@ ROWS_BYTES_LIMIT = 8 * 2**20
 def upload(query: schemas.UploadQuery) -> Reply:
     """Upload a table, as the body or as multipart `file`: CSV, Parquet, JSON lines, Arrow, NPY, NPZ, or one packed."""
 
-    def store(known: Request | None) -> Answered:
-        declared = query.declared(_encoding())
-        with parts().datasets.upload(project_id(), query.name, _content(), declared=declared) as add:
+    def store(asked: Request | None) -> Answered:
+        datasets, encoding = parts().datasets, _encoding()
+        with datasets.upload(project_id(), query.name, _content(), declared=query.declared, encoding=encoding) as add:
 
             def make(session: Session) -> Made:
                 dataset, is_new = add(session)
                 return Made(_shown(dataset), dataset.id, is_new)
 
             return parts().database.write(
-                lambda session: answer_once(session, project_id(), known, lambda: make(session))
+                lambda session: answer_once(session, project_id(), asked, lambda: make(session))
             )
 
     answered = answered_once(store)
@@ -154,7 +154,9 @@ def rows(dataset_id: str, query: schemas.RowsQuery) -> Reply:
 def _cells(column: pa.ChunkedArray, form: Form | None) -> list[Any]:
     """Return cells as JSON: times as they may be sent, not as the numbers that they were read as."""
     cells: list[Any] = column.to_pylist()
-    return [None if cell is None else shown_time(cell) for cell in cells] if isinstance(form, TimeForm) else cells
+    if not isinstance(form, TimeForm):
+        return cells
+    return [None if cell is None else shown_time(cell, form) for cell in cells]
 
 
 @operations.declare(

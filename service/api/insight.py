@@ -9,7 +9,7 @@ from service.schemas import insight as schemas
 from worker.errors import QuestionError, StateError
 from worker.insight.bounds import affordable_rows
 from worker.insight.histograms import histograms_of
-from worker.insight.questions import spread_rows, table_rows
+from worker.insight.questions import measured_rows, spread_rows
 from worker.insight.subject import read_subject
 from worker.records.jobs import get_job
 
@@ -55,7 +55,10 @@ def histograms(job_id: str, query: schemas.HistogramsQuery) -> Reply:
     if query.layer is not None and query.layer >= len(subject.layers):
         raise _of_parameter("layer", f"must be from 0 to {len(subject.layers) - 1}", "invalid")
     table = parts().datasets.take(project_id(), subject.spec.dataset, lambda count: spread_rows(rows, count))
-    x, y = table_rows(subject, table)
+    try:
+        x, y = measured_rows(subject, table)
+    except QuestionError as error:
+        raise _of_parameter("", error.detail, error.code) from error
     return answer(histograms_of(subject, x, y, bins=query.bins, layer=query.layer))
 
 

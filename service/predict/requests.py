@@ -11,8 +11,7 @@ from service.problems import Problem, table_fault
 from service.request import request
 from worker.data.arrow_streams import read_arrow_stream
 from worker.data.npy import NPY, read_npy
-from worker.data.readers import ARROW, CSV, read_table
-from worker.data.reading import ASKED
+from worker.data.readers import ARROW, CSV, read_cells
 from worker.errors import DataError, pointer_token
 from worker.networks.predictor import Predictor
 from worker.networks.rows import Encoded
@@ -103,7 +102,7 @@ def _read_table(predictor: Predictor) -> Encoded:
         check_rows(predictor, len(array))
         return predictor.rows.encode_array(array)
     if request().mimetype == CSV:
-        table = read_table(content, CSV, limits, reading=ASKED, text=predictor.categories, cells_limit=cells_limit())
+        table = read_cells(content, limits, cells_limit=cells_limit())
     elif request().mimetype == ARROW:
         table = read_arrow_stream(content, limits, cells_limit=cells_limit())
     else:

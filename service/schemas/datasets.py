@@ -6,47 +6,19 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from service.schemas.common import SPELLED, ListOf, Query, QueryBoolean, Remark, Shown
-from worker.data.reading import COMMENT, CellText, Declared
-from worker.specs.base import AtMost, ColumnName, Text
+from worker.data.reading import Declared
+from worker.specs.base import Text
 
 
-class UploadQuery(Query):
-    """How a file is to be read, as `worker.data.reading.Declared` has it. What is not given is found out."""
+class UploadQuery(Query, Declared):
+    """The name of a table, and what its sender says of how the file is to be read."""
 
     name: Text = "unnamed"
-    delimiter: Annotated[
-        Literal[",", ";", "\t", "|", "whitespace"] | None, Field(description="The mark between the cells of a CSV.")
-    ] = None
-    header: Annotated[
-        QueryBoolean, Field(description="false: the first line is a row, and columns are named 0, 1, ...")
-    ] = True
-    comment: Annotated[
-        str | None, Field(pattern=COMMENT, description="Lines of a CSV that begin with this mark are passed over.")
-    ] = None
-    missing: Annotated[
-        tuple[CellText, ...],
-        Field(description="Means a missing cell, beside the usual texts; a number means it however it is written."),
-        AtMost(100),
-    ] = ()
-    present: Annotated[
-        tuple[CellText, ...], Field(description="One of the usual texts that means no missing cell here."), AtMost(100)
-    ] = ()
-    text: Annotated[
-        tuple[ColumnName, ...], Field(description="A column of text, whatever its cells look like."), AtMost(1000)
-    ] = ()
-    decimal: Annotated[
-        Literal[".", ","] | None, Field(description="The mark before the fraction of a number that is text.")
-    ] = None
-    thousands: Annotated[
-        Literal[",", ".", " ", "'"] | None, Field(description="The mark between groups of three digits.")
-    ] = None
+    header: QueryBoolean = True
 
-    dates: Annotated[
-        Literal["ymd", "dmy", "mdy"] | None, Field(description="The order of year, month and day in dates.")
-    ] = None
-
-    def declared(self, encoding: str | None) -> Declared:
-        return Declared(encoding=encoding, **self.model_dump(exclude={"name"}))
+    @property
+    def declared(self) -> Declared:
+        return Declared.model_construct(**{name: getattr(self, name) for name in Declared.model_fields})
 
 
 class RowsQuery(Query):

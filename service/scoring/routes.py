@@ -19,8 +19,7 @@ from service.reply import JSON, Reply, answer
 from service.request import request
 from service.scoring import schemas
 from service.scoring.dataframes import read_rows
-from worker.data.readers import CSV, read_table
-from worker.data.reading import ASKED
+from worker.data.readers import CSV, read_cells
 from worker.networks.outputs import Prediction
 from worker.networks.predictor import Predictor
 from worker.runtime import version as own_version
@@ -148,9 +147,7 @@ def _predict_json(predictor: Predictor) -> Prediction:
 
 def _predict_csv(predictor: Predictor) -> Prediction:
     content = read_body()
-    table = read_table(
-        content, CSV, parts().settings.limits, reading=ASKED, text=predictor.categories, cells_limit=cells_limit()
-    )
+    table = read_cells(content, parts().settings.limits, cells_limit=cells_limit())
     check_rows(predictor, table.num_rows)
     return predictor.predict_table(table)
 

@@ -263,3 +263,39 @@ def test_a_client_may_name_an_encoding(client: FlaskClient, charset: str, encode
     assert shown["columns"][1]["categories"] == sorted([town, "x"])
     assert upload(client, content, "text/csv; charset=rot13").status_code == 415
     assert upload(client, content, "text/csv; charset=utf-8").status_code == 422
+
+
+def test_a_cell_of_a_csv_is_read_by_the_network_that_is_asked(
+    client: FlaskClient, succeeded: Callable[..., str]
+) -> None:
+    """5.500 alone looks like five and a half; to a network whose column has separators of thousands it is 5,500."""
+    lines = [f"{1 + n % 9}.{100 + n},5;{'ab'[n % 2]}" for n in range(40)]
+    uploaded = upload(client, "\n".join(["x;label", *lines]).encode()).get_json()
+    job_id = succeeded(dataset={"source": "stored", "id": uploaded["id"]}, target="label", training={"epochs": 2})
+    path, kinds = f"/v1/jobs/{job_id}/predict", {"Content-Type": "text/csv", "Accept": "application/json"}
+    wanted = client.post(path, json={"rows": [[5500]]}).get_json()["probabilities"]
+    assert client.post(path, json={"rows": [["5.500"]]}).get_json()["probabilities"] == wanted
+    assert client.post(path, data="x\n5.500\n", headers=kinds).get_json()["probabilities"] == wanted
+
+
+@pytest.mark.parametrize("query", ["text=%20", "decimal=,&thousands=,", "missing=" + "%E0%A5%98" * 65, "delimiter=x"])
+def test_what_a_sender_can_not_declare_is_a_fault_of_its_parameter(client: FlaskClient, query: str) -> None:
+    answer = client.post(f"/v1/datasets?{query}", data=b"a,b\n1,2\n", content_type="text/csv")
+    assert answer.status_code == 422, answer.text
+
+
+def test_times_at_the_ends_of_the_calendar_are_shown(client: FlaskClient) -> None:
+    """As they were written, or as what they were read as."""
+    cells = ["0001-01-01T00:00", "9999-12-31 23:59:59"]
+    table = pa.table({"at": pa.array([10**12, 0], pa.timestamp("s")), "n": [1, 2]})
+    for content in (("at,n\n" + "".join(f"{cell},1\n" for cell in cells)).encode(), parquet(table)):
+        shown = upload(client, content)
+        assert shown.status_code == 201
+        assert client.get(f"/v1/datasets/{shown.get_json()['id']}/rows").status_code == 200
+
+
+def test_a_number_past_all_floats_is_refused_by_each_scale(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    for scale in ("standard", "quantile", "robust"):
+        job_id = succeeded(training={"epochs": 1}, encoding={"numbers": {"scale": scale, "smooth_clip": True}})
+        answer = client.post(f"/v1/jobs/{job_id}/predict", json={"rows": [["1e400", 0.0]]})
+        assert (answer.status_code, answer.get_json()["errors"][0]["row"]) == (422, 0), scale

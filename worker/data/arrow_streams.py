@@ -8,6 +8,7 @@ import pyarrow.compute
 import pyarrow.ipc
 
 from worker.data.readers import check_names
+from worker.data.times import seconds_of
 from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
 
@@ -83,14 +84,18 @@ def _offsets(metadata: bytes, table: int) -> Callable[[int], int]:
 
 def _check_type(field: pa.Field) -> None:
     kind = field.type
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        return
     flat = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
     if not (flat or pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
-        raise DataError("must be numbers, truth values or text", column=field.name[:64])
+        raise DataError("must be numbers, truth values, times or text", column=field.name[:64])
 
 
 def _plain(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_null(column.type):
         return column.cast(pa.float64())
+    if pa.types.is_date(column.type) or pa.types.is_timestamp(column.type):
+        return seconds_of(column)
     if pa.types.is_large_string(column.type):
         return column.cast(pa.string())
     if not pa.types.is_floating(column.type):

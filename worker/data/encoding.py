@@ -27,6 +27,7 @@ from worker.data.cells import (
 )
 from worker.data.encoders import CategoricalCode, Encoders, Matrix, NumericCode, floats_of
 from worker.data.scaling import Scaling
+from worker.data.times import TimeForm
 from worker.errors import DataError
 from worker.specs.base import column_name
 
@@ -123,6 +124,8 @@ class Encoding:
             Categories(code, missing) for code in encoders.features if isinstance(code, CategoricalCode)
         ]
         self._missing, self._missing_numbers = missing, missing_numbers(missing)
+        # a number that means a missing cell is no moment
+        self._may_be_missing = np.array([not isinstance(code.form, TimeForm) for code in self.numeric], np.bool_)
         self.all_numeric = not self._categories
         self._set_places(encoders)
         self._medians = np.array([code.median for code in self.numeric])
@@ -208,7 +211,7 @@ class Encoding:
         """Return the numbers, with NaN for those that mean a missing cell."""
         if not self._missing_numbers:
             return numbers
-        return np.where(np.isin(numbers, self._missing_numbers), np.nan, numbers)
+        return np.where(np.isin(numbers, self._missing_numbers) & self._may_be_missing, np.nan, numbers)
 
     def _checked(
         self, numbers: NDArray[np.float64], categories: NDArray[np.int64], cell: Callable[[int, int], Cell]
@@ -240,6 +243,9 @@ class Encoding:
 
         into: contiguous rows to write it to; None for a new array.
         """
+        if not self._scaling.is_linear:
+            # a quantile makes a number of infinity
+            self._check_finite(np.nan_to_num(columns.numbers, nan=0.0, posinf=np.inf, neginf=-np.inf))
         present, numbers = columns.numbers, self._scaling.scaled(columns.numbers)
         if np.count_nonzero(np.isfinite(numbers)) < numbers.size:
             # missing cells, or numbers that are too large; they are rare, so only here are the two distinguished

@@ -92,6 +92,10 @@ def _fit_numbers(values: NDArray[np.float64], feature: Feature, form: Form | Non
     filled = np.where(np.isnan(values), median, values)
     taken = signed_log(filled) if rules.log else filled
     mean, scale = _centre_and_scale(taken, rules.scale, name)
+    if rules.scale == "quantile" or rules.bins:
+        # between the quantiles of a wider range there are no numbers
+        with np.errstate(over="ignore"):
+            _finite(float(filled.max()) - float(filled.min()), name)
     quantiles, shares = _quantiles(taken) if rules.scale == "quantile" else ((), ())
     bounds = {"minimum": float(present.min()), "maximum": float(present.max())} if len(present) else {}
     return NumericCode(

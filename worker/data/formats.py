@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from worker.data.cells import category_texts, present_texts, without_missing
 from worker.data.npy import NPY, read_npy
+from worker.data.number_forms import declared_form
 from worker.data.readers import (
     ARROW,
     CSV,
@@ -27,7 +28,6 @@ from worker.data.readers import (
     Named,
     check_names,
     check_texts,
-    declared_numbers,
     finite,
     named,
     named_table,
@@ -36,7 +36,7 @@ from worker.data.readers import (
 )
 from worker.data.reading import UNDECLARED, Declared, Reading
 from worker.data.text import as_csv
-from worker.data.times import TimeForm, time_form
+from worker.data.times import Form, TimeForm, seconds_of, time_form
 from worker.errors import DataError
 from worker.settings import Limits
 
@@ -71,13 +71,16 @@ class Source(NamedTuple):
     content: bytes
 
 
-def read_file(content: bytes, limits: Limits, declared: Declared = UNDECLARED) -> Source:
-    """Return the table in a file. Raises DataError."""
+def read_file(content: bytes, limits: Limits, declared: Declared = UNDECLARED, encoding: str | None = None) -> Source:
+    """Return the table in a file. Raises DataError.
+
+    encoding: of its text, if the client has named it; None to find it out.
+    """
     content = _unpacked(content)
     media_type = next((kind for magic, kind in MAGICS.items() if content.startswith(magic)), None) or _kind_of(content)
     if media_type == CSV:
-        text, found = _as_utf8(content, declared.encoding)
-        return Source(CSV, found, None, as_csv(text, declared))
+        text, found = _as_utf8(content, encoding)
+        return Source(CSV, found, None, as_csv(text, declared, limits))
     try:
         table = READERS[media_type](content, limits)
         # offsets that a file claims may lead outside of it
@@ -245,8 +248,9 @@ def _read_text(text: pa.ChunkedArray, name: str, reading: Reading) -> Named:
     if name in reading.text:
         return named(name, category_texts(text, reading.missing))
     present = present_texts(text, reading.missing)
-    form = time_form(present, reading.dates)
-    found = declared_numbers(present, name, reading) if form is None else numbers_of_form(present, name, form, reading)
+    declared = None if reading.declared is None else declared_form(present, reading.declared)
+    form: Form | None = declared or time_form(present, reading.dates)
+    found = None if form is None else numbers_of_form(present, name, form, reading)
     return found or named(name, category_texts(text, reading.missing))
 
 
@@ -254,9 +258,8 @@ def _times(column: pa.ChunkedArray, name: str, reading: Reading) -> Named:
     """Return dates and timestamps as seconds since 1970-01-01."""
     if name in reading.text:
         return named(name, column.cast(pa.string()))
-    stamps = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
     form = TimeForm(order="ymd", mark="-", clock=not pa.types.is_date(column.type))
-    return named(name, whole(pc.divide(stamps.cast(pa.float64()), 1e6)), form)
+    return named(name, whole(seconds_of(column)), form)
 
 
 def _numbers(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:

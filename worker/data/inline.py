@@ -23,13 +23,14 @@ def inline_table(spec: InlineDataset) -> pa.Table:
             raise SpecError(f"/dataset/rows/{n}", f"expected {len(names)} cells, got {len(row)}")
     columns = zip(*spec.rows, strict=True)
     known = [_column(cells, position) for position, cells in enumerate(columns)]
-    return named_table([_named(name, column) for name, column in zip(names, known, strict=True)], READING)
+    pairs = zip(names, known, strict=True)
+    return named_table([_named(name, column, is_text=name in spec.text) for name, column in pairs], READING)
 
 
-def _named(name: str, column: pa.Array) -> Named:
-    """Return the column, as times if it is text and all of it is."""
+def _named(name: str, column: pa.Array, *, is_text: bool) -> Named:
+    """Return the column, as times if it is text and all of it is. is_text: whether it is text even so."""
     cells = pa.chunked_array([column])
-    form = time_form(cells) if pa.types.is_string(column.type) else None
+    form = time_form(cells) if pa.types.is_string(column.type) and not is_text else None
     found = None if form is None else numbers_of_form(cells, name, form, READING)
     return found or named(name, cells)
 

@@ -88,6 +88,22 @@ def declared_form(present: pa.ChunkedArray, declared: NumberForm) -> NumberForm 
     return None if is_plain else form
 
 
+def has_some(present: pa.ChunkedArray, declared: NumberForm | None) -> bool:
+    """Return whether some cells have a mark of the form that was declared, though not all are of it.
+
+    Then 1.500 among them could be either, even if all of them are plain numbers too.
+    """
+    if declared is None:
+        return False
+    cells = pc.drop_null(present)
+    marks = re.escape(declared.decimal) + (f"|{re.escape(declared.thousands)}" if declared.thousands else "")
+    marked = pc.and_(
+        pc.match_substring_regex(cells, f"^(?:{unnamed(declared.pattern)})$"), pc.match_substring_regex(cells, marks)
+    )
+    is_plain = declared.decimal == "." and not declared.thousands
+    return not is_plain and bool(pc.any(marked).as_py())
+
+
 def _without_sign(cells: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
     """Return the sign that all cells have, and the cells without it; no sign and the cells if they do not agree."""
     sign = next((sign for sign in SIGNS if sign in cells[0].as_py()), "") if len(cells) else ""

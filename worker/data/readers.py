@@ -12,9 +12,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from worker.data.cells import LEADING_ZERO, category_texts, plain_numbers, present_texts, without_missing
-from worker.data.number_forms import declared_form, form_of
+from worker.data.number_forms import declared_form, form_of, has_some
 from worker.data.reading import MISSING_KEY, READING, Reading, field
-from worker.data.times import Form, time_form
+from worker.data.times import Form, TimeForm, time_form
 from worker.errors import DataError, TableSizeError
 from worker.settings import Limits
 from worker.specs.base import column_name
@@ -23,7 +23,8 @@ CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"
 ARROW = "application/vnd.apache.arrow.stream"
 
-DELIMITERS = ",;\t|"
+BAR = "|"
+DELIMITERS = ",;\t" + BAR
 LINE_BYTES_LIMIT = 8 * 2**20
 CELL_BYTES_LIMIT = 2**16
 NAME_LENGTH_LIMIT = 200
@@ -39,30 +40,43 @@ def read_table(
     *,
     reading: Reading = READING,
     text: Collection[str] = (),
-    cells_limit: int | None = None,
 ) -> pa.Table:
     """Return the table in these bytes. Raises DataError with the row or column at fault.
 
     A column of a CSV is numeric if every cell is a number or missing; otherwise its cells are categories.
     text: the names of columns to read as text whatever their cells look like, such as a model's categories. Otherwise a
         row could be read differently because of the rows around it.
-    cells_limit: the most cells of a CSV; more are a TableSizeError, before any of them is read.
     """
-    if cells_limit is not None:
-        _check_cells(content, cells_limit)
+    table = _read(content, media_type, limits, reading)
+    columns = zip(table.column_names, table.columns, strict=True)
+    # the other formats store types: a column that was written as text stays text
+    typed = media_type != CSV
+    return named_table(
+        [_plain(column, name, reading, typed=typed, text=name in text) for name, column in columns], reading
+    )
+
+
+def read_cells(content: bytes, limits: Limits, *, cells_limit: int) -> pa.Table:
+    """Return the cells of a CSV as they are, as text: the network that is asked knows how its columns are written.
+
+    Raises DataError, and TableSizeError for more than `cells_limit` cells, before any of them is read.
+    """
+    _check_cells(content, cells_limit)
+    table = _read(content, CSV, limits, READING)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        check_texts(column, name)
+    return table
+
+
+def _read(content: bytes, media_type: str, limits: Limits, reading: Reading) -> pa.Table:
     table = READERS[media_type](content, limits, reading)
     if table.num_rows == 0:
         raise DataError("the table has no rows")
     if table.num_rows > limits.rows:
         raise DataError(f"the table has {table.num_rows} rows, more than {limits.rows}")
-    columns = zip(table.column_names, table.columns, strict=True)
-    # the other formats store types: a column that was written as text stays text
-    typed = media_type != CSV
-    if not typed:
+    if media_type == CSV:
         _check_quotes(content, table)
-    return named_table(
-        [_plain(column, name, reading, typed=typed, text=name in text) for name, column in columns], reading
-    )
+    return table
 
 
 def read_pieces(
@@ -177,7 +191,9 @@ def first_line(content: bytes) -> bytes:
 def delimiter_of(line: bytes) -> str:
     """Return the mark that a line has most of, outside of quotes."""
     unquoted = re.sub(rb'"[^"]*"', b"", line)
-    return max(DELIMITERS, key=lambda mark: unquoted.count(mark.encode()))
+    # a bar may be a letter of a name; max takes the first of the most frequent
+    usual = max(DELIMITERS[:-1], key=lambda mark: unquoted.count(mark.encode()))
+    return usual if usual.encode() in unquoted or BAR.encode() not in unquoted else BAR
 
 
 def split_line(line: bytes, delimiter: str) -> list[str]:
@@ -257,22 +273,22 @@ def _read_cells(cells: pa.ChunkedArray, name: str, reading: Reading) -> Named:
     if name in reading.text:
         return named(name, category_texts(cells, reading.missing))
     present = present_texts(cells, reading.missing)
-    if (found := declared_numbers(present, name, reading)) is not None:
+    form = reading.forms.get(name) or _form_of(present, reading)
+    if form is not None and (found := numbers_of_form(present, name, form, reading)) is not None:
         return found
-    numbers, form = _as_numbers(present), None
-    if numbers is None and reading.finds_forms:
-        form = form_of(present) or time_form(present, reading.dates)
-    if form is not None:
-        numbers = _as_numbers(plain_numbers(present, form.pattern))
+    numbers = None if has_some(present, reading.declared) else _as_numbers(present)
     if numbers is None:
         return named(name, category_texts(cells, reading.missing))
-    return named(name, whole(without_missing(finite(numbers, name), reading.missing)), form)
+    return named(name, whole(without_missing(finite(numbers, name), reading.missing)))
 
 
-def declared_numbers(present: pa.ChunkedArray, name: str, reading: Reading) -> Named | None:
-    """Return a column of trimmed text as numbers, if all of it is written in the form that its sender declared."""
-    form = None if reading.declared is None else declared_form(present, reading.declared)
-    return None if form is None else numbers_of_form(present, name, form, reading)
+def _form_of(present: pa.ChunkedArray, reading: Reading) -> Form | None:
+    """Return the form of trimmed text that its sender has declared, or that it must have; None for plain numbers."""
+    if reading.declared is not None and (form := declared_form(present, reading.declared)) is not None:
+        return form
+    if not reading.finds_forms or _as_numbers(present) is not None:
+        return None
+    return form_of(present) or time_form(present, reading.dates)
 
 
 def numbers_of_form(present: pa.ChunkedArray, name: str, form: Form, reading: Reading) -> Named | None:
@@ -280,7 +296,9 @@ def numbers_of_form(present: pa.ChunkedArray, name: str, form: Form, reading: Re
     numbers = _as_numbers(plain_numbers(present, form.pattern))
     if numbers is None:
         return None
-    return named(name, whole(without_missing(finite(numbers, name), reading.missing)), form)
+    # a number that means a missing cell is no moment
+    missing = () if isinstance(form, TimeForm) else reading.missing
+    return named(name, whole(without_missing(finite(numbers, name), missing)), form)
 
 
 def _as(kind: str, cells: pa.ChunkedArray, reading: Reading, form: Form | None) -> pa.ChunkedArray:

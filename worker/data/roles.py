@@ -1,9 +1,10 @@
 """The role of each column in a job: feature, target, or weight of the rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from worker.data.profiles import ColumnProfile, TableProfile, is_identifier
+from worker.data.splits import wanted_parts
 from worker.data.times import Form, TimeForm
 from worker.errors import SpecError, pointer_token
 from worker.settings import Limits
@@ -15,8 +16,6 @@ from worker.specs.training import ColumnSplit, GroupedSplit, OrderedSplit, Rando
 
 ColumnType = Literal["numeric", "categorical"]
 NO_OVERRIDE = ColumnOverride()
-GROUPS = 2
-"So many groups are needed at least to divide the rows by them."
 
 
 class InputColumn(NamedTuple):
@@ -127,11 +126,16 @@ def _weight(spec: Job, profile: TableProfile) -> str | None:
         raise SpecError("/weight", f"the dataset has no such column; it has {_some(profile)}")
     if spec.weight in spec.targets:
         raise SpecError("/weight", "is the target; it can't be the weight too")
-    if column.type != "numeric" or column.missing or column.minimum is None or column.minimum < 0:
-        raise SpecError("/weight", "must be a numeric column of 0 and more, with no missing cells")
-    if not column.maximum:
-        raise SpecError("/weight", "is 0 in every row; no row would count")
+    _check_weights(column, "/weight", "")
     return spec.weight
+
+
+def _check_weights(column: ColumnProfile, pointer: str, of: str) -> None:
+    """Raise SpecError for what can't be weights. of: words before the fault that name the table."""
+    if column.type != "numeric" or column.missing or column.minimum is None or column.minimum < 0:
+        raise SpecError(pointer, f"{of}must be a numeric column of 0 and more, with no missing cells")
+    if not column.maximum:
+        raise SpecError(pointer, f"{of}is 0 in every row; no row would count")
 
 
 def _check_split(spec: Job, profile: TableProfile) -> None:
@@ -149,10 +153,12 @@ def _check_split(spec: Job, profile: TableProfile) -> None:
         raise SpecError(pointer, f"has {column.missing} missing cells; each row must be in a part")
     if isinstance(split, ColumnSplit) and split.column in (spec.features or ()):
         raise SpecError(pointer, "is listed as a feature; which part a row is in says nothing of its target")
-    if isinstance(split, OrderedSplit) and column.type != "numeric" and column.look != "dates":
-        raise SpecError(pointer, "must have numbers, or dates such as 2026-11-27, to order the rows by")
-    if isinstance(split, GroupedSplit) and column.distinct < GROUPS:
-        raise SpecError(pointer, f"has {column.distinct} distinct values; {GROUPS} groups are needed at least")
+    if isinstance(split, OrderedSplit) and column.type != "numeric":
+        detail = "must have numbers or times to order the rows by; if these are dates, upload the table with dates"
+        raise SpecError(pointer, detail)
+    needed = 1 + sum(part is not None for part in wanted_parts(spec.training, profile.rows))
+    if isinstance(split, GroupedSplit) and column.distinct < needed:
+        raise SpecError(pointer, f"has {column.distinct} distinct values; {needed} groups are needed at least")
 
 
 def _texts(spec: Job, profile: TableProfile) -> tuple[str, ...]:
@@ -218,7 +224,7 @@ def _feature(
 ) -> Feature:
     kind = _type(column, override, limits)
     if kind == "categorical" and form is not None:
-        detail = "was read as numbers of another form; to have categories, name it as text when you upload the table"
+        detail = "was read as numbers of another form; to have categories, name it as text where you send the table"
         raise SpecError(f"/columns/{pointer_token(column.name)}/type", detail)
     if misplaced := override.misplaced(kind):
         raise SpecError(f"/columns/{pointer_token(column.name)}/{misplaced[0]}", f"is not for a {kind} column")
@@ -244,6 +250,9 @@ def _classes(spec: Job, profile: TableProfile, limits: Limits) -> tuple[str, ...
             raise SpecError(pointer, f"the dataset has no such column; it has {_some(profile)}")
         if spec.targets.index(name) != position:
             raise SpecError(pointer, "is listed twice")
+        override = spec.columns.get(name, NO_OVERRIDE)
+        if override.encodes:
+            raise SpecError(f"/columns/{pointer_token(name)}/{override.encodes[0]}", "is not for the target")
         if column.missing and spec.missing_target == "refuse":
             detail = f"has {column.missing} missing cells; every row needs a target, or drop those that lack it"
             raise SpecError(pointer, f'{detail}: "missing_target": "drop"')
@@ -277,20 +286,39 @@ def _type(column: ColumnProfile, override: ColumnOverride | None, limits: Limits
     return "categorical"
 
 
-def check_own_table(profile: TableProfile, roles: Roles, pointer: str) -> None:
-    """Raise SpecError if the table of one part lacks a column of the job, or has another kind of cells in one."""
+def with_own_table(
+    roles: Roles, spec: Job, profile: TableProfile, own: TableProfile, pointer: str
+) -> tuple[Roles, int]:
+    """Return the roles with the bounds of both tables, and how many rows the part has that have a target.
+
+    profile, own: of the job's table, and of the part's. Raises SpecError if the part's table lacks a column of the job,
+    or if its cells are of another kind there, or written otherwise.
+    """
     for name in (*(feature.name for feature in roles.features), *roles.targets, *filter(None, [roles.weight])):
-        if profile.column(name) is None:
-            raise SpecError(pointer, f"lacks the column {name!r} of the job's table; it has {_some(profile)}")
+        if own.column(name) is None:
+            raise SpecError(pointer, f"lacks the column {name!r} of the job's table; it has {_some(own)}")
+        ours, theirs = (known.reading.forms.get(name) for known in (profile, own))
+        if ours != theirs and not (isinstance(ours, TimeForm) and isinstance(theirs, TimeForm)):
+            raise SpecError(
+                pointer, f"has numbers or times in {name!r} that are written otherwise than in the job's table"
+            )
     numeric = [feature.name for feature in roles.features if feature.type == "numeric"]
     for name in (*numeric, *(roles.targets if roles.classes is None else ())):
-        column = profile.column(name)
+        column = own.column(name)
         if column is not None and column.type != "numeric":
             raise SpecError(pointer, f"has text in {name!r}, which is numeric in the job's table")
-    known = profile.column(roles.targets[0])
-    new = sorted(set((known and known.categories) or ()) - set(roles.classes or ()))
+    if roles.weight is not None and (column := own.column(roles.weight)) is not None:
+        _check_weights(column, pointer, f"the weight {roles.weight!r} in it ")
+    targets = [column for column in map(own.column, roles.targets) if column]
+    new = sorted(set(targets[0].categories or ()) - set(roles.classes or ()))
     if roles.classes is not None and new:
         raise SpecError(pointer, f"has the class {new[0]!r}, which the job's table lacks")
+    lacking = max(column.missing for column in targets)
+    if lacking and (spec.missing_target == "refuse" or lacking >= own.rows):
+        raise SpecError(pointer, f"has {lacking} rows without a target; every row needs one")
+    bounds = zip(roles.bounds, targets, strict=True)
+    wider = tuple((min(low, column.minimum or 0.0), max(high, column.maximum or 0.0)) for (low, high), column in bounds)
+    return replace(roles, bounds=wider), own.rows - lacking
 
 
 def _some(profile: TableProfile) -> str:

@@ -29,6 +29,7 @@ class Scaling:
     """Scales the numeric columns of one network. Threads can share it.
 
     is_plain: whether each column becomes one input.
+    is_linear: whether each becomes (value - mean) / scale, whatever is beside it.
     """
 
     def __init__(self, codes: Sequence[NumericCode], dtype: DTypeLike) -> None:
@@ -41,7 +42,7 @@ class Scaling:
         self._logs = np.flatnonzero([code.log for code in codes])
         self._clips = np.flatnonzero([code.smooth_clip for code in codes])
         self._quantiles = [(n, code.quantiles, code.shares) for n, code in enumerate(codes) if code.quantiles]
-        self._is_linear = not (len(self._logs) or len(self._clips) or self._quantiles)
+        self.is_linear = not (len(self._logs) or len(self._clips) or self._quantiles)
         self.is_plain = all(code.width == 1 for code in codes)
         turns = [(n, period) for n, code in enumerate(codes) for period in code.cycles]
         self._turning = np.array([n for n, _ in turns], np.int64)
@@ -65,12 +66,12 @@ class Scaling:
     def scaled(self, values: NDArray[np.float64]) -> Matrix:
         """Return the scaled numbers, (rows, columns). One that the dtype can't hold is infinite."""
         with np.errstate(over="ignore", invalid="ignore"):
-            if self._unscaled and self._is_linear:
+            if self._unscaled and self.is_linear:
                 return values.astype(self._dtype, copy=False)
             matrix: Matrix = np.empty(values.shape, self._dtype)
             for start in range(0, len(values), self._block_rows):
                 rows = slice(start, start + self._block_rows)
-                if self._is_linear:
+                if self.is_linear:
                     block = values[rows] - self._means
                     matrix[rows] = np.divide(block, self._scales, out=block)
                 else:

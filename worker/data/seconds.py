@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 EPOCH = 719_163
 "The ordinal of 1970-01-01."
+FIRST, END = -62_135_596_800, 253_402_300_800
+"The seconds of the years 1 to 9999."
 YEAR_GROUP = "(?P<year>"
 "What the patterns of times have, and those of numbers do not."
 
@@ -29,6 +31,8 @@ def seconds_text(found: re.Match[str]) -> str | None:
     if hour > 24 or minute >= 60 or second >= 61 or (hour == 24 and minute + second > 0):
         return None
     seconds = 86_400 * days + 3600 * hour + 60 * minute + second - offset(found["zone"])
+    if not FIRST <= seconds < END:
+        return None
     return str(int(seconds)) if seconds.is_integer() else repr(seconds)
 
 
@@ -52,6 +56,7 @@ def _seconds_texts(texts: pa.Array, pattern: str) -> pa.Array:
     exists &= (minute < 60) & (second < 61)
     days = first.astype(np.int64) + day.astype(np.int64) - 1
     seconds = 86_400 * days + 3600 * hour + 60 * minute + second - _offsets(parts)
+    exists &= (seconds >= FIRST) & (seconds < END)
     whole = seconds == np.floor(seconds)
     as_text = pc.if_else(
         pa.array(whole), pa.array(seconds.astype(np.int64)).cast(pa.string()), pa.array(seconds).cast(pa.string())

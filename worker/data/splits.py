@@ -16,8 +16,6 @@ from worker.specs.training import ColumnSplit, GroupedSplit, OrderedSplit, Rando
 ROWS_FOR_VALIDATION = 20
 PARTS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "test": "test"}
 "What a column may call the parts, in any case."
-ORDERED_DATE = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([ T][0-9:.]+Z?)?)?"
-"A date whose order is that of its text."
 
 Rows = NDArray[np.int64]
 
@@ -84,7 +82,9 @@ def part_rows(training: Training, rows: int, column: ColumnProfile | None = None
 def _marked_rows(column: ColumnProfile | None) -> dict[str, int]:
     """Return how many rows a column gives to each part. Raises SpecError."""
     sizes = {"train": 0, "validation": 0, "test": 0}
-    for text, count in zip((column and column.categories) or (), (column and column.counts) or (), strict=True):
+    if column is None or column.categories is None or column.counts is None:
+        raise SpecError("/training/split/column", "must have the texts train, validation and test; upload it again")
+    for text, count in zip(column.categories, column.counts, strict=True):
         if text.lower() not in PARTS:
             raise SpecError("/training/split/column", f"has {text[:64]!r}, which is not train, validation or test")
         sizes[PARTS[text.lower()]] += count
@@ -107,7 +107,7 @@ def split_table(table: pa.Table, training: Training, labels: NDArray[np.int64] |
             groups = pc.dictionary_encode(column.combine_chunks()).indices.to_numpy()
             return _in_turn(training, len(groups), lambda rows, size: _cut_groups(rows, size, groups, training.seed))
         case OrderedSplit():
-            order = np.argsort(_moments(column, rule.column), kind="stable")
+            order = np.argsort(column.to_numpy(), kind="stable")
             place = np.argsort(order, kind="stable")
             return _in_turn(training, len(order), lambda rows, size: _cut_last(rows, size, place))
         case ColumnSplit():
@@ -204,19 +204,6 @@ def _cut_groups(rows: Rows, size: int, groups: NDArray[np.int64], seed: int) -> 
 def _cut_last(rows: Rows, size: int, place: Rows) -> Rows:
     """Return the last rows in the order of a column. place: of each row in that order."""
     return np.sort(rows[np.argsort(place[rows])[len(rows) - size :]])
-
-
-def _moments(column: pa.ChunkedArray, name: str) -> NDArray[np.generic]:
-    """Return what the rows of a column are ordered by. Raises DataError for a text that is no date."""
-    if not pa.types.is_string(column.type):
-        numbers: NDArray[np.generic] = column.to_numpy()
-        return numbers
-    row = pc.index(pc.match_substring_regex(column, f"^(?:{ORDERED_DATE})$"), pa.scalar(value=False)).as_py()
-    if row >= 0:
-        detail = "rows are ordered by numbers, or by dates such as 2026-11-27"
-        raise DataError(detail, row=row, column=name)
-    texts: NDArray[np.generic] = column.to_numpy().astype(np.str_)
-    return texts
 
 
 def _marked(column: pa.ChunkedArray, name: str) -> Split:

@@ -10,20 +10,25 @@ import pyarrow.csv
 from worker.data.readers import delimiter_of, first_line, split_line
 from worker.data.reading import Declared
 from worker.errors import DataError
+from worker.settings import Limits
+
+MARKS = 4
 
 
-def as_csv(text: bytes, declared: Declared) -> bytes:
+def as_csv(text: bytes, declared: Declared, limits: Limits) -> bytes:
     """Return the text without comments, with one mark between cells, and with a name for each column.
 
     Raises DataError.
     """
     if declared.comment is not None:
-        mark = re.escape(declared.comment.encode())
-        text = re.sub(rb"(?m)^[ \t]*" + mark + rb".*(?:\r?\n|$)", b"", text)
+        text = _without_comments(text, declared.comment)
     if declared.delimiter == "whitespace":
         text = _with_commas(text)
     line = first_line(text)
     delimiter = declared.reading.delimiter or delimiter_of(line)
+    if line.count(delimiter.encode()) >= limits.columns:
+        # before its cells are read: each takes some kilobytes
+        raise DataError(f"the table has more than {limits.columns} columns")
     try:
         if not declared.header:
             names = map(str, range(len(split_line(line, delimiter))))
@@ -32,6 +37,13 @@ def as_csv(text: bytes, declared: Declared) -> bytes:
     except pa.ArrowInvalid:
         # whoever reads it says what is wrong
         return text
+
+
+def _without_comments(text: bytes, mark: str) -> bytes:
+    """Return the text without the lines that begin with the mark; such a line within quotes is part of a cell."""
+    line = rb"(?:^|(?<=[\r\n]))[ \t]*" + re.escape(mark.encode()) + rb"[^\r\n]*(?:\r\n|\r|\n|$)"
+    quoted = rb'"(?:[^"]|"")*+"'
+    return re.sub(quoted + b"|" + line, lambda found: found[0] if found[0].startswith(b'"') else b"", text)
 
 
 def _with_commas(text: bytes) -> bytes:

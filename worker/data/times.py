@@ -9,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from worker.data.cells import all_match, plain_numbers
+from worker.data.cells import NUMBER, all_match, plain_numbers
 from worker.data.number_forms import NumberForm, unnamed
 from worker.specs.base import Spec
 
@@ -19,7 +19,7 @@ Mark = Literal["-", "/", "."]
 YEARS, ONE_OR_TWO = r"[0-9]{4}", r"[0-9]{1,2}"
 CLOCK = (
     r"(?:[ T](?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}(?:\.[0-9]{1,9})?))?"
-    r"\s?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?)?"
+    r"[ ]?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
 
 
@@ -82,10 +82,22 @@ def time_form(present: pa.ChunkedArray, order: Order | None = None) -> TimeForm 
 
 def _are_times(cells: pa.ChunkedArray, form: TimeForm) -> bool:
     """Return whether each is a time that exists: there is no 30th of February."""
-    return all_match(plain_numbers(cells, form.pattern), r"-?[0-9]+(\.[0-9]+)?")
+    return all_match(plain_numbers(cells, form.pattern), NUMBER.pattern)
 
 
-def shown_time(seconds: float) -> str:
-    """Return seconds since 1970-01-01 as a date, or as a date and a time of day."""
-    moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
-    return moment.date().isoformat() if seconds % DAY == 0 else moment.replace(tzinfo=None).isoformat()
+def seconds_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of dates or timestamps as seconds since 1970-01-01."""
+    stamps = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
+    return pc.divide(stamps.cast(pa.float64()), 1e6)
+
+
+def shown_time(seconds: float, form: TimeForm) -> str | float:
+    """Return seconds since 1970-01-01 as the column writes times; the number for a year that has not four digits."""
+    try:
+        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
+    except OverflowError:
+        return seconds
+    parts = {"y": f"{moment.year:04}", "m": f"{moment.month:02}", "d": f"{moment.day:02}"}
+    day = form.mark.join(parts[part] for part in form.order)
+    clock = moment.time().isoformat()
+    return f"{day}T{clock}" if form.clock else day

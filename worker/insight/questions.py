@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from worker.backprop.arrays import Targets
 from worker.backprop.losses.objective import Bounds
 from worker.data.cells import Lookup, numbered
 from worker.data.encoders import ClassTarget, LabelsTarget, Matrix, Target, encode_targets
 from worker.data.encoding import encode_table
+from worker.data.joined import with_targets
 from worker.errors import DataError, QuestionError
 from worker.insight.subject import Subject
 from worker.networks.rows import RowEncoder
@@ -66,6 +68,19 @@ def spread_rows(most: int, count: int) -> Sequence[int]:
     return chosen
 
 
+def measured_rows(subject: Subject, table: pa.Table) -> Encoded:
+    """Return those rows of the job's own table that have a target as x and y. Raises QuestionError if none has."""
+    try:
+        return table_rows(subject, with_targets(table, _target_names(subject))[0])
+    except DataError as error:
+        raise QuestionError("", error.detail) from error
+
+
+def _target_names(subject: Subject) -> tuple[str, ...]:
+    target = subject.encoders.target
+    return (target.name,) if isinstance(target, ClassTarget) else target.names
+
+
 def table_rows(
     subject: Subject, table: pa.Table, targets: Sequence[Any] | None = None, *, many: bool = True
 ) -> Encoded:
@@ -74,6 +89,12 @@ def table_rows(
     targets: targets that replace those of the table; None to keep those.
     many: whether the question calls them `targets` rather than `target`.
     """
+    if targets is None:
+        for name in _target_names(subject):
+            row = pc.index(table[name].is_null(), pa.scalar(value=True)).as_py()
+            if row >= 0:
+                pointer = f"/dataset_rows/{row}" if many else "/dataset_row"
+                raise QuestionError(pointer, "has no target: name one", code="invalid")
     x = encode_table(table, subject.encoders, pool_unknown=True, dtype=np.float64)
     if targets is None:
         return x, encode_targets(table, subject.encoders.target)

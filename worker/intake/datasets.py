@@ -104,23 +104,21 @@ class Datasets:
         content: bytes,
         *,
         declared: Declared = UNDECLARED,
+        encoding: str | None = None,
         parsed: Parsed | None = None,
     ) -> Iterator[AddDataset]:
         """Write a table, and yield the function that adds its row within the caller's transaction.
 
         Bytes for which no row was added in the end are deleted.
-        declared: what the client says of how the file is to be read.
+        declared, encoding: what the client says of how the file is to be read.
         parsed: what is known about the table; None: it is read from the file. Raises DataError.
         """
         known, sha256 = self._find_same(project_id, content)
-        if declared != UNDECLARED:
+        if known is None or declared != UNDECLARED or encoding is not None:
             # the same bytes may have been read otherwise
-            known = None
-        if known is None:
-            parsed = parsed or parse_table(self._sandbox, content, self._limits, declared)
-            if parsed.content is not None:
-                content = parsed.content
-                known, sha256 = self._find_same(project_id, content)
+            parsed = parsed or parse_table(self._sandbox, content, self._limits, declared, encoding)
+            content = content if parsed.content is None else parsed.content
+            known, sha256 = self._find_same(project_id, content)
         if known is not None:
             if not self._storage.has(known.storage_key):
                 # the row outlived its object, which an upload of the same bytes brings back
@@ -211,8 +209,8 @@ class Datasets:
 
 
 def _reading(dataset: Dataset) -> Reading:
-    """Return how the table was read when it was stored."""
-    return Reading.model_validate(dataset.profile.get("reading", FORMER))
+    """Return how the table was read when it was stored: what was not found then is not looked for again."""
+    return Reading.model_validate(dataset.profile.get("reading", FORMER)).model_copy(update={"finds_forms": False})
 
 
 def _find_again(session: Session, project_id: str, sha256: str) -> Dataset:

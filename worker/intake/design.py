@@ -7,7 +7,7 @@ from pydantic_core import to_json
 from worker.data.folds import check_folds, fold_rows
 from worker.data.profiles import Remark, TableProfile
 from worker.data.remarks import job_remarks
-from worker.data.roles import Roles, assign_roles, check_own_table
+from worker.data.roles import Roles, assign_roles, with_own_table
 from worker.data.splits import check_split, check_stratified, part_rows
 from worker.errors import SpecError
 from worker.intake.cost import Cost, estimate_cost
@@ -16,10 +16,11 @@ from worker.intake.start import Start, find_start
 from worker.networks.layers import resolve_layers
 from worker.networks.task import Task, resolve_task
 from worker.networks.training import check_training
-from worker.networks.warm_start import adopt_roles, check_start
+from worker.networks.warm_start import adopt_roles, adopted_features, check_start
 from worker.records.new_jobs import JobColumns
 from worker.settings import Limits
 from worker.specs.dataset import InlineDataset
+from worker.specs.encoding import EncodingRules
 from worker.specs.job import Job
 from worker.specs.network import ResolvedLayer
 from worker.specs.training import RandomSplit, Training
@@ -71,25 +72,30 @@ def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -
     if start is not None:
         spec = start.spec
     rows, profile = _profile(spec, project_id, datasets)
-    roles = assign_roles(spec, profile, limits, leave_out=True)
+    # with a source, its features are meant
+    roles = assign_roles(spec, profile, limits, leave_out=start is None)
     if roles.left_out:
         # said once: the job means the same to each worker, and when it is posted again
         spec = spec.model_copy(update={"features": tuple(feature.name for feature in roles.features)})
     if start is not None:
         roles = adopt_roles(roles, start.source)
+    roles, of_own_tables = _with_own_tables(spec, profile, roles, project_id, datasets)
     task = resolve_task(spec, roles)
     layers = resolve_layers(spec, task, roles.columns)
     check_training(spec)
     if start is not None:
         # what does not fit is refused now, not by a worker
         check_start(spec, layers, roles.inputs, start.source)
-    parts = _parts(spec, profile, roles, project_id, datasets)
+    parts = _parts(spec, profile, roles) | of_own_tables
     target = profile.column(roles.targets[0])
     if roles.classes is not None and target is not None and target.counts is not None:
         check_stratified(spec.training, target.counts)
     _check_steps(spec.training, parts["train"])
     cost = estimate_cost(spec.training, layers, replace(roles, rows=sum(parts.values())), limits)
     source, remarks = start and start.weights_id, job_remarks(profile, roles)
+    if start is not None and adopted_features(roles, start.source) is not None and _is_encoded(spec):
+        detail = "the columns are encoded as those of the source are, whatever encoding and columns say"
+        remarks = (*remarks, Remark(column=None, code="adopted", detail=detail))
     return Design(spec, roles, task, layers, cost, parts, source, rows, remarks)
 
 
@@ -117,8 +123,22 @@ def _profile(spec: Job, project_id: str, datasets: Datasets) -> tuple[InlineRows
     return None, datasets.profile(project_id, spec.dataset)
 
 
-def _parts(spec: Job, profile: TableProfile, roles: Roles, project_id: str, datasets: Datasets) -> dict[str, int]:
-    """Return how many rows each part has. Raises SpecError for what the split can't do, or a part's own table lacks."""
+def _with_own_tables(
+    spec: Job, profile: TableProfile, roles: Roles, project_id: str, datasets: Datasets
+) -> tuple[Roles, dict[str, int]]:
+    """Return the roles with the tables that parts have of their own, and how many rows these parts have."""
+    rows = {}
+    for part, dataset in spec.training.own_tables.items():
+        try:
+            own = datasets.profile(project_id, dataset)
+        except SpecError as error:
+            raise SpecError(f"/training/{part}{error.pointer}", error.detail) from error
+        roles, rows[part] = with_own_table(roles, spec, profile, own, f"/training/{part}/dataset")
+    return roles, rows
+
+
+def _parts(spec: Job, profile: TableProfile, roles: Roles) -> dict[str, int]:
+    """Return how many rows each part has of the job's table. Raises SpecError for what the split can't do."""
     training = spec.training
     check_split(training)
     check_folds(training)
@@ -127,14 +147,13 @@ def _parts(spec: Job, profile: TableProfile, roles: Roles, project_id: str, data
     if training.validation.folds is not None:
         held = fold_rows(training, parts["train"])
         parts |= {"train": parts["train"] - held, "validation": held}
-    for part, dataset in training.own_tables.items():
-        try:
-            own = datasets.profile(project_id, dataset)
-        except SpecError as error:
-            raise SpecError(f"/training/{part}{error.pointer}", error.detail) from error
-        check_own_table(own, roles, f"/training/{part}/dataset")
-        parts[part] = own.rows
     return parts
+
+
+def _is_encoded(spec: Job) -> bool:
+    """Return whether the job says how its columns are encoded."""
+    overrides = spec.columns.values()
+    return spec.encoding != EncodingRules() or any(override.encodes for override in overrides)
 
 
 def _check_steps(training: Training, rows: int) -> None:

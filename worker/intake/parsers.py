@@ -38,15 +38,20 @@ class Parsed(NamedTuple):
     content: bytes | None
 
 
-def parse_table(sandbox: Sandbox, content: bytes, limits: Limits, declared: Declared = UNDECLARED) -> Parsed:
-    """Return what is in an uploaded file. Raises DataError, and UnsafeFileError."""
-    profile, pieces, media_type, stored = sandbox.run(_table, content, limits, declared)
+def parse_table(
+    sandbox: Sandbox, content: bytes, limits: Limits, declared: Declared = UNDECLARED, encoding: str | None = None
+) -> Parsed:
+    """Return what is in an uploaded file. Raises DataError, and UnsafeFileError.
+
+    encoding: of its text, if the client has named it.
+    """
+    profile, pieces, media_type, stored = sandbox.run(_table, content, limits, declared, encoding)
     known = TableProfile.model_validate_json(profile)
     return Parsed(known, Pieces.unpack(pieces) if pieces else None, media_type.decode(), stored or None)
 
 
-def _table(content: bytes, limits: Limits, declared: Declared) -> list[bytes]:
-    file, reading = read_file(content, limits, declared), declared.reading
+def _table(content: bytes, limits: Limits, declared: Declared, encoding: str | None = None) -> list[bytes]:
+    file, reading = read_file(content, limits, declared, encoding), declared.reading
     table = file.table
     unnamed: tuple[int, ...] = ()
     pieces: Pieces | None

@@ -51,7 +51,7 @@ def to_pytorch(origin: Origin) -> str:
 def _reading() -> str:
     """Return the text of our own functions that read names and cells, with the constants that they use."""
     constants = [f"{name} = {getattr(cells, name)!r}" for name in ("MISSING",)]
-    constants.append(f"EPOCH = {seconds.EPOCH!r}")
+    constants += [f"{name} = {getattr(seconds, name)!r}" for name in ("EPOCH", "FIRST", "END")]
     constants += [f"{name} = {getattr(times, name)!r}" for name in ("YEARS", "ONE_OR_TWO", "CLOCK")]
     patterns = [f"{name} = re.compile({getattr(cells, name).pattern!r})" for name in ("WHOLE", "NUMBER")]
     used: list[Callable[..., Any]] = [column_name, cells.category_text, cells.one_spelling, cells.missing_numbers]

@@ -82,7 +82,9 @@ def encode(rows, encoders):
             form = code.get("form")
             pattern = None if form is None else pattern_of(form)
             numbers = [read_number(cell, missing, pattern) for cell in cells]
-            is_missing = [number is None or number in marks for number in numbers]
+            # a number that means a missing cell is no moment
+            own = [] if form is not None and "order" in form else marks
+            is_missing = [number is None or number in own for number in numbers]
             filled = [code["median"] if gap else number for gap, number in zip(is_missing, numbers)]
             blocks.append(encode_numbers(torch.tensor(filled, dtype=torch.float64), torch.tensor(is_missing), code))
             continue

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from worker.data.encoders import Encoders, NumericCode
 from worker.data.encoding import Columns
+from worker.data.times import TimeForm, shown_time
 
 WARNINGS_LIMIT = 20
 
@@ -75,13 +76,16 @@ class Ranges:
     @cached_property
     def _details(self) -> list[tuple[str, str]]:
         """What to say of a value of each feature that is above, and that is below the range."""
-        return [
-            (
-                "" if code.maximum is None else f"is above {code.maximum:g}, the largest value that training saw",
-                "" if code.minimum is None else f"is below {code.minimum:g}, the smallest value that training saw",
-            )
-            for code in self._codes
-        ]
+        return [(_detail(code, "above", code.maximum), _detail(code, "below", code.minimum)) for code in self._codes]
+
+
+def _detail(code: NumericCode, side: str, bound: float | None) -> str:
+    most = "largest" if side == "above" else "smallest"
+    return "" if bound is None else f"is {side} {_shown(code, bound)}, the {most} value that training saw"
+
+
+def _shown(code: NumericCode, value: float) -> str:
+    return str(shown_time(value, code.form)) if isinstance(code.form, TimeForm) else f"{value:g}"
 
 
 def _as_float32(bounds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,16 @@ from worker.backprop.array_names import layer_number
 from worker.backprop.arrays import Floats
 from worker.backprop.layers.layer import Layer
 from worker.data.cells import category_text
-from worker.data.encoders import CategoricalCode, ClassTarget, Code, Encoders, LabelsTarget, NumberTarget, Target
+from worker.data.encoders import (
+    CategoricalCode,
+    ClassTarget,
+    Code,
+    Encoders,
+    LabelsTarget,
+    NumberTarget,
+    NumericCode,
+    Target,
+)
 from worker.data.roles import Feature, Roles
 from worker.errors import SpecError
 from worker.networks.layers import build_network
@@ -70,7 +79,16 @@ def adopted_target(task: Task, roles: Roles, source: Architecture) -> Target | N
 def adopt_encoders(fitted: Encoders, task: Task, roles: Roles, source: Architecture) -> Encoders:
     """Return the encoders to use: the source's where they are adopted, otherwise those fitted on the training part."""
     features, target = adopted_features(roles, source), adopted_target(task, roles, source)
+    if features is not None:
+        features = tuple(map(_written_as, features, fitted.features))
     return fitted.model_copy(update={"features": features or fitted.features, "target": target or fitted.target})
+
+
+def _written_as(code: Code, fitted: Code) -> Code:
+    """Return the source's encoder of a column of numbers, which also reads them as the new table writes them."""
+    if isinstance(code, NumericCode) and isinstance(fitted, NumericCode) and fitted.form is not None:
+        return code.model_copy(update={"form": fitted.form})
+    return code
 
 
 def start_arrays(source: Trained, *, keep_output: bool) -> dict[str, Floats]:

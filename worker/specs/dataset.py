@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from worker.specs.base import AtMost, Boolean, Integer, Number, Seed, Spec, Text
+from worker.specs.base import AtMost, Boolean, ColumnName, Integer, Number, Seed, Spec, Text
 from worker.specs.encoding import Bins, CategoryEncoding, Most, NumberEncoding, Scale
 
 # bool comes first, so that JSON's true is a category and not the number 1
@@ -35,6 +35,8 @@ class InlineDataset(Spec):
 
     source: Literal["inline"]
     columns: Annotated[tuple[Text, ...], Field(min_length=2), AtMost(10_000)]
+    text: Annotated[tuple[ColumnName, ...], AtMost(1000)] = ()
+    "Columns of text, whatever their cells look like: dates that are categories, for one."
     rows: Annotated[tuple[Annotated[tuple[Cell, ...], Field(fail_fast=True)], ...], Field(min_length=2, fail_fast=True)]
 
 
@@ -81,6 +83,11 @@ class ColumnOverride(Spec):
     def misplaced(self, kind: Literal["numeric", "categorical"]) -> list[str]:
         """Return the members that say something of the other kind of column."""
         return [*self._given(CATEGORIES if kind == "numeric" else NUMBERS)]
+
+    @property
+    def encodes(self) -> list[str]:
+        """The members that say how the column is encoded."""
+        return [*self._given((*NUMBERS, *CATEGORIES))]
 
     def _given(self, names: Iterable[str]) -> dict[str, Any]:
         return {name: value for name in names if (value := getattr(self, name)) is not None}

@@ -64,11 +64,11 @@ def test_every_batch_is_looked_at() -> None:
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        (pa.array(["a", "b"]).dictionary_encode(), "numbers, truth values or text"),
-        (pa.array([[1], [2]]), "numbers, truth values or text"),
-        (pa.array([{"a": 1}, {"a": 2}]), "numbers, truth values or text"),
-        (pa.array([b"a", b"b"]), "numbers, truth values or text"),
-        (pa.array([1, 2], pa.timestamp("s")), "numbers, truth values or text"),
+        (pa.array(["a", "b"]).dictionary_encode(), "numbers, truth values, times or text"),
+        (pa.array([[1], [2]]), "numbers, truth values, times or text"),
+        (pa.array([{"a": 1}, {"a": 2}]), "numbers, truth values, times or text"),
+        (pa.array([b"a", b"b"]), "numbers, truth values, times or text"),
+        (pa.array([1, 2], pa.duration("s")), "numbers, truth values, times or text"),
         (pa.array([1.0, float("inf")]), "finite"),
     ],
 )
@@ -119,3 +119,10 @@ def test_a_table_past_the_limit_of_cells_is_refused_before_memory_is_taken() -> 
     with pytest.raises(TableSizeError, match="4000000000 cells"):
         read_arrow_stream(bytes(sink.getvalue().to_pybytes()), Limits(), cells_limit=5_000_000)
     assert read_arrow_stream(content, Limits(), cells_limit=5_000_000).num_rows == 2
+
+
+def test_days_and_moments_are_seconds() -> None:
+    """As in an upload."""
+    days = pa.table({"day": pa.array([0, 1, None], pa.date32()), "at": pa.array([1500, 2000, 0], pa.timestamp("ms"))})
+    found = read_arrow_stream(stream(days), Limits(), cells_limit=MANY)
+    assert found.to_pydict() == {"day": [0, 86400, None], "at": [1.5, 2, 0]}

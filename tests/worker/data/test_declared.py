@@ -1,12 +1,14 @@
 """What the sender of a file declares of its reading, and the text of programs that write it in ways of their own."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
 
+from worker.data.number_forms import NumberForm
 from worker.data.profiles import TableProfile
-from worker.data.readers import ARROW, CSV
-from worker.data.reading import Declared
+from worker.data.readers import ARROW, CSV, read_table
+from worker.data.reading import Declared, Reading
 from worker.errors import DataError
 from worker.intake.parsers import _table
 from worker.settings import Limits
@@ -105,3 +107,54 @@ def test_a_table_that_was_read_otherwise_is_stored_as_it_was_read() -> None:
     assert profile(text)[1] == CSV
     assert profile(text, header=True, comment="#")[1] == CSV
     assert profile(text, missing=("3",))[1] == ARROW
+
+
+@pytest.mark.parametrize("mark", ["TRUE", "true", "1e5", "100000", "100000.00"])
+def test_a_declared_text_means_each_of_its_spellings(mark: str) -> None:
+    """In a column of numbers and in one of text."""
+    cells = ("TRUE", "True", "true") if mark.lower() == "true" else ("100000", "100000.0", mark)
+    text = "a,b\n1,x\n" + "".join(f"{cell},{cell}\n" for cell in cells) + "2,y\n"
+    assert columns(text, missing=(mark,)) == {"a": ("numeric", 3, 1, 2), "b": ("categorical", 3, None, None)}
+
+
+def test_a_number_that_means_a_missing_cell_is_no_moment() -> None:
+    assert columns("a,b\n1970-01-01,0\n2026-01-01,1\n", missing=("0",)) == {
+        "a": ("numeric", 0, 0, 1767225600),
+        "b": ("numeric", 1, 1, 1),
+    }
+
+
+def test_what_is_of_the_declared_form_in_part_is_not_read_as_plain() -> None:
+    """1.500 beside 2.25 could be a thousand and a half, or one and a half."""
+    assert columns("a;b\n1.500;1\n2.25;2\n", thousands=".", decimal=",")["a"][0] == "categorical"
+
+
+def test_marks_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="one mark"):
+        Declared(decimal=",", thousands=",")
+    with pytest.raises(ValueError, match="at most 10 numbers"):
+        Declared(missing=tuple(map(str, range(11))))
+
+
+def test_comments_end_with_each_kind_of_line_and_are_none_within_quotes() -> None:
+    known, _ = profile('# x\ra,b\r#y\r1,"u\n# no comment\nv"\r2,w\r', comment="#")
+    assert known.columns[1].categories == ("u\n# no comment\nv", "w")
+
+
+@pytest.mark.parametrize("declared", [{}, {"header": False}, {"delimiter": ","}])
+def test_a_line_of_a_million_cells_is_refused_before_they_are_read(declared: dict[str, Any]) -> None:
+    tracemalloc.start()
+    with pytest.raises(DataError, match="more than 10000 columns"):
+        profile("a," * 1_000_000 + "\n1,2\n", **declared)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+def test_a_stored_table_is_read_as_it_was_when_it_came() -> None:
+    """What later versions would find in its text is not looked for; what was found is."""
+    text = b'd,n\n2026-01-01,"1,5"\n2026-01-02,"2,5"\n'
+    found = read_table(text, CSV, Limits())
+    assert [str(kind) for kind in found.schema.types] == ["int64", "double"]
+    before = Reading(finds_forms=False, forms={"n": NumberForm(decimal=",")})
+    kept = read_table(text, CSV, Limits(), reading=before).to_pydict()
+    assert kept == {"d": ["2026-01-01", "2026-01-02"], "n": [1.5, 2.5]}

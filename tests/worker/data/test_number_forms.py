@@ -13,8 +13,7 @@ from worker.data.fitting import fit_encoders
 from worker.data.number_forms import NumberForm, form_of
 from worker.data.pieces import cut_csv
 from worker.data.profiles import TableProfile, profile_table
-from worker.data.readers import CSV, read_header, read_pieces, read_table
-from worker.data.reading import ASKED
+from worker.data.readers import CSV, read_cells, read_header, read_pieces, read_table
 from worker.data.roles import assign_roles
 from worker.errors import DataError
 from worker.networks.rows import RowEncoder
@@ -101,7 +100,7 @@ def test_a_form_goes_with_its_table_and_its_network() -> None:
     for cell in ("1.234,5 \u20ac", "1.234,5", " 1234.5", "\u20ac 1234,5", 1234.5):
         np.testing.assert_array_equal(rows.encode([[cell]]).x, wanted)
         np.testing.assert_array_equal(rows.encode([{"price": cell}]).x, wanted)
-        asked = read_table(csv([str(cell)]), CSV, LIMITS, reading=ASKED)
+        asked = read_cells(csv([str(cell)]), LIMITS, cells_limit=1000)
         np.testing.assert_array_equal(rows.encode_table(asked).x, wanted)
     for cell in ("1,234.5", "5 %", "1.23,4,5"):
         with pytest.raises(DataError, match="must be a number"):
@@ -112,6 +111,6 @@ def test_rows_to_predict_have_no_forms_of_their_own() -> None:
     """A network that was trained on plain numbers refuses 1,5 in a CSV as in JSON."""
     table = pa.table({"price": [1.5, 2.5], "label": ["a", "b"]})
     rows = RowEncoder(fit_encoders(table, assign_roles(spec_of(), profile_table(table, LIMITS), LIMITS)))
-    asked = read_table(csv(["1,5", "2,5"]), CSV, LIMITS, reading=ASKED)
+    asked = read_cells(csv(["1,5", "2,5"]), LIMITS, cells_limit=1000)
     with pytest.raises(DataError, match="must be a number, not '1,5'"):
         rows.encode_table(asked)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from worker.data.profiles import profile_table
-from worker.data.roles import assign_roles, check_own_table
+from worker.data.roles import assign_roles, with_own_table
 from worker.data.splits import Split, check_split, part_rows, split_table
 from worker.errors import DataError, SpecError
 from worker.running.loading import Loaded, load
@@ -49,19 +49,14 @@ def test_a_group_is_in_one_part_and_the_parts_have_about_their_fraction() -> Non
 
 
 def test_the_last_rows_in_an_order_are_the_test_part_and_those_before_the_validation_part() -> None:
-    """By numbers and by dates; rows of one moment stay in the table's order."""
+    """Rows of one moment stay in the table's order."""
     place = np.random.default_rng(1).permutation(50)
-    dates = [f"2026-{1 + day // 28:02}-{1 + day % 28:02}" for day in place]
-    for column in (pa.array(place * 1.5), pa.array(dates)):
-        split = split_table(pa.table({"day": column}), training({"type": "ordered", "column": "day"}))
-        train, validation, test = rows_of(split)
-        assert sorted(place[test]) == list(range(40, 50))
-        assert sorted(place[validation]) == list(range(30, 40))
-        assert sorted(place[train]) == list(range(30))
-        assert train == sorted(train)
-    with pytest.raises(DataError, match="dates such as") as caught:
-        split_table(pa.table({"day": ["2026-01-01", "1.2.2026"]}), training({"type": "ordered", "column": "day"}))
-    assert (caught.value.row, caught.value.column) == (1, "day")
+    split = split_table(pa.table({"day": place * 1.5}), training({"type": "ordered", "column": "day"}))
+    train, validation, test = rows_of(split)
+    assert sorted(place[test]) == list(range(40, 50))
+    assert sorted(place[validation]) == list(range(30, 40))
+    assert sorted(place[train]) == list(range(30))
+    assert train == sorted(train)
 
 
 def test_a_column_may_name_the_part_of_each_row() -> None:
@@ -179,12 +174,20 @@ def test_a_part_may_have_a_table_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("own", "detail"),
     [
-        ({"a": [1], "y": ["n"]}, "lacks the column 'c'"),
-        ({"a": ["x"], "c": ["u"], "y": ["n"]}, "has text in 'a'"),
-        ({"a": [1], "c": ["u"], "y": ["q"]}, "has the class 'q'"),
+        ({"c": []}, "lacks the column 'c'"),
+        ({"a": ["x", "y"]}, "has text in 'a'"),
+        ({"y": ["q", "n"]}, "has the class 'q'"),
+        ({"y": [None, "n"]}, "1 rows without a target"),
+        ({"g": [1, -1]}, "the weight 'g' in it must be"),
+        ({"g": ["x", "y"]}, "the weight 'g' in it must be"),
+        ({"g": [0, 0]}, "is 0 in every row"),
     ],
 )
 def test_a_table_that_does_not_fit_the_jobs_is_refused_at_submission(own: dict[str, Any], detail: str) -> None:
-    roles = assign_roles(job(features=["a", "c"]), profile_table(TABLE, Limits()), Limits())
+    spec, profile = job(features=["a", "c"], weight="g"), profile_table(TABLE, Limits())
+    roles = assign_roles(spec, profile, Limits())
+    whole = {"a": [1, 2], "c": ["u", "v"], "y": ["n", "p"], "g": [1, 0]}
+    changed = {name: cells for name, cells in (whole | own).items() if cells}
     with pytest.raises(SpecError, match=detail):
-        check_own_table(profile_table(pa.table(own), Limits()), roles, "/training/test/dataset")
+        with_own_table(roles, spec, profile, profile_table(pa.table(changed), Limits()), "/training/test/dataset")
+    assert with_own_table(roles, spec, profile, profile_table(pa.table(whole), Limits()), "")[1] == 2

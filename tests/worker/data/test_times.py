@@ -97,11 +97,26 @@ def test_a_declared_order_tells_day_from_month() -> None:
         assert first.month == month
 
 
-def test_a_time_is_shown_as_it_may_be_sent() -> None:
-    for text in ("2026-11-27", "0001-01-01", "2026-11-27T10:00:00", "1969-12-31T23:59:59.250000"):
-        seconds = read_number(text, MISSING, TimeForm(order="ymd", mark="-").pattern)
+def test_a_time_is_shown_as_its_column_writes_it() -> None:
+    """So that a row that is shown can be sent; one that no text means is a number."""
+    for text, form in (
+        ("2026-11-27", TimeForm(order="ymd", mark="-")),
+        ("0001-01-01", TimeForm(order="ymd", mark="-")),
+        ("27.11.2026", TimeForm(order="dmy", mark=".")),
+        ("11/27/2026T10:00:00", TimeForm(order="mdy", mark="/", clock=True)),
+        ("1969-12-31T23:59:59.250000", TimeForm(order="ymd", mark="-", clock=True)),
+    ):
+        seconds = read_number(text, MISSING, form.pattern)
         assert seconds is not None
-        assert shown_time(seconds) == text
+        assert shown_time(seconds, form) == text
+    assert shown_time(1e12, TimeForm(order="ymd", mark="-")) == 1e12
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00+05:00", "9999-12-31 24:00", "9999-12-31T23:00-05:00"])
+def test_a_time_outside_the_years_of_four_digits_is_none(text: str) -> None:
+    pattern = TimeForm(order="ymd", mark="-").pattern
+    assert plain_number(text, pattern) == text
+    assert plain_numbers(cells(text), pattern).to_pylist() == [text]
 
 
 def table(clock: bool = False) -> pa.Table:

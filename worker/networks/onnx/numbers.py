@@ -11,6 +11,7 @@ import numpy as np
 
 from worker.data.cells import missing_numbers
 from worker.data.encoders import NumericCode
+from worker.data.times import TimeForm
 from worker.networks.onnx.graph import Graph
 
 LARGE = 1e100
@@ -19,7 +20,7 @@ LARGE = 1e100
 
 def is_plain(code: NumericCode) -> bool:
     """Return whether the column becomes (value - mean) / scale and nothing else."""
-    return code.width == 1 and not (code.log or code.smooth_clip or code.quantiles)
+    return code.width == 1 and not (code.log or code.smooth_clip or code.quantiles or isinstance(code.form, TimeForm))
 
 
 def add_plain_numbers(graph: Graph, codes: Sequence[NumericCode], texts: Sequence[str]) -> str:
@@ -41,7 +42,7 @@ def add_plain_numbers(graph: Graph, codes: Sequence[NumericCode], texts: Sequenc
 def add_number(graph: Graph, code: NumericCode, texts: Sequence[str]) -> list[str]:
     """Return the blocks of one column, each (rows, inputs): itself, its bins, and whether its cell is missing."""
     name = code.name
-    missing = _missing(graph, name, texts)
+    missing = _missing(graph, name, () if isinstance(code.form, TimeForm) else texts)
     median = _number(graph, f"{name}/median", code.median)
     present = graph.add("Where", missing, median, name, named=f"{name}/present")
     blocks = [_cast(graph, _scaled(graph, code, present), f"{name}/x")]
@@ -109,6 +110,7 @@ def _turns(graph: Graph, code: NumericCode, value: str) -> str:
 
 
 def _missing(graph: Graph, values: str, texts: Sequence[str]) -> str:
+    """Return whether each of some numbers, (rows, columns), is missing."""
     missing = graph.add("IsNaN", values, named="missing")
     for number in missing_numbers(texts):
         is_mark = graph.add("Equal", values, _number(graph, "mark", number), named="marked")
