@@ -88,7 +88,7 @@ def _are_times(cells: pa.ChunkedArray, form: TimeForm) -> bool:
 def seconds_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column of dates or timestamps as seconds since 1970-01-01."""
     stamps = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
-    return pc.divide(stamps.cast(pa.float64()), 1e6)
+    return pc.divide(stamps.cast(pa.float64(), safe=False), 1e6)
 
 
 def shown_time(seconds: float, form: TimeForm) -> str | float:
