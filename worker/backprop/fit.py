@@ -230,7 +230,9 @@ class Training:
             z = sums[0] if len(sums) == 1 else np.concatenate(sums, axis=-1)
             y = self.train.y.take(order, 0)
             stacked = self.plan.seeds is not None
-            measured = measure(self.metrics, self.objective, z, list(y) if stacked else y, stacked=stacked)
+            weights = None if self.train.weights is None else self.train.weights.take(order, 0)
+            own = (list(y), weights if weights is None else list(weights)) if stacked else (y, weights)
+            measured = measure(self.metrics, self.objective, z, *own, stacked=stacked)
             figures |= {f"train_{name}": value for name, value in measured.items()}
         return figures
 

@@ -52,7 +52,7 @@ def evaluate_folds(
     losses, measured = [], []
     for n in range(int(of_row.max()) + 1):
         rows = np.flatnonzero(of_row == n)
-        own, y = z[:, rows], part.y[rows]
-        losses.append(objective.mean(own, y, None if part.weights is None else part.weights[rows]))
-        measured.append(measure(metrics, objective, own, y, stacked=False))
+        own, y, weights = z[:, rows], part.y[rows], None if part.weights is None else part.weights[rows]
+        losses.append(objective.mean(own, y, weights))
+        measured.append(measure(metrics, objective, own, y, weights, stacked=False))
     return np.array(losses), {name: np.array([found[name] for found in measured]) for name in metrics}

@@ -26,26 +26,34 @@ def evaluate(
     x = part.x
     starts = range(0, len(x), EVALUATION_ROWS)
     z = np.concatenate([network.last_z(parameters, x[n : n + EVALUATION_ROWS]) for n in starts], axis=-1)
-    measured = measure(metrics, objective, z, part.y, stacked=parameters.members is not None)
+    measured = measure(metrics, objective, z, part.y, part.weights, stacked=parameters.members is not None)
     return objective.mean(z, part.y, part.weights), measured
 
 
 def measure(
-    metrics: Mapping[str, Metric], objective: Objective, z: Floats, y: Targets | list[Targets], *, stacked: bool
+    metrics: Mapping[str, Metric],
+    objective: Objective,
+    z: Floats,
+    y: Targets | list[Targets],
+    weights: Floats | list[Floats] | None,
+    *,
+    stacked: bool,
 ) -> dict[str, Floats]:
     """Return each metric, one number for each member.
 
     z: the last z, (..., units, rows).
-    y: the targets that all members of a stack share, or a list of each member's own.
+    y, weights: those that all members of a stack share, or lists of each member's own. Without weights all rows count
+        the same.
     """
     a, found = objective.activation.value(z), {}
     for name, metric in metrics.items():
         outputs = z if metric.takes_z else a
         if stacked:
             own = y if isinstance(y, list) else [y] * len(outputs)
-            found[name] = np.array([metric(*member) for member in zip(outputs, own, strict=True)])
+            counting = weights if isinstance(weights, list) else [weights] * len(outputs)
+            found[name] = np.array([metric(*member) for member in zip(outputs, own, counting, strict=True)])
         else:
-            found[name] = np.asarray(metric(outputs, np.asarray(y)))
+            found[name] = np.asarray(metric(outputs, np.asarray(y), None if weights is None else np.asarray(weights)))
     return found
 
 

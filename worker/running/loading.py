@@ -175,9 +175,10 @@ def _evaluate_folds(loaded: Loaded, folds: Folds) -> dict[str, Any]:
     with np.errstate(all="ignore"):
         z = held_out_z(training.network, training.final, part, folds.of_row)
         losses, _ = evaluate_folds(training.objective, {}, z, part, folds.of_row)
-        found = _figures(loaded, z, part.y)
+        found = _figures(loaded, z, part.y, part.weights)
         own = [np.flatnonzero(folds.of_row == n) for n in range(len(losses))]
-        each = [_figures(loaded, z[:, rows], part.y[rows]) for rows in own]
+        weights = [None if part.weights is None else part.weights[rows] for rows in own]
+        each = [_figures(loaded, z[:, rows], part.y[rows], w) for rows, w in zip(own, weights, strict=True)]
     figures = [{"loss": float(loss)} | one["metrics"] for loss, one in zip(losses, each, strict=True)]
     return {"loss": float(losses.mean())} | found | {"folds": [_spread(name, figures) for name in figures[0]]}
 
@@ -209,22 +210,22 @@ def _evaluate_part(loaded: Loaded, part: Part) -> dict[str, Any]:
     with np.errstate(all="ignore"):
         loss, _ = training.evaluate(training.final, part)
         z = training.network.last_z(training.final, part.x)
-    return {"loss": float(loss.mean())} | _figures(loaded, z, part.y)
+    return {"loss": float(loss.mean())} | _figures(loaded, z, part.y, part.weights)
 
 
-def _figures(loaded: Loaded, z: Floats, y: Targets) -> dict[str, Any]:
+def _figures(loaded: Loaded, z: Floats, y: Targets, weights: Floats | None) -> dict[str, Any]:
     """Return the metrics, and where the outputs err. z: (units, rows), or (members, units, rows)."""
     training, target = loaded.training, loaded.encoders.target
     if isinstance(target, ClassTarget):
         classes = list(target.classes)
         if loaded.is_probable:
-            return evaluate_classes(logs_of_classes(z), y, classes)
-        return evaluate_classes(_outputs(training, z), y, classes, are_logs=False)
+            return evaluate_classes(logs_of_classes(z), y, classes, weights)
+        return evaluate_classes(_outputs(training, z), y, classes, weights, are_logs=False)
     if isinstance(target, LabelsTarget):
-        return evaluate_labels(logs_of_labels(z), y, list(target.names))
+        return evaluate_labels(logs_of_labels(z), y, list(target.names), weights)
     outputs = _outputs(training, z)
     scales, means = np.array(target.scales), np.array(target.means)
-    return evaluate_numbers(outputs * scales + means, y * scales + means, list(target.names))
+    return evaluate_numbers(outputs * scales + means, y * scales + means, list(target.names), weights)
 
 
 def _outputs(training: Training, z: Floats) -> Floats:

@@ -108,7 +108,9 @@ class Training(Spec):
     """A name, or an object with parameters, such as `{"type": "huber", "delta": 0.5}`. `auto`: cross_entropy for a
     category, mean_squared_error for numbers."""
     metrics: Annotated[tuple[Metric, ...], AtMost(8)] | None = None
-    """Recorded each epoch beside the loss. null: accuracy for a category, r2 for numbers. For a category: accuracy,
+    """Recorded each epoch beside the loss; a row counts as much as it does in the loss. Those of the training part, as
+    its loss, are of each batch before the step that it makes, with dropout; those of the validation part are of the
+    weights after the epoch's last step. null: accuracy for a category, r2 for numbers. For a category: accuracy,
     top_2, top_3, top_5, balanced_accuracy, macro_f1, roc_auc, log_loss; for numbers: r2, and rmse and mae in the
     target's own units."""
     optimizer: Optimizer = Adam(type="adam")

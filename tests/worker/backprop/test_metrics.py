@@ -113,3 +113,21 @@ def test_the_truth_is_better_than_noise(name: str, generator: np.random.Generato
             outputs = [1 / (1 + np.exp(-z)) for z in outputs]
         right, noise = (metric(a, y) for a in outputs)
         assert (right > noise) == metric.higher_is_better
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, metric in METRICS.items() for kind in metric.kinds])
+def test_a_row_of_weight_three_counts_as_three_rows(name: str, kind: str, generator: np.random.Generator) -> None:
+    """Each metric is weighted as the loss is; a row of weight 0 counts nothing."""
+    metric = METRICS[name]
+    counts = generator.integers(0, 4, 90)
+    outputs = np.round(generator.random((7, 90)), 1) if kind == "classes" else generator.random((3, 90))
+    y = {
+        "classes": generator.integers(0, 7, 90),
+        "labels": generator.integers(0, 2, (90, 3)).astype(np.float64),
+        "numbers": generator.normal(size=(90, 3)),
+    }[kind]
+    repeated = np.repeat(np.arange(90), counts)
+    wanted = metric(outputs[:, repeated], y[repeated])
+    assert metric(outputs, y, counts / counts.mean()) == pytest.approx(wanted, rel=1e-9)
+    assert metric(outputs, y) != pytest.approx(wanted, rel=1e-9)
+    assert metric(outputs, y, np.ones(90)) == pytest.approx(metric(outputs, y), rel=1e-12)

@@ -1,11 +1,20 @@
 """Final figures, of networks so sure of themselves that float32 has rounded their probabilities to 0 and 1."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 from sklearn import metrics as oracle
 
-from worker.insight.evaluation import evaluate_classes, evaluate_labels, logs_of_classes, logs_of_labels
+from worker.insight.evaluation import (
+    evaluate_classes,
+    evaluate_labels,
+    evaluate_numbers,
+    logs_of_classes,
+    logs_of_labels,
+)
 
 
 def test_figures_of_a_sure_network_are_those_of_its_z(generator: np.random.Generator) -> None:
@@ -47,3 +56,30 @@ def test_scores_that_are_no_probabilities_have_no_figures_of_such() -> None:
     scores = np.array([[2.0, -1.0], [-3.0, 0.5], [0.1, 0.2]])
     found = evaluate_classes(scores, np.array([0, 1, 0]), ["a", "b"], are_logs=False)["metrics"]
     assert (found["accuracy"], found["log_loss"], found["roc_auc"]) == (pytest.approx(2 / 3), None, None)
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "numbers"])
+def test_a_row_of_weight_three_counts_as_three_rows(kind: str) -> None:
+    """In each metric; the confusion matrix and the residuals are of the rows themselves."""
+    generator = np.random.default_rng(5)
+    counts = generator.integers(0, 4, 80)
+    repeated = np.repeat(np.arange(80), counts)
+
+    def evaluated(rows: NDArray[np.int64], weights: NDArray[np.float64] | None) -> dict[str, Any]:
+        if kind == "classes":
+            return evaluate_classes(logs_of_classes(z[:, rows]), y[rows], list("abcd"), weights)
+        if kind == "labels":
+            return evaluate_labels(logs_of_labels(z[:, rows]), y[rows], list("abcd"), weights)
+        return evaluate_numbers(z.T[rows], y[rows], list("abcd"), weights)
+
+    z = generator.normal(size=(4, 80))
+    y = {
+        "classes": generator.integers(0, 4, 80),
+        "labels": generator.integers(0, 2, (80, 4)).astype(float),
+        "numbers": generator.normal(size=(80, 4)),
+    }[kind]
+    wanted = evaluated(repeated, None)["metrics"]
+    found = evaluated(np.arange(80), counts / counts.mean())
+    assert found["metrics"] == pytest.approx(wanted, rel=1e-9)
+    assert evaluated(np.arange(80), None)["metrics"] != pytest.approx(wanted, rel=1e-9)
+    assert found["rows"] == 80
