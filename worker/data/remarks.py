@@ -21,6 +21,9 @@ def job_remarks(profile: TableProfile, roles: Roles) -> tuple[Remark, ...]:
     """Return the remarks about the columns that a job uses, and about its target."""
     used = {*roles.targets, *(feature.name for feature in roles.features)}
     remarks = [remark for remark in table_remarks(profile) if remark.column is None or remark.column in used]
+    features = [column for each in roles.features if (column := profile.column(each.name))]
+    for target in filter(None, map(profile.column, roles.targets)):
+        remarks += [_copy(column, target) for column in features if _is_like(column, target)]
     remarks += [_left_out(column) for column in map(profile.column, roles.left_out) if column]
     if roles.classes is not None:
         remarks += _of_classes(profile.column(roles.targets[0]))
@@ -79,6 +82,21 @@ def _of_classes(column: ColumnProfile | None) -> Iterator[Remark]:
     if most > IMBALANCE * fewest and not rare:
         detail = f"has {most} rows of one class and {fewest} of another: consider class_weights, or balanced_accuracy"
         yield Remark(column=column.name, code="imbalance", detail=detail)
+
+
+def _is_like(column: ColumnProfile, target: ColumnProfile) -> bool:
+    """Return whether a column has the values of the target, each as often, as far as their profiles tell."""
+    if column.distinct < 2 or column.missing != target.missing:
+        return False
+    if column.categories is not None and target.categories is not None:
+        return (column.categories, column.counts) == (target.categories, target.counts)
+    figures = [(each.type, each.distinct, each.minimum, each.maximum, each.mean) for each in (column, target)]
+    return column.type == "numeric" and figures[0] == figures[1]
+
+
+def _copy(column: ColumnProfile, target: ColumnProfile) -> Remark:
+    detail = f"has the values of the target {target.name!r}, each as often: if it is a copy, ignore it"
+    return Remark(column=column.name, code="copy", detail=detail)
 
 
 def _left_out(column: ColumnProfile) -> Remark:

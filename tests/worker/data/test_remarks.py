@@ -76,3 +76,25 @@ def test_a_job_has_the_remarks_of_its_columns_and_its_target() -> None:
     assert codes(target="c0", features=["c1"]) == [(None, "unnamed"), ("c0", "few_numbers")]
     assert codes(target="c0", columns={"c0": {"type": "categorical"}}) == [(None, "unnamed"), ("c2", "constant")]
     assert codes(target="c1", features=["c0"]) == [(None, "unnamed")]
+
+
+@pytest.mark.parametrize(
+    ("column", "is_copy"),
+    [
+        (["yes", "no", "no"] * 10, True),
+        (["no", "no", "yes"] * 10, True),
+        (["yes", "no", "yes"] * 10, False),
+        (["on", "off", "off"] * 10, False),
+    ],
+)
+def test_what_may_be_a_copy_of_the_target_is_said(column: list[str], is_copy: bool) -> None:
+    """The profiles tell which values there are, and how often, not in which rows."""
+    profile = profiled(["yes", "no", "no"] * 10, column)
+    found = job_remarks(profile, assign_roles(spec_of(target="c0"), profile, LIMITS))
+    assert [(remark.column, remark.code) for remark in found] == ([("c1", "copy")] if is_copy else [])
+
+
+def test_numbers_may_be_a_copy_of_the_target_too() -> None:
+    profile = profiled([str(n * 1.5) for n in range(30)], [str(43.5 - n * 1.5) for n in range(30)], ["1.5", "2.5"] * 15)
+    found = job_remarks(profile, assign_roles(spec_of(target="c0"), profile, LIMITS))
+    assert [(remark.column, remark.code) for remark in found] == [("c1", "copy")]
