@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import engine, queue, recording, service, serving, watchers
+from tests.benchmarks import engine, queue, recording, service, serving, tables, watchers
 
 MEASUREMENTS: dict[str, Callable[[], None]] = {
     "engine": engine.measure,
@@ -11,6 +11,7 @@ MEASUREMENTS: dict[str, Callable[[], None]] = {
     "serving": serving.measure,
     "recording": recording.measure,
     "queue": queue.measure,
+    "tables": tables.measure,
     "watchers": watchers.measure,
 }
 

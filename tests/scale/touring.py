@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 from flask import Flask, request
 from flask.testing import FlaskClient
 from sqlalchemy import insert, update
@@ -20,7 +21,7 @@ from worker.records.identifiers import DEFAULT_PROJECT, new_id
 from worker.records.lease import Claim, claim_job
 from worker.records.queue import claim_oldest
 from worker.records.sessions import Database
-from worker.records.tables import Checkpoint, Job
+from worker.records.tables import Checkpoint, HeldOut, Job
 from worker.records.workers import any_alive, beat, holds_any
 from worker.rescue import rescue_expired, ring_undelivered
 from worker.running.attempt import claim_for
@@ -134,6 +135,20 @@ class Tour:
             session.execute(insert(Checkpoint).values(**known, attempt=1, epoch=1, step=0, fingerprint={}))
 
         self.parts.database.write(add_checkpoint)
+        self._hold_out(first)
+
+    def _hold_out(self, job_id: str) -> None:
+        """Give a job what one with folds has: no job can have that and kept steps."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, pa.schema([("row", pa.int64())])):
+            pass
+
+        def add(session: Any) -> None:
+            blob_id = put_blob(session, DEFAULT_PROJECT, sink.getvalue().to_pybytes())
+            publish_blob(session, blob_id)
+            session.execute(insert(HeldOut).values(project_id=DEFAULT_PROJECT, job_id=job_id, blob_id=blob_id))
+
+        self.parts.database.write(add)
 
     def settle(self) -> None:
         """Make what is rare, and a queue: the same beside few rows as beside many."""
@@ -142,6 +157,7 @@ class Tour:
         training = {"epochs": 5, "batch_size": 20, "snapshots": 2, "replay_steps": [1]}
         job_id = self._submit(**dataset, name="rare", tags=["rare"], model="rare", training=training)
         self._run(job_id)
+        self._hold_out(job_id)
         self._run(self._submit(**dataset, name="rare", model="rare", training={"epochs": 1}))
         self.client.put("/v1/models/rare/aliases/production", json={"version": 1})
         predicted = self.client.post("/v1/models/rare/predict", json=dataset).get_json()["id"]

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import pyarrow as pa
-from pydantic import AfterValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo, field_validator
 
 from worker.data.cells import MISSING, NUMBER, category_text, spellings
 from worker.data.number_forms import NumberForm
@@ -75,13 +75,19 @@ class Declared(Spec):
     dates: Order | None = None
     "The order of year, month and day in dates."
 
-    @model_validator(mode="after")
-    def _check_marks(self) -> Self:
-        if self.thousands is not None and self.thousands == self.decimal:
-            raise ValueError("decimal and thousands can't be one mark")
-        if sum(NUMBER.fullmatch(text) is not None for text in self.missing) > NUMBERS:
+    @field_validator("thousands")
+    @classmethod
+    def _check_marks(cls, thousands: str | None, info: ValidationInfo) -> str | None:
+        if thousands is not None and thousands == info.data.get("decimal"):
+            raise ValueError("must be another mark than decimal")
+        return thousands
+
+    @field_validator("missing")
+    @classmethod
+    def _check_numbers(cls, missing: tuple[str, ...]) -> tuple[str, ...]:
+        if sum(NUMBER.fullmatch(text) is not None for text in missing) > NUMBERS:
             raise ValueError(f"at most {NUMBERS} numbers can mean a missing cell")
-        return self
+        return missing
 
     @property
     def reading(self) -> Reading:

@@ -18,15 +18,23 @@ from tests.service.conftest import KEY, MODELS, serving
 from worker.running.predicting import TablePredictor
 from worker.running.run import Runner
 
+FOLDS = {"name": "folds", "model": "iris", "training": {"epochs": 2, "validation": {"folds": 2}}}
 KEPT_STEP = {"name": "steps", "model": "iris", "training": {"epochs": 2, "batch_size": 120, "replay_steps": [1]}}
 
 
 class Objects(NamedTuple):
-    """The real objects. ids: by the name of the parameter. models: the model of each job. weights: an export."""
+    """The real objects.
+
+    ids: by the name of the parameter.
+    models: the model of each job.
+    weights: an export.
+    folds: the job that has some.
+    """
 
     ids: dict[str, list[Any]]
     models: dict[str, str]
     weights: bytes
+    folds: str
 
 
 @contextmanager
@@ -45,8 +53,9 @@ def _make_objects(client: FlaskClient, parts: Parts) -> Objects:
     runner = Runner(
         parts.database, parts.datasets, parts.settings, threading.Event(), "wrk_test", parts.doorbell.announce
     )
-    stepping: str = client.post("/v1/jobs", json=SPEC | KEPT_STEP).get_json()["id"]
-    assert runner.run_job(stepping) == "succeeded"
+    folds, stepping = (str(client.post("/v1/jobs", json=SPEC | each).get_json()["id"]) for each in (FOLDS, KEPT_STEP))
+    for job_id in (folds, stepping):
+        assert runner.run_job(job_id) == "succeeded"
     for name in MODELS:
         # no case names the second alias, so version 1 can't be deleted
         for alias in ("production", "keeper"):
@@ -62,7 +71,7 @@ def _make_objects(client: FlaskClient, parts: Parts) -> Objects:
         "dataset_id": [dataset["id"] for dataset in client.get("/v1/datasets").get_json()["data"]],
         "prediction_id": [_prediction(client, parts)],
     }
-    return Objects(ids, models, client.get("/v1/models/iris/versions/1/export?format=safetensors").data)
+    return Objects(ids, models, client.get("/v1/models/iris/versions/1/export?format=safetensors").data, folds)
 
 
 def _prediction(client: FlaskClient, parts: Parts) -> str:

@@ -130,7 +130,7 @@ def test_what_is_of_the_declared_form_in_part_is_not_read_as_plain() -> None:
 
 
 def test_marks_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(ValueError, match="one mark"):
+    with pytest.raises(ValueError, match="another mark"):
         Declared(decimal=",", thousands=",")
     with pytest.raises(ValueError, match="at most 10 numbers"):
         Declared(missing=tuple(map(str, range(11))))
