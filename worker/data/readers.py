@@ -273,22 +273,15 @@ def _read_cells(cells: pa.ChunkedArray, name: str, reading: Reading) -> Named:
     if name in reading.text:
         return named(name, category_texts(cells, reading.missing))
     present = present_texts(cells, reading.missing)
-    form = reading.forms.get(name) or _form_of(present, reading)
-    if form is not None and (found := numbers_of_form(present, name, form, reading)) is not None:
-        return found
-    numbers = None if has_some(present, reading.declared) else _as_numbers(present)
-    if numbers is None:
-        return named(name, category_texts(cells, reading.missing))
-    return named(name, whole(without_missing(finite(numbers, name), reading.missing)))
-
-
-def _form_of(present: pa.ChunkedArray, reading: Reading) -> Form | None:
-    """Return the form of trimmed text that its sender has declared, or that it must have; None for plain numbers."""
-    if reading.declared is not None and (form := declared_form(present, reading.declared)) is not None:
-        return form
-    if not reading.finds_forms or _as_numbers(present) is not None:
-        return None
-    return form_of(present) or time_form(present, reading.dates)
+    form = reading.forms.get(name) or (reading.declared and declared_form(present, reading.declared))
+    # 1.500 among cells of the declared form could be either, though it is a plain number too
+    numbers = None if form or has_some(present, reading.declared) else _as_numbers(present)
+    if numbers is not None:
+        return named(name, whole(without_missing(finite(numbers, name), reading.missing)))
+    if form is None and reading.finds_forms:
+        form = form_of(present) or time_form(present, reading.dates)
+    found = None if form is None else numbers_of_form(present, name, form, reading)
+    return found or named(name, category_texts(cells, reading.missing))
 
 
 def numbers_of_form(present: pa.ChunkedArray, name: str, form: Form, reading: Reading) -> Named | None:

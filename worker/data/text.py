@@ -7,12 +7,13 @@ import re
 import pyarrow as pa
 import pyarrow.csv
 
-from worker.data.readers import delimiter_of, first_line, split_line
+from worker.data.readers import LINE_BYTES_LIMIT, delimiter_of, first_line, split_line
 from worker.data.reading import Declared
 from worker.errors import DataError
 from worker.settings import Limits
 
-MARKS = 4
+MARKS_TIMES = 4
+"A second line with more than so many times the marks of the first, within quotes or not, is not one cell longer."
 
 
 def as_csv(text: bytes, declared: Declared, limits: Limits) -> bytes:
@@ -64,15 +65,14 @@ def _with_all_names(text: bytes, delimiter: str) -> bytes:
 
     Such a line of names is one short. Cells that are empty in every row come from a mark at the end of each line.
     """
-    head = first_line(text)
+    head, mark = first_line(text), delimiter.encode()
     start = text.find(b"\n") + 1
-    second = first_line(text[start:]) if start else b""
-    if not second or (b'"' in second and second.count(b'"') % 2):
+    second = first_line(text[start : start + LINE_BYTES_LIMIT]) if start else b""
+    if not second or second.count(b'"') % 2 or second.count(mark) > MARKS_TIMES * (head.count(mark) + 1):
         return text
     names = split_line(head, delimiter) if head.strip() else []
     if len(split_line(second, delimiter)) != len(names) + 1:
         return text
-    mark = delimiter.encode()
     found = _column(text[start:], delimiter, len(names))
     if not any(found):
         return head + mark + b"\n" + text[start:]

@@ -146,6 +146,8 @@ def test_a_line_of_a_million_cells_is_refused_before_they_are_read(declared: dic
     tracemalloc.start()
     with pytest.raises(DataError, match="more than 10000 columns"):
         profile("a," * 1_000_000 + "\n1,2\n", **declared)
+    with pytest.raises(DataError):
+        profile("a,b\n" + "1," * 1_000_000 + "\n", **declared)
     assert tracemalloc.get_traced_memory()[1] < 50e6
     tracemalloc.stop()
 

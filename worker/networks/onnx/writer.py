@@ -17,8 +17,9 @@ OPSET, ML_OPSET, IR_VERSION = 17, 3, 8
 
 EXPLAINED = """\
 One input per column, (rows, 1): a double, NaN if it is missing, or a string, "" if it is missing. Imputation, scaling \
-and encoding are in the graph; a string must be trimmed and in Unicode's composed form. A category that training never \
-saw counts as none of the known ones; where its column was declared to refuse it, the row gives NaN."""
+and encoding are in the graph; a time is a double, the seconds since 1970-01-01. A string must be trimmed and in \
+Unicode's composed form. A category that training never saw counts as none of the known ones; where its column was \
+declared to refuse it, the row gives NaN."""
 
 
 def to_onnx(published: Published) -> bytes:
