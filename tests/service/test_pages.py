@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 from types import NoneType
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from flask import Flask, url_for
@@ -87,3 +87,21 @@ def test_both_csvs_of_a_curve_are_the_same_bytes(
     assert header[: len(figures)] == figures
     assert header[-len(names) :] == names
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
+
+
+def test_a_jobs_page_has_its_remarks_and_its_folds(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+    """And a way to the predictions for the rows held out; a job without either shows neither."""
+    lines = [f"{n % 7 if n else '?'},{'yn'[n % 3 == 0]}" for n in range(60)]
+    content = "\n".join(["size,sick", *lines]).encode()
+    dataset = client.post("/v1/datasets", data=content, content_type="text/csv").get_json()["id"]
+    job: dict[str, Any] = {"dataset": {"source": "stored", "id": dataset}, "target": "sick"}
+    folded = succeeded(**job, training={"epochs": 2, "validation": {"folds": 3}})
+    plain = succeeded()
+    page = client.get(f"/ui/jobs/{folded}").text
+    assert "1 remark on the table" in page
+    assert "<strong>size</strong> is text, though most of its cells are numbers" in page
+    assert "Mean and deviation over 3 folds" in page
+    assert f"/v1/jobs/{folded}/held-out" in page
+    other = client.get(f"/ui/jobs/{plain}").text
+    assert "on the table" not in other
+    assert "held-out" not in other
