@@ -47,10 +47,10 @@ def seconds_texts(column: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
 def _seconds_texts(texts: pa.Array, pattern: str) -> pa.Array:
     parts = pc.extract_regex(texts, f"^(?:{pattern})$")
     hour, minute, second, month, day = (_numbers(parts, name) for name in ("hour", "minute", "second", "month", "day"))
-    months = (_numbers(parts, "year").astype(np.int64) - 1970).astype("M8[Y]").astype("M8[M]")
-    months = months + (month.astype(np.int64) - 1)
-    first = months.astype("M8[D]")
-    length = ((months + 1).astype("M8[D]") - first).astype(np.int64)
+    # datetime64 counts months from 1970-01
+    months = 12 * (_numbers(parts, "year").astype(np.int64) - 1970) + month.astype(np.int64) - 1
+    first, after = months.astype("M8[M]").astype("M8[D]"), (months + 1).astype("M8[M]").astype("M8[D]")
+    length = (after - first).astype(np.int64)
     exists = (month >= 1) & (month <= 12) & (day >= 1) & (day <= length) & (_numbers(parts, "year") >= 1)
     exists &= (hour < 24) | ((hour == 24) & (minute + second == 0))
     exists &= (minute < 60) & (second < 61)
