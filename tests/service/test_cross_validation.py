@@ -8,7 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import select
 from werkzeug.test import TestResponse
+
+from service.context import Parts
+from worker.records.tables import Blob
 
 FOLDS: dict[str, Any] = {"epochs": 15, "validation": {"folds": 5}}
 
@@ -51,7 +55,9 @@ def test_each_row_is_predicted_by_the_network_that_did_not_train_on_it(
     assert (answer["predictions"], len(answer["spread"][0])) == (["setosa"], 3)
 
 
-def test_numbers_are_held_out_in_their_own_units(client: FlaskClient, succeeded: Callable[..., str]) -> None:
+def test_numbers_are_held_out_in_their_own_units(
+    client: FlaskClient, parts: Parts, succeeded: Callable[..., str]
+) -> None:
     """As CSV too; rows that lack a target have no prediction, and keep their numbers."""
     lines = ["x,y", *(f"{n},{'' if n % 10 == 3 else 1000 + 7 * n}" for n in range(60))]
     uploaded = client.post("/v1/datasets", data="\n".join(lines).encode(), content_type="text/csv").get_json()
@@ -70,6 +76,8 @@ def test_numbers_are_held_out_in_their_own_units(client: FlaskClient, succeeded:
     assert again.status_code == 304
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert client.get(f"/v1/jobs/{job_id}/held-out").status_code == 404
+    with parts.database.reading() as session:
+        assert session.scalars(select(Blob.id)).all() == []
 
 
 def test_a_job_without_folds_has_nothing_held_out(client: FlaskClient, succeeded: Callable[..., str]) -> None:
@@ -84,6 +92,7 @@ def test_a_job_without_folds_has_nothing_held_out(client: FlaskClient, succeeded
         ({"validation": {"folds": 5, "fraction": 0.5}}, "/training/validation/fraction"),
         ({"validation": {"folds": 21}}, "/training/validation/folds"),
         ({"validation": {"folds": 20}, "test": {"fraction": 0.9}}, "/training/validation/folds"),
+        ({"validation": {"folds": 20, "stratify": True}, "test": {"fraction": 0.7}}, "/training/validation/stratify"),
     ],
 )
 def test_settings_that_contradict_folds_are_refused(
@@ -92,3 +101,30 @@ def test_settings_that_contradict_folds_are_refused(
     job = {"dataset": {"source": "builtin", "name": "iris"}, "target": "label", "training": FOLDS | training}
     answer = post(**job)
     assert (answer.status_code, answer.get_json()["errors"][0]["pointer"]) == (422, pointer)
+
+
+@pytest.mark.parametrize(
+    ("lines", "job"),
+    [
+        # four rows have both targets
+        (
+            ["x,a,b", *(f"{n},{'' if n < 8 else n},{'' if 8 <= n < 16 else n}" for n in range(20))],
+            {"target": ["a", "b"], "missing_target": "drop", "training": {"validation": {"folds": 6}}},
+        ),
+        (
+            ["x,a,w", *(f"{n},{n % 2},{int(n == 5)}" for n in range(48))],
+            {"target": "a", "weight": "w", "training": {"validation": {"folds": 3}}},
+        ),
+    ],
+)
+def test_folds_that_can_not_be_measured_are_a_fault_of_the_data(
+    client: FlaskClient,
+    post: Callable[..., TestResponse],
+    run: Callable[[str], str | None],
+    lines: list[str],
+    job: dict[str, Any],
+) -> None:
+    uploaded = client.post("/v1/datasets", data="\n".join(lines).encode(), content_type="text/csv").get_json()
+    job_id = post(dataset={"source": "stored", "id": uploaded["id"]}, **job).get_json()["id"]
+    assert run(job_id) == "failed"
+    assert client.get(f"/v1/jobs/{job_id}").get_json()["error"]["code"] == "invalid_data"

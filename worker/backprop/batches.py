@@ -69,9 +69,18 @@ class Batches:
     """
 
     def __init__(
-        self, part: Part, objective: Objective, units: int, *, rows: int, steps: int, members: tuple[int, ...]
+        self,
+        part: Part,
+        objective: Objective,
+        units: int,
+        *,
+        rows: int,
+        steps: int,
+        members: tuple[int, ...],
+        weights: Floats | None,
     ) -> None:
-        self._part, self._objective, self._units = part, objective, units
+        """weights: of the part's rows, (rows,), or for each member, (members, rows); None if all count the same."""
+        self._part, self._objective, self._units, self._weights = part, objective, units, weights
         self.rows, self.steps = rows, steps
         width, dtype = part.x_and_ones.shape[1], part.x_and_ones.dtype
         batch_bytes = rows * width * dtype.itemsize * int(np.prod(members))
@@ -108,8 +117,11 @@ class Batches:
         return self.z.transpose(*members, units, 0, rows).reshape(*self.z.shape[1:-1], self.steps * self.rows)
 
     def _weights_of(self, rows: Integers) -> Floats | None:
-        weights = self._part.weights
-        return None if weights is None else self._steps_first(weights.take(rows, 0))[..., None, :]
+        if self._weights is None:
+            return None
+        own = self._weights.ndim > 1
+        taken = np.take_along_axis(self._weights, rows, axis=-1) if own else self._weights.take(rows, 0)
+        return self._steps_first(taken)[..., None, :]
 
     def _steps_first(self, taken: Targets) -> Floats:
         """Return an array of (..., steps x rows of a batch, ...) as (steps, ..., rows of a batch, ...)."""

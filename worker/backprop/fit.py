@@ -53,6 +53,7 @@ class Training:
         self.folds = folds
         # of each member
         self.rows = train.rows if folds is None else folds.own.shape[-1]
+        self._weights = train.weights if folds is None else folds.weights(train)
         self.parameters = self._first_weights(start or {})
         self.gradients = self.parameters.like()
         penalised = [layer.penalised for layer in network.layers]
@@ -84,7 +85,7 @@ class Training:
     def _batches_of(self, rows: int, steps: int) -> tuple[Batches, TrainingPass]:
         units, members = self.network.outputs, self.plan.members
         return (
-            Batches(self.train, self.objective, units, rows=rows, steps=steps, members=members),
+            Batches(self.train, self.objective, units, rows=rows, steps=steps, members=members, weights=self._weights),
             TrainingPass(self.network, self.objective, self.parameters, self.gradients, rows, frozen=self.plan.frozen),
         )
 

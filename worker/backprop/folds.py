@@ -31,6 +31,14 @@ class Folds(NamedTuple):
         fewest = min(map(len, others))
         return cls(of_row, np.stack([rows[:fewest] for rows in others]))
 
+    def weights(self, part: Part) -> Floats | None:
+        """Return the weights of the part's rows for each member, with mean 1 over its own, (members, rows)."""
+        if part.weights is None:
+            return None
+        means = part.weights[self.own].mean(axis=1, dtype=np.float64, keepdims=True)
+        of_members: Floats = (part.weights / means).astype(part.weights.dtype)
+        return of_members
+
 
 def held_out_z(network: Network, parameters: Parameters, part: Part, of_row: Integers) -> Floats:
     """Return the last z of each row, (units, rows), from the member that did not train on it, in inference mode.

@@ -1,9 +1,11 @@
 """The folds of cross-validation: each row of the training part is held out of one of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.data.splits import Rows
+from worker.data.splits import Rows, split_rows
 from worker.errors import DataError, SpecError
 from worker.specs.training import RandomSplit, Training
 
@@ -40,6 +42,8 @@ def cut_folds(rows: Rows, training: Training, labels: NDArray[np.int64] | None) 
     validation, seed = training.validation, training.seed % 2**32
     if validation.folds is None:
         return None
+    if len(rows) < 2 * validation.folds:
+        raise DataError(f"there are {len(rows)} rows to train on, and {validation.folds} folds need two each")
     own = None if labels is None or validation.stratify is False else labels[rows]
     if own is not None and np.unique(own, return_counts=True)[1].min() < validation.folds:
         if validation.stratify:
@@ -51,3 +55,14 @@ def cut_folds(rows: Rows, training: Training, labels: NDArray[np.int64] | None) 
     for n, (_, held) in enumerate(cutter.split(np.empty((len(rows), 0)), own)):
         fold_of[held] = n
     return fold_of
+
+
+def check_stratified_folds(training: Training, counts: Sequence[int]) -> None:
+    """Raise SpecError if folds that must be stratified can't be. counts: how many rows each class has."""
+    if training.validation.folds is None or not training.validation.stratify:
+        return
+    labels = np.repeat(np.arange(len(counts)), counts)
+    try:
+        cut_folds(split_rows(len(labels), training, labels).train, training, labels)
+    except DataError as error:
+        raise SpecError("/training/validation/stratify", error.detail) from error

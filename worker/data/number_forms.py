@@ -93,15 +93,15 @@ def has_some(present: pa.ChunkedArray, declared: NumberForm | None) -> bool:
 
     Then 1.500 among them could be either, even if all of them are plain numbers too.
     """
-    if declared is None:
+    # a point before a fraction is plain
+    marks = "".join(mark for mark in (declared.decimal, declared.thousands) if mark != ".") if declared else ""
+    if declared is not None and declared.thousands == ".":
+        marks += "."
+    if declared is None or not marks:
         return False
     cells = pc.drop_null(present)
-    marks = re.escape(declared.decimal) + (f"|{re.escape(declared.thousands)}" if declared.thousands else "")
-    marked = pc.and_(
-        pc.match_substring_regex(cells, f"^(?:{unnamed(declared.pattern)})$"), pc.match_substring_regex(cells, marks)
-    )
-    is_plain = declared.decimal == "." and not declared.thousands
-    return not is_plain and bool(pc.any(marked).as_py())
+    of_form = pc.match_substring_regex(cells, f"^(?:{unnamed(declared.pattern)})$")
+    return bool(pc.any(pc.and_(of_form, pc.match_substring_regex(cells, f"[{re.escape(marks)}]"))).as_py())
 
 
 def _without_sign(cells: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:

@@ -42,7 +42,7 @@ def as_csv(text: bytes, declared: Declared, limits: Limits) -> bytes:
 
 def _without_comments(text: bytes, mark: str) -> bytes:
     """Return the text without the lines that begin with the mark; such a line within quotes is part of a cell."""
-    line = rb"(?:^|(?<=[\r\n]))[ \t]*" + re.escape(mark.encode()) + rb"[^\r\n]*(?:\r\n|\r|\n|$)"
+    line = rb"(?:^|(?<=[\r\n])) *" + re.escape(mark.encode()) + rb"[^\r\n]*(?:\r\n|\r|\n|$)"
     quoted = rb'"(?:[^"]|"")*+"'
     return re.sub(quoted + b"|" + line, lambda found: found[0] if found[0].startswith(b'"') else b"", text)
 

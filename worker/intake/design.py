@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from pydantic_core import to_json
 
-from worker.data.folds import check_folds, fold_rows
+from worker.data.folds import check_folds, check_stratified_folds, fold_rows
 from worker.data.profiles import Remark, TableProfile
 from worker.data.remarks import job_remarks
 from worker.data.roles import Roles, assign_roles, with_own_table
@@ -90,6 +90,7 @@ def design_job(spec: Job, project_id: str, datasets: Datasets, limits: Limits) -
     target = profile.column(roles.targets[0])
     if roles.classes is not None and target is not None and target.counts is not None:
         check_stratified(spec.training, target.counts)
+        check_stratified_folds(spec.training, target.counts)
     _check_steps(spec.training, parts["train"])
     cost = estimate_cost(spec.training, layers, replace(roles, rows=sum(parts.values())), limits)
     source, remarks = start and start.weights_id, job_remarks(profile, roles)

@@ -104,7 +104,8 @@ def check_start(spec: Job, layers: Sequence[ResolvedLayer], inputs: int, source:
     """Raise SpecError if a network of these layers can't start from the source. inputs: the width of a row."""
     members = source.members or 1
     if members != spec.training.members:
-        raise SpecError("/training/ensemble", f"must be {members}, as many networks as the source has")
+        pointer = "/training/ensemble" if spec.training.validation.folds is None else "/training/validation/folds"
+        raise SpecError(pointer, f"must be {members}, as many networks as the source has")
     _check_shapes(layers, inputs, source)
     if spec.frozen >= len(layers):
         raise SpecError("/start_from/freeze", f"must leave the output layer to train: {len(layers) - 1} or less")

@@ -12,6 +12,7 @@ from worker.records.predictions import check_unused
 from worker.records.states import FINAL, HELD, STATUSES, Status
 from worker.records.tables import (
     Checkpoint,
+    HeldOut,
     IdempotencyKey,
     Job,
     JobSource,
@@ -148,12 +149,13 @@ def delete_job(session: Session, project_id: str, job_id: str) -> None:
     _check_weights(session, [row.id for row in weights])
     checkpoints = session.scalars(select(Checkpoint.blob_id).where(Checkpoint.job_id == job_id)).all()
     steps = session.scalars(select(KeptStep.blob_id).where(KeptStep.job_id == job_id)).all()
+    held_out = session.scalars(select(HeldOut.blob_id).where(HeldOut.job_id == job_id)).all()
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.resource_id == job_id))
-    for table in (Weights, Checkpoint, KeptStep):
+    for table in (Weights, Checkpoint, KeptStep, HeldOut):
         session.execute(delete(table).where(table.job_id == job_id))
     session.delete(job)
     session.flush()
-    delete_blobs(session, [row.blob_id for row in weights] + [*checkpoints, *steps])
+    delete_blobs(session, [row.blob_id for row in weights] + [*checkpoints, *steps, *held_out])
 
 
 def _check_weights(session: Session, weights_ids: list[str]) -> None:

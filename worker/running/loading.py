@@ -103,6 +103,8 @@ def load(
     x = encode_table(table, encoders, pool_unknown=True, dtype=dtype)
     targets = encode_targets(table, encoders.target)
     parts = _parts(split, x, targets, _row_weights(table, roles, task, targets, split), dtype)
+    folds = None if fold_of is None else Folds.of(fold_of)
+    _check_folds(folds, parts["train"])
     layers = resolve_layers(spec, task, encoders.columns)
     start = None
     if source is not None:
@@ -118,7 +120,7 @@ def load(
         build_network(layers, encoders.width),
         train=train,
         validation=parts["validation"],
-        folds=None if fold_of is None else Folds.of(fold_of),
+        folds=folds,
         metrics=build_metrics(spec, task, target.scales if isinstance(target, NumberTarget) else ()),
         start=start,
         frozen=spec.frozen,
@@ -155,6 +157,15 @@ def _parts(
             raise DataError(f"every row of the {name} part has the weight 0")
         parts[name] = None if rows is None else Part.of(x, targets, rows, weights=weights, dtype=dtype)
     return parts
+
+
+def _check_folds(folds: Folds | None, train: Part | None) -> None:
+    """Raise DataError if all rows of a fold, or all others, have the weight 0."""
+    if folds is None or train is None or train.weights is None:
+        return
+    for n, own in enumerate(folds.own):
+        if not train.weights[own].any() or not train.weights[folds.of_row == n].any():
+            raise DataError(f"every row of fold {n}, or every other row, has the weight 0")
 
 
 def evaluate(loaded: Loaded) -> dict[str, Any]:

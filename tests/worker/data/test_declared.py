@@ -129,6 +129,20 @@ def test_what_is_of_the_declared_form_in_part_is_not_read_as_plain() -> None:
     assert columns("a;b\n1.500;1\n2.25;2\n", thousands=".", decimal=",")["a"][0] == "categorical"
 
 
+@pytest.mark.parametrize(
+    ("cells", "declared"),
+    [
+        (("0.5", "1e-05", "2.5"), {"thousands": ","}),
+        (("1.5", ".5", "2.5"), {"thousands": " "}),
+        (("1.5", "-1.5E3", "2"), {"decimal": ".", "thousands": ","}),
+    ],
+)
+def test_a_point_before_a_fraction_is_plain_whatever_is_declared(
+    cells: tuple[str, ...], declared: dict[str, Any]
+) -> None:
+    assert columns("x;y\n" + "".join(f"{cell};1\n" for cell in cells), **declared)["x"][0] == "numeric"
+
+
 def test_marks_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="another mark"):
         Declared(decimal=",", thousands=",")
