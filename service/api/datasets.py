@@ -18,8 +18,8 @@ from service.request import request
 from service.schemas import datasets as schemas
 from service.schemas.common import Page
 from worker.data.formats import MEDIA_TYPES
-from worker.data.profiles import TableProfile
 from worker.data.times import Form, TimeForm, shown_time
+from worker.intake.datasets import reading_of
 from worker.records.datasets import delete_dataset, get_dataset, list_datasets
 from worker.records.idempotency import Answered, Made, Request, answer_once
 from worker.records.snapshots import rfc3339
@@ -146,7 +146,7 @@ def rows(dataset_id: str, query: schemas.RowsQuery) -> Reply:
     while table.nbytes > ROWS_BYTES_LIMIT and table.num_rows > 1:
         # as objects and as text it takes several times that
         table = table.slice(0, table.num_rows // 2)
-    forms = TableProfile.model_validate(dataset.profile).reading.forms
+    forms = reading_of(dataset).forms
     columns = [_cells(column, forms.get(name)) for name, column in zip(table.column_names, table.columns, strict=True)]
     return answer({"columns": table.column_names, "rows": list(zip(*columns, strict=True))})
 

@@ -100,6 +100,6 @@ def test_text_that_is_no_category_is_left_out_with_a_remark(
     assert left_out == ["name", "note"]
     shown = client.get(f"/v1/jobs/{succeeded(**job)}").get_json()
     assert (shown["spec"]["features"], shown["remarks"]) == (["size"], dry["remarks"])
-    # whoever lists it means it
+    # a listed column is used, or refused
     refused = post(query="?dry_run=true", **job | {"features": ["size", "note"]}).get_json()
     assert refused["errors"][0]["pointer"] == "/columns/note"

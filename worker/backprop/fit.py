@@ -51,7 +51,7 @@ class Training:
         self.network, self.objective, self.schedule, self.plan = network, objective, schedule, plan
         self.train, self.validation, self.metrics = train, validation, metrics
         self.folds = folds
-        # of each member
+        # how many rows each member trains on
         self.rows = train.rows if folds is None else folds.own.shape[-1]
         self._weights = train.weights if folds is None else folds.weights(train)
         self.parameters = self._first_weights(start or {})

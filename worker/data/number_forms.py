@@ -94,9 +94,7 @@ def has_some(present: pa.ChunkedArray, declared: NumberForm | None) -> bool:
     Then 1.500 among them could be either, even if all of them are plain numbers too.
     """
     # a point before a fraction is plain
-    marks = "".join(mark for mark in (declared.decimal, declared.thousands) if mark != ".") if declared else ""
-    if declared is not None and declared.thousands == ".":
-        marks += "."
+    marks = declared.thousands + declared.decimal.removeprefix(".") if declared else ""
     if declared is None or not marks:
         return False
     cells = pc.drop_null(present)

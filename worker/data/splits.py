@@ -61,7 +61,7 @@ def check_split(training: Training) -> None:
 
 
 def part_rows(training: Training, rows: int, column: ColumnProfile | None = None) -> dict[str, int]:
-    """Return how many rows each part gets; about so many of a grouped split.
+    """Return how many rows each part gets. For a grouped split these counts are approximate.
 
     column: the profile of the split's column. Raises SpecError if a part that is asked for would have none.
     """
@@ -107,9 +107,8 @@ def split_table(table: pa.Table, training: Training, labels: NDArray[np.int64] |
             groups = pc.dictionary_encode(column.combine_chunks()).indices.to_numpy()
             return _in_turn(training, len(groups), lambda rows, size: _cut_groups(rows, size, groups, training.seed))
         case OrderedSplit():
-            order = np.argsort(column.to_numpy(), kind="stable")
-            place = np.argsort(order, kind="stable")
-            return _in_turn(training, len(order), lambda rows, size: _cut_last(rows, size, place))
+            moments = column.to_numpy()
+            return _in_turn(training, len(moments), lambda rows, size: _cut_last(rows, size, moments))
         case ColumnSplit():
             return _marked(column, rule.column)
         case _:
@@ -175,7 +174,7 @@ def _cut(
 def _in_turn(training: Training, rows: int, cut: Callable[[Rows, int], Rows]) -> Split:
     """Cut the test part, and then the validation part from what is left.
 
-    cut: chooses about as many of some rows as it is told.
+    cut: given rows and a count, returns about that many of these rows.
     """
     parts: dict[str, Rows | None] = {"validation": None, "test": None}
     left = np.arange(rows)
@@ -201,9 +200,12 @@ def _cut_groups(rows: Rows, size: int, groups: NDArray[np.int64], seed: int) -> 
     return rows[np.isin(own, names[order[:count]])]
 
 
-def _cut_last(rows: Rows, size: int, place: Rows) -> Rows:
-    """Return the last rows in the order of a column. place: of each row in that order."""
-    return np.sort(rows[np.argsort(place[rows])[len(rows) - size :]])
+def _cut_last(rows: Rows, size: int, moments: NDArray[np.generic]) -> Rows:
+    """Return the last rows in the order of a column, of equal cells those that are last in the table.
+
+    rows: ascending. moments: the cells of the whole column.
+    """
+    return np.sort(rows[np.argsort(moments[rows], kind="stable")[len(rows) - size :]])
 
 
 def _marked(column: pa.ChunkedArray, name: str) -> Split:

@@ -13,7 +13,7 @@ from worker.errors import DataError
 from worker.settings import Limits
 
 MARKS_TIMES = 4
-"A second line with more than so many times the marks of the first, within quotes or not, is not one cell longer."
+"If the second line has more than MARKS_TIMES as many marks as the first, its cells are not read to compare the two."
 
 
 def as_csv(text: bytes, declared: Declared, limits: Limits) -> bytes:
@@ -36,7 +36,7 @@ def as_csv(text: bytes, declared: Declared, limits: Limits) -> bytes:
             return delimiter.join(names).encode() + b"\n" + text.removeprefix(b"\xef\xbb\xbf")
         return _with_all_names(text, delimiter)
     except pa.ArrowInvalid:
-        # whoever reads it says what is wrong
+        # the reader of CSV reports what is wrong
         return text
 
 

@@ -184,7 +184,7 @@ class Datasets:
         return None if packed is None else Pieces.unpack(packed)
 
     def _take(self, dataset: Dataset, pieces: Pieces | None, rows: Sequence[int]) -> pa.Table:
-        kind, reading = dataset.media_type, _reading(dataset)
+        kind, reading = dataset.media_type, reading_of(dataset)
         if pieces is None:
             content = self._storage.read(dataset.storage_key)
             return parse_rows(self._sandbox, content, kind, self._limits, rows=rows, reading=reading)
@@ -197,7 +197,7 @@ class Datasets:
 
     def read(self, dataset: Dataset, *, text: Collection[str] = ()) -> pa.Table:
         """Return an uploaded table, by its row."""
-        content, reading = self._storage.read(dataset.storage_key), _reading(dataset)
+        content, reading = self._storage.read(dataset.storage_key), reading_of(dataset)
         return read_table(content, dataset.media_type, self._limits, reading=reading, text=text)
 
     def _stored(self, project_id: str, spec: StoredDataset) -> Dataset:
@@ -208,7 +208,7 @@ class Datasets:
             raise SpecError("/dataset/id", "there is no such dataset") from error
 
 
-def _reading(dataset: Dataset) -> Reading:
+def reading_of(dataset: Dataset) -> Reading:
     """Return how the table was read when it was stored: what was not found then is not looked for again."""
     return Reading.model_validate(dataset.profile.get("reading", FORMER)).model_copy(update={"finds_forms": False})
 

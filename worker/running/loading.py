@@ -5,6 +5,7 @@ It reads the table, splits and encodes it. `networks/training.py` builds the eng
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -71,6 +72,18 @@ class Loaded:
     parts: dict[str, Part | None]
     is_probable: bool
     train_rows: Rows
+
+    @cached_property
+    def held_out_z(self) -> Floats | None:
+        """The last z of each row of the training part, from the fold that did not train on it; None without folds.
+
+        Read it when the training has finished: it is computed once, from the resulting weights.
+        """
+        training = self.training
+        if training.folds is None:
+            return None
+        with np.errstate(all="ignore"):
+            return held_out_z(training.network, training.final, training.train, training.folds.of_row)
 
 
 def load(
@@ -176,15 +189,14 @@ def evaluate(loaded: Loaded) -> dict[str, Any]:
     """
     parts = {name: loaded.parts[name] for name in ("validation", "test")}
     found = {name: None if part is None else _evaluate_part(loaded, part) for name, part in parts.items()}
-    if loaded.training.folds is not None:
-        found["validation"] = _evaluate_folds(loaded, loaded.training.folds)
+    if loaded.training.folds is not None and loaded.held_out_z is not None:
+        found["validation"] = _evaluate_folds(loaded, loaded.training.folds, loaded.held_out_z)
     return found
 
 
-def _evaluate_folds(loaded: Loaded, folds: Folds) -> dict[str, Any]:
+def _evaluate_folds(loaded: Loaded, folds: Folds, z: Floats) -> dict[str, Any]:
     training, part = loaded.training, loaded.training.train
     with np.errstate(all="ignore"):
-        z = held_out_z(training.network, training.final, part, folds.of_row)
         losses, _ = evaluate_folds(training.objective, {}, z, part, folds.of_row)
         found = _figures(loaded, z, part.y, part.weights)
         own = [np.flatnonzero(folds.of_row == n) for n in range(len(losses))]
@@ -197,11 +209,10 @@ def _evaluate_folds(loaded: Loaded, folds: Folds) -> dict[str, Any]:
 def held_out_predictions(loaded: Loaded) -> pa.Table | None:
     """Return what each network of a cross-validation predicts for its fold, by row of the job's table; None without."""
     training, folds = loaded.training, loaded.training.folds
-    if folds is None:
+    if folds is None or loaded.held_out_z is None:
         return None
     with np.errstate(all="ignore"):
-        z = held_out_z(training.network, training.final, training.train, folds.of_row)
-        values = in_own_terms(_outputs(training, z), loaded.encoders.target)
+        values = in_own_terms(_outputs(training, loaded.held_out_z), loaded.encoders.target)
     predicted = Outputs(values, None, loaded.encoders.target, NONE).table(PredictionOptions())
     return predicted.add_column(0, "fold", [folds.of_row]).add_column(0, "row", [loaded.train_rows])
 
